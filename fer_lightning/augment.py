@@ -1,0 +1,115 @@
+"""Random changes and normalization of whole batches of faces, drawn for each image by itself, on any device."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """(x − mean) / std on float (B, 1, H, W) in 0–1; mean and std of pixels in 0–1. The defaults change nothing."""
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        if not std > 0:
+            raise ValueError(f"std is {std}; it must be above 0")
+        self.mean = mean
+        self.std = std
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return (faces - self.mean) / self.std
+
+
+class Augment(nn.Module):
+    """Random geometry, contrast and erasing, drawn for each image: float (B, 1, H, W) in 0–1 to the same.
+
+    degrees: rotation, uniform in ±degrees. translate: shift, uniform in ± this share of the side, in x and in y.
+    scale: (smallest, largest) factor. shear: horizontal shear, uniform in ±shear degrees. flip: chance of mirroring.
+    contrast: factor on the distance to the image's mean, uniform in 1 ± contrast. erase: chance of blacking out one
+    rectangle of 2–20 % of the area. Raises ValueError for values out of range.
+
+    The study applied an affine map, a rotation and a flip one after the other; here they are composed into one bilinear
+    warp (one interpolation, a third of the time). What comes from outside the image is black. Parameters come from
+    torch's generator of the batch's device.
+    """
+
+    def __init__(
+        self,
+        degrees: float = 0.0,
+        translate: float = 0.0,
+        scale: Sequence[float] = (1.0, 1.0),
+        shear: float = 0.0,
+        flip: float = 0.0,
+        contrast: float = 0.0,
+        erase: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, value, high in (
+            ("degrees", degrees, 180), ("translate", translate, 1), ("shear", shear, 80), ("flip", flip, 1),
+            ("contrast", contrast, 1), ("erase", erase, 1),
+        ):  # fmt: skip
+            if not 0 <= value <= high:
+                raise ValueError(f"{name} is {value}; it must be between 0 and {high}")
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+            raise ValueError(f"scale is {list(scale)}; it must be two factors above 0, the smaller first")
+        self.degrees, self.translate, self.scale, self.shear = degrees, translate, tuple(scale), shear
+        self.flip, self.contrast, self.erase = flip, contrast, erase
+        self.warps = bool(degrees or translate or shear or flip) or self.scale != (1.0, 1.0)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        if self.warps:
+            faces = warp(faces, *self._draw(len(faces), faces.device))
+        if self.contrast:
+            faces = self._jitter_contrast(faces)
+        if self.erase:
+            faces = self._erase(faces)
+        return faces
+
+    def _draw(self, n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        u = torch.rand(6, n, device=device)
+        signed = 2 * u - 1
+        low, high = self.scale
+        return (
+            signed[0] * self.degrees,
+            torch.stack([signed[1], signed[2]], 1) * self.translate,
+            low + (high - low) * u[3],
+            signed[4] * self.shear,
+            u[5] < self.flip,
+        )
+
+    def _jitter_contrast(self, faces: Tensor) -> Tensor:
+        factor = 1 + self.contrast * (2 * torch.rand(len(faces), 1, 1, 1, device=faces.device) - 1)
+        mean = faces.mean((1, 2, 3), keepdim=True)
+        return (mean + (faces - mean) * factor).clamp(0, 1)
+
+    def _erase(self, faces: Tensor) -> Tensor:
+        n, _, height, width = faces.shape
+        u = torch.rand(5, n, 1, 1, 1, device=faces.device)
+        area = 0.02 + 0.18 * u[0]
+        aspect = torch.exp((2 * u[1] - 1) * math.log(3.0))  # a third to three times as wide as high
+        h, w = height * (area / aspect).sqrt(), width * (area * aspect).sqrt()
+        top, left = u[2] * (height - h), u[3] * (width - w)
+        y = torch.arange(height, device=faces.device).view(1, 1, -1, 1) + 0.5
+        x = torch.arange(width, device=faces.device).view(1, 1, 1, -1) + 0.5
+        inside = (y > top) & (y < top + h) & (x > left) & (x < left + w) & (torch.rand_like(u[4]) < self.erase)
+        return faces.masked_fill(inside, 0.0)
+
+
+def warp(faces: Tensor, degrees: Tensor, translate: Tensor, scale: Tensor, shear: Tensor, flip: Tensor) -> Tensor:
+    """Warp each image about its centre with one bilinear interpolation; black comes in from outside.
+
+    faces: float (B, 1, S, S). degrees, scale, shear: float (B,), angles in degrees, shear horizontal. translate: float
+    (B, 2), x and y as shares of the side. flip: bool (B,), mirrored last. The map and its signs are those of
+    torchvision's `affine(angle, translate, scale, shear)` followed by `hflip`.
+    """
+    rotation = torch.deg2rad(degrees)
+    cos, sin, tan = torch.cos(rotation), torch.sin(rotation), torch.tan(torch.deg2rad(shear))
+    # Output to input coordinates, the centre at 0 and the borders at ±1: undo the shift, then rotation · shear · scale.
+    linear = torch.stack([cos - sin * tan, sin + cos * tan, -sin, cos], 1).view(-1, 2, 2) / scale.view(-1, 1, 1)
+    shift = linear @ (-2 * translate).unsqueeze(2)  # (B, 2, 1)
+    mirror = torch.stack([1 - 2 * flip.to(linear.dtype), torch.ones_like(scale)], 1).unsqueeze(1)  # (B, 1, 2)
+    theta = torch.cat([linear * mirror, shift], 2)  # (B, 2, 3)
+    grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
+    return F.grid_sample(faces, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,294 @@
+"""From configuration to objects, checked: the only file that instantiates what `conf/` names."""
+
+import difflib
+import importlib
+import inspect
+import logging
+import types
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from fer_lightning.augment import Augment
+from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.data.faces import Faces
+from fer_lightning.data.source import NAMES, open_faces
+from fer_lightning.errors import UserError
+from fer_lightning.hydra_hooks import last_checkpoint
+from fer_lightning.inference import read_checkpoint
+from fer_lightning.models import EmotionClassifier
+
+# Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
+# about two minutes (the CNN trains 120 of them a second there, the DNN 4,000).
+FER2013_EPOCHS = 300
+SYNTHETIC_EPOCHS = {"CNN": 6, "DNN": 60}
+SYNTHETIC_EPOCHS_OTHER = 6
+
+
+@dataclass
+class Parts:
+    """Everything a training needs, made from one checked configuration."""
+
+    config: dict[str, Any]  # resolved, `auto` values included
+    model: EmotionClassifier
+    datamodule: FERDataModule
+    trainer_arguments: dict[str, Any]
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers, every interpolation resolved; OmegaConf's errors for what cannot be."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise UserError unless `build(cfg)` would work, without drawing a random number or allocating a network."""
+    config = resolve(cfg)
+    quiet_lightning()
+    check_values(config)
+    faces = open_faces(config["data"]["name"], config["data"]["root"])
+    with torch.device("meta"):
+        model = make_model(config)
+    make_datamodule(config, faces)
+    arguments = trainer_arguments(config, model, faces)
+    checkpoint = resumed_checkpoint(config)
+    if checkpoint is not None:
+        check_resumable(checkpoint, model, arguments["max_epochs"], config)
+    scratch = make("optimizer", config, "_partial_")([torch.nn.Parameter(torch.zeros(1))])
+    make("scheduler", config, "_partial_")(scratch, arguments["max_epochs"], 10)
+    try:
+        Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {error}") from None
+
+
+def build(cfg: DictConfig, faces: Faces) -> Parts:
+    """Make model, data module and Trainer arguments. Raises UserError for whatever is wrong with them."""
+    config = resolve(cfg)
+    quiet_lightning()
+    check_values(config)
+    datamodule = make_datamodule(config, faces)
+    model = make_model(config)
+    config["trainer"] = trainer_arguments(config, model, faces)
+    return Parts(config, model, datamodule, config["trainer"])
+
+
+def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
+    """The checkpoint that `ckpt_path`, a file or a run's folder, names."""
+    return None if config["ckpt_path"] is None else last_checkpoint(config["ckpt_path"])
+
+
+def check_resumable(path: Path, model: EmotionClassifier, epochs: int, config: dict[str, Any]) -> None:
+    """Raise UserError unless a training of `model` over `epochs` epochs can go on from the checkpoint."""
+    checkpoint = read_checkpoint(path)
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
+    network = f"{type(model).__module__}.{type(model).__qualname__}"
+    if checkpoint["network"] != network:
+        name = checkpoint["network"].rpartition(".")[2]
+        raise UserError(f"ckpt_path={path}: it holds a {name}, not a {type(model).__name__}; add model={name.lower()}")
+    for key, value in checkpoint["hyper_parameters"].items():
+        mine = model.hparams[key]
+        if (list(mine) if isinstance(mine, list | tuple) else mine) != value:
+            raise UserError(f"ckpt_path={path}: it was trained with model.{key}={value}, now it is {mine}")
+    if checkpoint["epoch"] >= epochs:
+        raise UserError(
+            f"ckpt_path={path}: it has {checkpoint['epoch']} epochs behind it and trainer.max_epochs is {epochs}; "
+            "nothing is left to do (a larger trainer.max_epochs goes on)"
+        )
+    fixed_length = config["scheduler"]["_target_"].rpartition(".")[2] in ("cosine", "onecycle")
+    if fixed_length and checkpoint["max_epochs"] != epochs:
+        raise UserError(
+            f"ckpt_path={path}: its schedule was laid out for {checkpoint['max_epochs']} epochs, not {epochs}; "
+            f"go on with trainer.max_epochs={checkpoint['max_epochs']}"
+        )
+
+
+def make_model(config: dict[str, Any]) -> EmotionClassifier:
+    factories = {
+        "optimizer": make("optimizer", config, "_partial_"),
+        "scheduler": make("scheduler", config, "_partial_"),
+    }
+    model = make("model", config, **factories)
+    if not isinstance(model, EmotionClassifier):
+        raise UserError(f"model._target_: {type(model).__name__} is no EmotionClassifier")
+    return model
+
+
+def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
+    strengths = {key: value for key, value in config["aug"].items() if key not in ("name", "normalize")}
+    check_arguments("aug", Augment, strengths)
+    check_arguments("data", FERDataModule, {"batch_size": config["data"]["batch_size"]})
+    try:
+        augment = Augment(**strengths)
+    except ValueError as error:
+        raise UserError(f"aug.{error}") from None
+    try:
+        return FERDataModule(
+            faces,
+            batch_size=config["data"]["batch_size"],
+            val_split=config["data"]["val_split"],
+            augment=augment,
+            normalize=config["aug"]["normalize"],
+            seed=config["seed"],
+        )
+    except ValueError as error:
+        raise UserError(f"data.{error}") from None
+
+
+def trainer_arguments(config: dict[str, Any], model: EmotionClassifier, faces: Faces) -> dict[str, Any]:
+    """The `trainer` group with its `auto` values decided."""
+    arguments = dict(config["trainer"])
+    if arguments["max_epochs"] == "auto":
+        network = type(model).__name__
+        synthetic = SYNTHETIC_EPOCHS.get(network, SYNTHETIC_EPOCHS_OTHER)
+        arguments["max_epochs"] = synthetic if faces.synthetic else FER2013_EPOCHS
+    if arguments["precision"] == "auto":
+        arguments["precision"] = best_precision(arguments["accelerator"])
+    return arguments
+
+
+def best_precision(accelerator: str) -> str:
+    """bf16-mixed where the device computes in it, else 32-true (bf16 emulated in software is slower than float32)."""
+    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
+        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator == "cpu" or not torch.backends.mps.is_available():
+        fast = torch.backends.mkldnn.is_available() and _cpu_computes_in_bf16()
+    else:
+        fast = False
+    return "bf16-mixed" if fast else "32-true"
+
+
+def _cpu_computes_in_bf16() -> bool:
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return torch.cpu._is_avx512_bf16_supported()  # torch 2.11
+
+
+def check_values(config: dict[str, Any]) -> None:
+    """What no constructor checks."""
+    seed = config["seed"]
+    if not is_a(seed, int) or not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed!r}: it must be a whole number from 0 to {2**32 - 1}")
+    data, trainer = config["data"], config["trainer"]
+    if data["name"] not in NAMES:
+        raise UserError(f"data.name={data['name']}: it must be one of {', '.join(NAMES)}")
+    share = data["val_split"]
+    if share != "public" and not (is_a(share, float) and 0 < share < 1):
+        raise UserError(f"data.val_split={share!r}: it must be a share between 0 and 1, such as 0.1, or public")
+    if not is_a(config["aug"]["normalize"], bool):
+        raise UserError(f"aug.normalize={config['aug']['normalize']!r}: it must be true or false")
+    epochs = trainer["max_epochs"]
+    if epochs != "auto" and not (is_a(epochs, int) and epochs >= 1):
+        raise UserError(f"trainer.max_epochs={epochs!r}: it must be a whole number of at least 1, or auto")
+    set_values = {key: value for key, value in trainer.items() if value != "auto"}
+    check_arguments("trainer", Trainer, set_values)
+
+
+def make(group: str, config: dict[str, Any], *skip: str, **more: Any) -> Any:
+    """Instantiate a group's `_target_` after checking its arguments; its ValueErrors become the user's."""
+    node = config[group]
+    path = node.get("_target_")
+    try:
+        module, _, name = str(path).rpartition(".")
+        target = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise UserError(f"{group}._target_={path}: there is no such class or function") from None
+    check_arguments(group, target, {k: v for k, v in node.items() if k not in ("_target_", "_partial_")})
+    try:
+        made = instantiate(node, **more, _convert_="all", _recursive_=False)
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | TypeError):
+            raise UserError(f"{group}.{cause}") from None
+        raise
+    return _user_errors(group, made) if node.get("_partial_") else made
+
+
+def _user_errors(group: str, factory: Any) -> Any:
+    """`factory` with its ValueErrors turned into the user's: a partial's arguments are only judged when it is called."""
+
+    def made(*arguments: Any) -> Any:
+        try:
+            return factory(*arguments)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{group}: {error}") from None
+
+    return made
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's greetings and tips out of the output: what matters is logged by this package, once."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.handlers.clear()  # Hydra's root handlers print its warnings already
+        logger.propagate = True
+    # It logs nothing by the step here.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # Lightning 2.6.6 on torch 2.15, once in every fit, from torch's own pytree
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+
+
+def check_arguments(group: str, target: Any, arguments: dict[str, Any]) -> None:
+    """Raise UserError for a key that `target` does not take, or a value that its annotations rule out."""
+    function = target.__init__ if inspect.isclass(target) else target
+    parameters = [name for name in inspect.signature(target).parameters if name != "self"]
+    hints = get_type_hints(function)
+    for key, value in arguments.items():
+        if key not in parameters:
+            near = difflib.get_close_matches(key, parameters, n=3) or parameters
+            raise UserError(f"{group}.{key}: {target.__name__} has no such argument; the nearest are {', '.join(near)}")
+        if key in hints and not is_a(value, hints[key]):
+            raise UserError(f"{group}.{key}={value!r}: it must be {in_words(hints[key])}")
+
+
+def is_a(value: Any, hint: Any) -> bool:
+    """Whether a plain YAML value fits a type annotation; annotations that YAML cannot express fit nothing but objects."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    if origin in (Union, types.UnionType):
+        return any(is_a(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin in (list, tuple, Sequence) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        kinds = [kind for kind in arguments if kind is not Ellipsis] or [Any]
+        fixed = origin is tuple and Ellipsis not in arguments
+        return (
+            isinstance(value, list)
+            and (not fixed or len(value) == len(kinds))
+            and all(is_a(item, kinds[i % len(kinds)]) for i, item in enumerate(value))
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    return inspect.isclass(hint) and isinstance(value, hint)
+
+
+def in_words(hint: Any) -> str:
+    """A type annotation for a person: "a whole number", "a list of numbers", …"""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(in_words(option) for option in arguments))
+    if origin is Literal:
+        return " or ".join(str(option) for option in arguments)
+    if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
+        kinds = " and ".join(dict.fromkeys(in_words(kind) for kind in arguments if kind is not Ellipsis))
+        return f"a list, each {kinds}" if kinds else "a list"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    return words.get(hint, getattr(hint, "__name__", str(hint)))

@@ -1,0 +1,163 @@
+"""`FERDataModule`: faces as one uint8 tensor, split, handed out in whole batches, augmented and normalized on the device."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from fer_lightning.augment import Augment, Normalize
+from fer_lightning.data.faces import CLASSES, TRAINING, Faces
+from fer_lightning.data.splits import make_splits
+from fer_lightning.errors import UserError
+
+EVAL_BATCH = 512  # nothing is kept for a backward pass, so larger batches than in training cost no memory
+
+
+class Batches:
+    """An iterable of (faces uint8 (B, 48, 48), targets int64 (B,)) from tensors in memory; no worker, no copy an image.
+
+    positions: int64 (M,) into the tensors. order: None keeps them in order; otherwise a function that gives the seed of
+    this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled.
+    A shuffled pass leaves out a last batch of a single image, which batch normalization cannot take.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        positions: Tensor,
+        batch_size: int,
+        order: Callable[[], int] | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.pixels, self.labels, self.positions = pixels, labels, positions
+        self.batch_size, self.order, self.rank, self.world = batch_size, order, rank, world
+
+    def __len__(self) -> int:
+        if self.order is None:
+            return math.ceil(len(self._share(self.positions)) / self.batch_size)
+        full, rest = divmod(len(self.positions) // self.world, self.batch_size)
+        return full + (rest > 1)
+
+    def _share(self, positions: Tensor) -> Tensor:
+        return positions[self.rank :: self.world]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        positions = self.positions
+        if self.order is not None:
+            permutation = torch.randperm(len(positions), generator=torch.Generator().manual_seed(self.order()))
+            positions = positions[permutation[: len(positions) - len(positions) % self.world]]
+        share = self._share(positions).to(self.pixels.device)
+        for chunk in share.split(self.batch_size)[: len(self)]:
+            yield self.pixels[chunk], self.labels[chunk]
+
+
+class FERDataModule(pl.LightningDataModule):
+    """Hands out normalized (and, in training, augmented) batches of one `Faces`.
+
+    batch_size: images a training step on each device. val_split: see `make_splits`. augment: applied to training
+    batches, faces float in 0–1; None for no augmentation. normalize: subtract the mean and divide by the standard
+    deviation of the training split's pixels; otherwise pixels stay in 0–1. seed: of the split and the order of batches.
+
+    The pixels stay uint8, as one tensor on the training device, until a batch is taken: a quarter of the memory.
+    """
+
+    def __init__(
+        self,
+        faces: Faces,
+        batch_size: int = 128,
+        val_split: float | str = 0.1,
+        augment: Augment | None = None,
+        normalize: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 2:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 2, for batch normalization")
+        self.faces = faces
+        self.batch_size, self.val_split, self.seed = batch_size, val_split, seed
+        self.augment = augment
+        self.splits = make_splits(faces, val_split, seed)
+        self.normalize = Normalize(*pixel_statistics(faces.pixels, self.splits["train"])) if normalize else Normalize()
+        self._tensors: tuple[Tensor, Tensor] | None = None
+
+    def batches(self, split: str, shuffle: bool = False) -> Batches:
+        """The batches of one split (a key of `splits`), as the trainer's device and rank see them."""
+        trainer = self.trainer
+        assert trainer is not None
+        device = trainer.strategy.root_device
+        if self._tensors is None or self._tensors[0].device != device:
+            self._tensors = (
+                torch.from_numpy(np.array(self.faces.pixels)).to(device),
+                torch.from_numpy(self.faces.labels.astype(np.int64)).to(device),
+            )
+        return Batches(
+            *self._tensors,
+            torch.from_numpy(self.splits[split]),
+            self.batch_size if shuffle else EVAL_BATCH,
+            (lambda: epoch_seed(self.seed, trainer.current_epoch)) if shuffle else None,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+
+    def train_dataloader(self) -> Batches:
+        return self.batches("train", shuffle=True)
+
+    def val_dataloader(self) -> Batches:
+        return self.batches("val")
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        pixels, targets = batch
+        faces = pixels.unsqueeze(1).float() / 255  # (B, 1, 48, 48)
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            faces = self.augment(faces)
+        return self.normalize(faces), targets
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must know of its data, as primitives and one tensor: to score it and to go on from it."""
+        return {
+            "classes": list(CLASSES),
+            "mean": self.normalize.mean,
+            "std": self.normalize.std,
+            "val_split": self.val_split,
+            "seed": self.seed,
+            "synthetic": self.faces.synthetic,
+            "training_digests": torch.from_numpy(np.unique(self.faces.digests[self.faces.where(TRAINING)])),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on from a checkpoint of another split: its validation images may have been trained on."""
+        mine = self.state_dict()
+        for key in ("val_split", "seed", "mean", "std"):
+            if mine[key] != state_dict[key]:
+                raise UserError(
+                    f"ckpt_path: the checkpoint was trained with {key} = {state_dict[key]}, this run has {mine[key]}; "
+                    "go on with the same data and the same data.val_split, seed and aug normalization"
+                )
+        if not torch.equal(mine["training_digests"], state_dict["training_digests"]):
+            raise UserError(f"ckpt_path: the checkpoint was trained on other images than those of {self.faces.source}")
+
+
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """A seed of its own for every epoch (0-based) and rank, so that a resumed run repeats what the whole run does."""
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])
+
+
+def pixel_statistics(pixels: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of x / 255 over uint8 (N, 48, 48) at `positions`, exact to rounding."""
+    total = squares = 0
+    for chunk in np.array_split(positions, len(positions) // 1024 + 1):  # 1024 images fit the cache
+        x = pixels[chunk].astype(np.uint32)
+        total += int(x.sum(dtype=np.uint64))
+        squares += int(np.square(x, out=x).sum(dtype=np.uint64))
+    count = len(positions) * pixels[0].size
+    mean = total / count
+    std = math.sqrt(squares / count - mean * mean)
+    if std == 0:
+        raise UserError(f"all {len(positions)} training images are one constant gray of {mean:.0f}; nothing to learn")
+    return mean / 255, std / 255

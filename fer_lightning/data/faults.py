@@ -1,0 +1,21 @@
+"""How the readers word what is wrong with a source: every fault counted, the first ten listed with their places."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_lightning.errors import UserError
+
+LISTED = 10
+
+
+def faulty(path: Path, faults: Sequence[str], total: int, unit: str) -> UserError:
+    """The error for `faults` (one string per faulty row or picture, its place first) among `total` ones of `path`."""
+    first = f", the first {LISTED}" if len(faults) > LISTED else ""
+    head = f"{path}: {len(faults):,} of {total:,} {unit} {'is' if len(faults) == 1 else 'are'} faulty{first}:"
+    return UserError("\n  ".join([head, *faults[:LISTED]]))
+
+
+def shown(value: bytes | str) -> str:
+    """A piece of the file in quotes, cut to a length that fits into a message."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return repr(text if len(text) <= 60 else text[:57] + "...")

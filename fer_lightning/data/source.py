@@ -1,0 +1,44 @@
+"""Which faces a run uses: FER2013 where it is found, or the built-in ones."""
+
+import logging
+
+from fer_lightning.data import fer2013, synthetic
+from fer_lightning.data.faces import Faces
+from fer_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+NAMES = ("auto", "fer2013", "synthetic")
+
+
+def open_faces(name: str, root: str | None) -> Faces:
+    """The faces of `data=name`, `data.root=root`; a UserError where they cannot be had, before any work.
+
+    `auto` falls back to the synthetic faces only where no place for FER2013 was named and ./data holds none.
+    """
+    if name == "synthetic":
+        if root is not None:
+            raise UserError(f"data.root={root}: the synthetic faces are drawn, not read; use data=fer2013 to read files")
+        return synthetic.draw()
+    found = fer2013.find(root)
+    if found is not None:
+        return fer2013.load(found)
+    if name == "fer2013":
+        raise UserError(
+            "data=fer2013: no FER2013 found. Name the file or folder with data.root=PATH, set the environment variable "
+            "FER2013_ROOT, or put it into ./data (fer2013.csv, icml_face_data.csv, train/ and test/ folders, …); "
+            "data=synthetic runs on the built-in faces"
+        )
+    return synthetic.draw()
+
+
+def describe(faces: Faces) -> str:
+    """A line or, for synthetic faces, a warning that cannot be missed."""
+    if not faces.synthetic:
+        return f"data: {len(faces):,} images from {faces.source} ({faces.form})"
+    bar = "!" * 100
+    return (
+        f"{bar}\n!!  SYNTHETIC FACES: {len(faces):,} schematic faces drawn by this program, not FER2013. Scores on them\n"
+        "!!  say nothing about real faces. For FER2013: data.root=PATH, FER2013_ROOT or ./data (see the README).\n"
+        f"{bar}"
+    )

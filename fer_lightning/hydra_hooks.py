@@ -1,0 +1,158 @@
+"""What Hydra calls around runs and sweeps: names of folders, checks before any work, the comparison after a sweep."""
+
+import itertools
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from fer_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+RUN_FILES = ("config.yaml", "metrics.csv", "metrics.json", "checkpoints")  # any of them makes a folder a run's
+
+
+def register_resolvers() -> None:
+    """Make `${fer.run_dir:…}` and `${fer.job_name:…}` of conf/config.yaml known. Harmless when called again."""
+    OmegaConf.register_new_resolver("fer.run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("fer.job_name", job_name, replace=True)
+
+
+def run_dir(ckpt_path: str | None, new: str) -> str:
+    """The folder of the run that `ckpt_path` goes on with, where it is a run's last.ckpt; otherwise `new`."""
+    if ckpt_path is not None:
+        last = last_checkpoint(ckpt_path)
+        if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
+            return str(last.parents[1])
+    return new
+
+
+def last_checkpoint(ckpt_path: str) -> Path:
+    """The checkpoint that `ckpt_path`, a file or a run's folder, means."""
+    path = Path(ckpt_path)
+    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+
+
+def holds_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in RUN_FILES)
+
+
+def job_name(number: int, model: str, aug: str, overrides: list[str]) -> str:
+    """A sweep job's folder: `0-dnn-norm-seed1`. Only letters, digits, `.`, `_` and `-`, at most 100 of them."""
+    parts = [str(number), str(model), str(aug)]
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key not in ("model", "aug", "ckpt_path") and "/" not in value:
+            parts.append(key.rpartition(".")[2] + value)
+    name = "-".join(parts)
+    return re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", name))[:100].strip("-.")
+
+
+class RunHooks(Callback):
+    """Refuses what cannot work before a folder is made; compares a sweep's runs when it ends.
+
+    An exception in a callback is only a warning to Hydra, so mistakes are reported and exit from here.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if "LOCAL_RANK" in os.environ:  # a rank of a DDP run, started again by the first, which has checked
+            return
+        with reporting():
+            folder = Path(config.hydra.run.dir)
+            if holds_run(folder):
+                claim_for_resuming(config, folder)
+            check(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with reporting():
+            if (Path(config.hydra.sweep.dir) / "comparison.csv").exists():
+                raise UserError(f"hydra.sweep.dir={config.hydra.sweep.dir}: it already holds a sweep; name another folder")
+            for job in sweep_jobs(config):
+                strategy = str(job.trainer.get("strategy", ""))
+                if strategy.startswith("ddp"):
+                    raise UserError(
+                        "trainer=ddp with --multirun: each process of a job would start the whole sweep again; run the "
+                        "jobs one by one, or use trainer=gpu"
+                    )
+                check(job)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if not end_sweep(Path(config.hydra.sweep.dir)):
+            sys.exit(1)
+
+
+class reporting:
+    """Turns a user's mistake into its message and exit status 2."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, UserError | OmegaConfBaseException):
+            report(error)
+            sys.exit(2)
+
+
+def report(error: BaseException) -> None:
+    """Print a user's mistake, and nothing else of it, to standard error."""
+    print(f"fer_lightning: {error}", file=sys.stderr)
+
+
+def check(config: DictConfig) -> None:
+    from fer_lightning import config as checks  # torch and Lightning, so not before a run is wanted
+
+    job = config.copy()
+    with open_dict(job):
+        job.pop("hydra", None)
+    checks.check(job)
+
+
+def claim_for_resuming(config: DictConfig, folder: Path) -> None:
+    """Let a run go on in its own folder, from its own newest state; anything else would overwrite what is there."""
+    ckpt_path = config.get("ckpt_path")
+    last = folder / "checkpoints" / "last.ckpt"
+    if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last.resolve():
+        raise UserError(
+            f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH, "
+            f"or go on with that run: ckpt_path={last}"
+        )
+    number = 1 + len(list(folder.glob(".hydra/resumed-*")))
+    with open_dict(config):  # Hydra's record of the first start stays as it is
+        config.hydra.output_subdir = f".hydra/resumed-{number}"
+
+
+def sweep_jobs(config: DictConfig) -> list[DictConfig]:
+    """The configuration of every job of a sweep, as Hydra's basic sweeper will compose them."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    lists = []
+    for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            lists.append([f"{key}={override.get_value_element_as_str()}"])
+    for key, values in (config.hydra.sweeper.get("params") or {}).items():
+        lists.append([f"{key}={value}" for value in str(values).split(",")])
+    return [
+        hydra.config_loader.load_sweep_config(config, list(overrides)) for overrides in itertools.product(*lists)
+    ]
+
+
+def end_sweep(folder: Path) -> bool:
+    """Write and print the comparison of a sweep's runs; whether all of them completed."""
+    from fer_lightning import sweep
+    from fer_lightning.runs import find_runs
+
+    table = sweep.compare(folder)
+    log.info("\n%s\ncomparison: %s", sweep.markdown(table), folder / "comparison.md")
+    return all(run.metrics["completed"] for run in find_runs(folder))

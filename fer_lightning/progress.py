@@ -1,0 +1,96 @@
+"""What a person sees while a run trains: a bar on a terminal, a line an epoch everywhere."""
+
+import logging
+import sys
+import time
+from datetime import datetime, timedelta
+from typing import Any, TextIO
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 0.25  # reading the running loss stalls a GPU, so not at every step
+
+
+class StdoutHandler(logging.StreamHandler):
+    """Writes to whatever `sys.stdout` is at that moment, so that lines go above a live progress bar, not into it."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        pass
+
+
+def epoch_line(row: dict[str, float], epochs: int, best: dict[str, float]) -> str:
+    """One epoch (a row of metrics.csv) in about 110 columns."""
+    return (
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
+        f"  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}"
+        f"  val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}"
+        f"  lr {row['lr']:.2e}  {row['seconds']:.1f} s  best {best['val_acc']:.4f} @ {best['epoch']}"
+    )
+
+
+def forecast(seconds: float, epochs_left: int, epochs: int) -> str:
+    """After the first epoch: when the run will end and how to shorten it. `seconds` is that whole epoch's."""
+    left = timedelta(seconds=round(seconds * epochs_left))
+    end = datetime.now() + left
+    when = f"{end:%H:%M}" if end.date() == datetime.now().date() else f"{end:%A %H:%M}" if left.days < 7 else f"{end:%x}"
+    return (
+        f"{seconds:.1f} s an epoch: the remaining {epochs_left} epochs end in about {left}, at {when}. Shorter: "
+        f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time, nothing is lost and ckpt_path= goes on."
+    )
+
+
+class EpochBar(pl.Callback):
+    """A live bar for the running epoch, with its loss and accuracy so far, the last validation and the time left."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=Console(),
+        )
+        self.steps: TaskID | None = None
+        self.epochs: TaskID | None = None
+        self.refreshed = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epochs = self.progress.add_task(
+            "run  ", total=trainer.max_epochs, completed=trainer.current_epoch, figures=""
+        )
+        self.steps = self.progress.add_task("epoch", figures="")
+        self.progress.start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self.steps is not None
+        self.progress.reset(self.steps, total=trainer.num_training_batches, description=f"epoch {trainer.current_epoch + 1}")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self.refreshed < REFRESH_SECONDS and batch_idx + 1 < trainer.num_training_batches:
+            return
+        self.refreshed = now
+        assert self.steps is not None
+        loss, hits, images = pl_module.train_sums.tolist()  # type: ignore[operator, union-attr]
+        figures = f"loss {loss / images:.3f} acc {hits / images:.3f}"
+        self.progress.update(self.steps, completed=batch_idx + 1, figures=figures)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self.epochs is not None
+        figures = f"val loss {trainer.callback_metrics['val/loss']:.3f} acc {trainer.callback_metrics['val/acc']:.3f}"
+        self.progress.update(self.epochs, completed=trainer.current_epoch + 1, figures=figures)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.progress.stop()

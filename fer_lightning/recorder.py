@@ -1,0 +1,111 @@
+"""`Recorder`: what a training writes while it runs, an epoch at a time: metrics.csv, checkpoints, TensorBoard's curves."""
+
+import csv
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from fer_lightning.data.datamodule import epoch_seed
+from fer_lightning.progress import epoch_line, forecast
+from fer_lightning.runs import EPOCH_COLUMNS
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]  # a row of metrics.csv
+CURVES = {"train/loss": "train_loss", "train/acc": "train_acc", "val/loss": "val_loss", "val/acc": "val_acc", "lr": "lr"}
+
+
+class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after the epoch's figures are logged
+    """Records each epoch in `folder`; `rows` are the epochs before this training, where it goes on from a checkpoint.
+
+    last.ckpt is the state before the epoch now running (so there is one from the start), best.ckpt the weights of the
+    first epoch with the highest validation accuracy.
+    """
+
+    def __init__(self, folder: Path, seed: int, rows: list[Row]) -> None:
+        self.metrics = folder / "metrics.csv"
+        self.last = folder / "checkpoints" / "last.ckpt"
+        self.best = folder / "checkpoints" / "best.ckpt"
+        self.seed = seed
+        self.rows = rows
+        self.images = 0  # in the last epoch
+        self.announced = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            with open(self.metrics, "w", newline="") as file:
+                writer = csv.DictWriter(file, EPOCH_COLUMNS)
+                writer.writeheader()
+                writer.writerows(self.rows)
+            for row in self.rows:
+                self._log_curves(trainer, row)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Checkpoints are made here, between two epochs, so a resumed epoch is an ordinary one. Lightning would take it
+        # for half done: skip its batches and the step of a plateau scheduler at its end.
+        trainer.fit_loop.restarting = False
+        trainer.save_checkpoint(self.last)
+        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self.started = _clock(pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seconds = _clock(pl_module) - self.started  # validation runs at the end of the training epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            **{column: figures[name] for name, column in CURVES.items() if name in figures},
+            "lr": self.lr,
+            "seconds": round(self.seconds, 3),
+        }
+        if not math.isfinite(row["train_loss"]):
+            raise RuntimeError(
+                f"the training loss became {row['train_loss']} in epoch {row['epoch']}: training diverged; "
+                "a lower optimizer.lr is the usual remedy"
+            )
+        better = all(row["val_acc"] > earlier["val_acc"] for earlier in self.rows)
+        self.rows.append(row)
+        self.images = int(pl_module.train_sums[2])  # type: ignore[operator, index, arg-type]
+        if better:
+            trainer.save_checkpoint(self.best, weights_only=True)
+        if trainer.is_global_zero:
+            with open(self.metrics, "a", newline="") as file:
+                csv.DictWriter(file, EPOCH_COLUMNS).writerow(row)
+            self._log_curves(trainer, row)
+            self._announce(trainer, row, _clock(pl_module) - self.started)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.last)
+
+    def _log_curves(self, trainer: pl.Trainer, row: Row) -> None:
+        if isinstance(trainer.logger, TensorBoardLogger):
+            for name, column in CURVES.items():
+                trainer.logger.experiment.add_scalar(name, row[column], row["epoch"])
+
+    def _announce(self, trainer: pl.Trainer, row: Row, seconds: float) -> None:
+        epochs = trainer.max_epochs
+        assert epochs is not None
+        log.info(epoch_line(row, epochs, best_row(self.rows)))
+        if not self.announced and row["epoch"] < epochs:
+            log.info(forecast(seconds, epochs - row["epoch"], epochs))
+        self.announced = True
+
+
+def best_row(rows: list[Row]) -> Row:
+    """The first epoch of the highest validation accuracy: the one whose weights best.ckpt holds."""
+    return max(rows, key=lambda row: row["val_acc"])
+
+
+def _clock(pl_module: pl.LightningModule) -> float:
+    if pl_module.device.type == "cuda":
+        torch.cuda.synchronize()  # twice an epoch; otherwise the queue, not the work, is timed
+    return time.perf_counter()

@@ -1,0 +1,261 @@
+"""`train(cfg, folder)`: one run, from its configuration to its scores and figures."""
+
+import logging
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from fer_lightning import __version__
+from fer_lightning.config import Parts, build, resumed_checkpoint
+from fer_lightning.data.faces import Faces
+from fer_lightning.data.source import describe, open_faces
+from fer_lightning.data.splits import SCORED
+from fer_lightning.inference import load
+from fer_lightning.progress import EpochBar
+from fer_lightning.recorder import Recorder, Row, best_row
+from fer_lightning.results import (
+    FIGURES,
+    confusion_of,
+    draw_run,
+    predict_splits,
+    recall_by_class,
+    split_scores,
+    write_json,
+    write_predictions,
+    write_submission,
+)
+from fer_lightning.runs import read_epochs, write_file
+
+log = logging.getLogger(__name__)
+
+CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one chart
+    "training": {"loss": ["Multiline", ["train/loss", "val/loss"]], "accuracy": ["Multiline", ["train/acc", "val/acc"]]}
+}
+
+
+def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Train, score and draw one run into `folder`; its metrics.json as a dictionary.
+
+    An interruption (Ctrl-C) returns as usual with `interrupted` set. A failure leaves a metrics.json that says so and is
+    raised again. UserError for a mistake in the configuration or the data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics: dict[str, Any] = {"completed": False, "interrupted": False, "error": None}
+    try:
+        faces = open_faces(cfg.data.name, cfg.data.root)
+        log.info(describe(faces))
+        torch.manual_seed(cfg.seed)  # the initial weights; every epoch has a seed of its own
+        parts = build(cfg, faces)
+        metrics = {**header(parts, faces), **metrics}
+        run(parts, faces, folder, metrics)
+    except Exception as error:
+        metrics["error"] = f"{type(error).__name__}: {error}"
+        write_json(folder / "metrics.json", with_all_keys(metrics))
+        raise
+    return metrics
+
+
+def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> None:
+    """Fit, then score and draw; fills `metrics` and writes them."""
+    checkpoint = resumed_checkpoint(parts.config)
+    rows = [] if checkpoint is None else take_over(checkpoint, folder)
+    write_settings(parts, folder)
+    logger: TensorBoardLogger | bool = False
+    if parts.config["logger"]["tensorboard"]:
+        logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+    recorder = Recorder(folder, parts.config["seed"], rows)
+    bar = [EpochBar()] if sys.stdout.isatty() else []
+    trainer = pl.Trainer(
+        **parts.trainer_arguments,
+        logger=logger,
+        callbacks=[recorder, *bar],
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    started = time.perf_counter()
+    try:
+        trainer.fit(parts.model, parts.datamodule, ckpt_path=checkpoint)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        if not trainer.interrupted:
+            raise
+        metrics["interrupted"] = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it ignores further ones
+    if not trainer.is_global_zero:
+        return
+    metrics["fit_seconds"] = round(time.perf_counter() - started, 3)
+    metrics["completed"] = not metrics["interrupted"]
+    metrics["device"] = device_name(trainer.strategy.root_device)
+    metrics.update(epoch_figures(recorder.rows, recorder.images))
+    finish(parts, faces, folder, metrics, trainer)
+
+
+def finish(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any], trainer: pl.Trainer) -> None:
+    """Score best.ckpt and draw. An interrupted run is scored on validation data only, for the figures so far."""
+    splits = parts.datamodule.splits
+    if metrics["epochs"]:
+        classifier = load(folder / "checkpoints" / "best.ckpt")
+        classifier.model.to(trainer.strategy.root_device)
+        precision = metrics["precision"]
+        names = SCORED if metrics["completed"] else ("val",)
+        table = predict_splits(classifier, faces, splits, names, precision)
+        write_predictions(table, folder / "predictions.csv")
+        metrics.update(split_scores(table, faces, splits))
+        metrics["recall"] = recall_by_class(confusion_of(table))
+        if metrics["completed"] and len(splits["unlabelled"]):
+            write_submission(classifier, faces, splits, precision, folder / "submission.csv")
+    write_json(folder / "metrics.json", with_all_keys(metrics))
+    if metrics["epochs"]:
+        draw_run(folder, faces, splits)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            log_results(trainer.logger, parts.config, metrics, folder)
+        log.info(summary(metrics, folder))
+
+
+def header(parts: Parts, faces: Faces) -> dict[str, Any]:
+    """What metrics.json knows before the first epoch."""
+    config = parts.config
+    return {
+        "model": type(parts.model).__name__.lower(),
+        "aug": config["aug"]["name"],
+        "data": "synthetic" if faces.synthetic else "fer2013",
+        "synthetic": faces.synthetic,
+        "source": faces.source,
+        "form": faces.form,
+        "seed": config["seed"],
+        "params": sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
+        "train_n": len(parts.datamodule.splits["train"]),
+        "normalization": [parts.datamodule.normalize.mean, parts.datamodule.normalize.std],
+        "max_epochs": parts.trainer_arguments["max_epochs"],
+        "precision": parts.trainer_arguments["precision"],
+        "versions": {
+            "fer_lightning": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "pytorch_lightning": pl.__version__,
+        },
+    }
+
+
+def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
+    """Figures of metrics.csv. The first epoch, which also warms up, is left out of the speed unless it is the only one."""
+    if not rows:
+        return {"epochs": 0}
+    best = best_row(rows)
+    seconds = sorted(row["seconds"] for row in rows[1:] or rows)
+    middle = len(seconds) // 2
+    median = seconds[middle] if len(seconds) % 2 else (seconds[middle - 1] + seconds[middle]) / 2
+    return {
+        "epochs": len(rows),
+        "best_epoch": best["epoch"],
+        "val_loss": best["val_loss"],
+        "train_seconds": round(sum(row["seconds"] for row in rows), 3),
+        "seconds_per_epoch": round(median, 3),
+        "images_per_second": round(images / median, 1) if images else None,
+    }
+
+
+def with_all_keys(metrics: dict[str, Any]) -> dict[str, Any]:
+    """`metrics` with null for whatever of the contract's keys is not known."""
+    from fer_lightning.runs import METRIC_KEYS
+
+    return {**dict.fromkeys(METRIC_KEYS), **metrics}
+
+
+def take_over(checkpoint: Path, folder: Path) -> list[Row]:
+    """The epochs that a checkpoint's run has behind it; its best.ckpt is copied where the run goes on elsewhere."""
+    source = checkpoint.resolve().parents[1]
+    done = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
+    table = read_epochs(source / "metrics.csv") if done else None
+    rows = [] if table is None else table.head(done).to_dict("records")
+    if source != folder.resolve():
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if rows:
+            shutil.copy2(source / "checkpoints" / "best.ckpt", folder / "checkpoints" / "best.ckpt")
+    return rows
+
+
+def write_settings(parts: Parts, folder: Path) -> None:
+    """config.yaml and model.txt. A resumed run's earlier config.yaml is kept as config-1.yaml, config-2.yaml, …"""
+    path = folder / "config.yaml"
+    if path.exists():
+        path.rename(folder / f"config-{1 + len(list(folder.glob('config-*.yaml')))}.yaml")
+    write_file(path, OmegaConf.to_yaml(parts.config).encode())
+    params = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
+    write_file(folder / "model.txt", f"{parts.model}\n\n{params:,} trainable parameters\n".encode())
+
+
+def log_results(logger: TensorBoardLogger, config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
+    """The figures as images, the settings beside the scores (HParams tab), the test scores, the charts' layout."""
+    board = logger.experiment
+    for name, file in FIGURES.items():
+        if (folder / file).exists():
+            board.add_image(name, matplotlib.image.imread(folder / file)[..., :3], metrics["epochs"], dataformats="HWC")
+    board.add_custom_scalars(CHARTS)
+    test = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
+    for name, value in test.items():
+        if value is not None:
+            board.add_scalar(name, value, metrics["epochs"])
+    reached = {"hp/val_acc": metrics["val_acc"], "hp/val_loss": metrics["val_loss"]}
+    reached |= {name.replace("test/", "hp/test_"): value for name, value in test.items()}
+    settings = {key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))}
+    logger.log_hyperparams(
+        {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings},
+        {name: value for name, value in reached.items() if value is not None},
+    )
+    logger.finalize("success")
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def summary(metrics: dict[str, Any], folder: Path) -> str:
+    """The end of a run in a few lines: what it reached and where to look."""
+    synthetic = " on SYNTHETIC faces" if metrics["synthetic"] else ""
+    lines = [f"{metrics['model'].upper()}, aug={metrics['aug']}{synthetic}: best epoch {metrics['best_epoch']} of {metrics['epochs']}"]
+    for name, key in (("validation", "val"), ("PublicTest", "test_public"), ("PrivateTest", "test_private")):
+        acc = metrics.get(f"{key}_acc")
+        if acc is None:
+            continue
+        low, high = metrics[f"{key}_acc_95"]
+        line = f"  {name:<11}  accuracy {acc:.4f}  (95 % interval {low:.4f} to {high:.4f}, {metrics[f'{key}_n']:,} images)"
+        unseen = metrics.get(f"{key}_acc_unseen")
+        lines.append(line if unseen is None else f"{line}, {unseen:.4f} on images not also in Training")
+    lines.append(f"  figures, predictions and checkpoints: {folder}")
+    lines.append(f"  curves: tensorboard --logdir {os.path.relpath(folder)}")
+    return "\n".join(lines)
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"CPU {processor()}, {torch.get_num_threads()} threads"
+    return device.type
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
