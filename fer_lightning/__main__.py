@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fer_lightning.errors import UserError
-from fer_lightning.hydra_hooks import end_sweep, register_resolvers, report
+from fer_lightning.errors import UserError, report
+from fer_lightning.hydra_hooks import end_sweep, register_resolvers
 
 log = logging.getLogger(__name__)
 

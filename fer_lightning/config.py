@@ -22,9 +22,9 @@ from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import NAMES, open_faces
 from fer_lightning.errors import UserError
-from fer_lightning.hydra_hooks import last_checkpoint
 from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
+from fer_lightning.runs import last_checkpoint
 
 # Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
 # about two minutes (the CNN trains 120 of them a second there, the DNN 4,000).
@@ -215,7 +215,7 @@ def make(group: str, config: dict[str, Any], *skip: str, **more: Any) -> Any:
 
 
 def _user_errors(group: str, factory: Any) -> Any:
-    """`factory` with its ValueErrors turned into the user's: a partial's arguments are only judged when it is called."""
+    """`factory` with its ValueErrors turned into the user's: a partial's arguments are judged when it is called."""
 
     def made(*arguments: Any) -> Any:
         try:
@@ -253,7 +253,7 @@ def check_arguments(group: str, target: Any, arguments: dict[str, Any]) -> None:
 
 
 def is_a(value: Any, hint: Any) -> bool:
-    """Whether a plain YAML value fits a type annotation; annotations that YAML cannot express fit nothing but objects."""
+    """Whether a plain YAML value fits a type annotation."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True

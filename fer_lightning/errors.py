@@ -1,4 +1,8 @@
-"""The one exception that stands for a user's mistake, as opposed to a failure of ours."""
+"""The exception that stands for a user's mistake, as opposed to a failure of ours, and how a command ends."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -7,3 +11,20 @@ class UserError(Exception):
     Its message is all that the user sees: it names the file or key, the line and column where there is one, what is
     wrong and what would be right. Commands print it without a traceback and exit with status 2.
     """
+
+
+def report(error: BaseException) -> None:
+    """Print a user's mistake, and nothing else of it, to standard error."""
+    print(f"fer_lightning: {error}", file=sys.stderr)
+
+
+def run_command(work: Callable[[], None]) -> NoReturn:
+    """Do a command's work and exit: 0 done, 2 a user's mistake, 130 interrupted; a failure keeps its traceback (1)."""
+    try:
+        work()
+    except UserError as error:
+        report(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)

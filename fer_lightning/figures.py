@@ -71,8 +71,8 @@ def curves(epochs: pd.DataFrame, *, title: str, best_epoch: int | None, syntheti
         frameon=False,
     )
     figure.supxlabel(
-        "Training figures are running means over the epoch's augmented batches with dropout on; validation comes after "
-        "the epoch, without either.\nTraining can therefore look worse than validation.",
+        "Training figures are running means over the epoch's batches, with augmentation (if any) and dropout; "
+        "validation comes after the epoch, without them.\nTraining can therefore look worse than validation.",
         fontsize=8,
         color=GREY,
     )
@@ -216,7 +216,8 @@ def mistakes(
         if len(missed):
             others = missed[~np.isin(missed, np.concatenate([shown for *_, shown in rows]))]
             text = f"recall {recall[worst]:.3f}: {len(missed):,} of {_images(matrix[worst].sum())} missed"
-            text += "; others than above" if len(others) else "; all shown above"
+            if len(others) < len(missed):
+                text += "; others than above" if len(others) else "; all shown above"
             rows.append((CLASSES[worst], text, others[:FACES_A_ROW]))
 
     face, gap, margin, head, caption = 0.86, 0.1, 0.25, 0.3, 0.42  # inches, as are the axes' units

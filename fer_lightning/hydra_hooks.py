@@ -14,7 +14,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, report
+from fer_lightning.runs import last_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +35,6 @@ def run_dir(ckpt_path: str | None, new: str) -> str:
         if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
             return str(last.parents[1])
     return new
-
-
-def last_checkpoint(ckpt_path: str) -> Path:
-    """The checkpoint that `ckpt_path`, a file or a run's folder, means."""
-    path = Path(ckpt_path)
-    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
 
 
 def holds_run(folder: Path) -> bool:
@@ -75,7 +70,7 @@ class RunHooks(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with reporting():
             if (Path(config.hydra.sweep.dir) / "comparison.csv").exists():
-                raise UserError(f"hydra.sweep.dir={config.hydra.sweep.dir}: it already holds a sweep; name another folder")
+                raise UserError(f"hydra.sweep.dir={config.hydra.sweep.dir}: it already holds a sweep; name another")
             for job in sweep_jobs(config):
                 strategy = str(job.trainer.get("strategy", ""))
                 if strategy.startswith("ddp"):
@@ -100,11 +95,6 @@ class reporting:
         if isinstance(error, UserError | OmegaConfBaseException):
             report(error)
             sys.exit(2)
-
-
-def report(error: BaseException) -> None:
-    """Print a user's mistake, and nothing else of it, to standard error."""
-    print(f"fer_lightning: {error}", file=sys.stderr)
 
 
 def check(config: DictConfig) -> None:
@@ -143,16 +133,13 @@ def sweep_jobs(config: DictConfig) -> list[DictConfig]:
             lists.append([f"{key}={override.get_value_element_as_str()}"])
     for key, values in (config.hydra.sweeper.get("params") or {}).items():
         lists.append([f"{key}={value}" for value in str(values).split(",")])
-    return [
-        hydra.config_loader.load_sweep_config(config, list(overrides)) for overrides in itertools.product(*lists)
-    ]
+    return [hydra.config_loader.load_sweep_config(config, list(overrides)) for overrides in itertools.product(*lists)]
 
 
 def end_sweep(folder: Path) -> bool:
     """Write and print the comparison of a sweep's runs; whether all of them completed."""
-    from fer_lightning import sweep
-    from fer_lightning.runs import find_runs
+    from fer_lightning import sweep  # pandas and matplotlib, so not before they are wanted
 
     table = sweep.compare(folder)
     log.info("\n%s\ncomparison: %s", sweep.markdown(table), folder / "comparison.md")
-    return all(run.metrics["completed"] for run in find_runs(folder))
+    return not table["failed"].any()

@@ -15,12 +15,13 @@ from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
+from fer_lightning.runs import best_checkpoint
 
 DATA_STATE = FERDataModule.__qualname__  # where Lightning keeps the data module's state
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's dictionary on the CPU, read without running any code in it. UserError where it is none of ours."""
+    """The checkpoint's dictionary, on the CPU, read without running code in it. UserError where it is none of ours."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
@@ -30,11 +31,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "network" not in checkpoint or DATA_STATE not in checkpoint:
         raise UserError(f"{path}: not a checkpoint of fer_lightning (it names no network)")
     return checkpoint
-
-
-def checkpoint_of(path: Path) -> Path:
-    """`path` itself, or the best checkpoint of the run folder that it is."""
-    return path / "checkpoints" / "best.ckpt" if path.is_dir() else path
 
 
 @dataclass
@@ -51,8 +47,8 @@ class Classifier:
 
 
 def load(path: Path) -> Classifier:
-    """The network of a checkpoint file or run folder, in evaluation mode on the CPU. UserError where it cannot be had."""
-    checkpoint = read_checkpoint(checkpoint_of(path))
+    """The network of a checkpoint file or run folder, in eval mode on the CPU. UserError where it cannot be had."""
+    checkpoint = read_checkpoint(best_checkpoint(path))
     data = checkpoint[DATA_STATE]
     if tuple(data["classes"]) != CLASSES:
         raise UserError(f"{path}: its classes are {data['classes']}; this version knows {list(CLASSES)}")

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from fer_lightning.models import EmotionClassifier
+
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.25  # reading the running loss stalls a GPU, so not at every step
@@ -41,7 +43,7 @@ def forecast(seconds: float, epochs_left: int, epochs: int) -> str:
     """After the first epoch: when the run will end and how to shorten it. `seconds` is that whole epoch's."""
     left = timedelta(seconds=round(seconds * epochs_left))
     end = datetime.now() + left
-    when = f"{end:%H:%M}" if end.date() == datetime.now().date() else f"{end:%A %H:%M}" if left.days < 7 else f"{end:%x}"
+    when = f"{end:%H:%M}" if end.date() == datetime.now().date() else f"{end:%Y-%m-%d %H:%M}"
     return (
         f"{seconds:.1f} s an epoch: the remaining {epochs_left} epochs end in about {left}, at {when}. Shorter: "
         f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time, nothing is lost and ckpt_path= goes on."
@@ -73,7 +75,8 @@ class EpochBar(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self.steps is not None
-        self.progress.reset(self.steps, total=trainer.num_training_batches, description=f"epoch {trainer.current_epoch + 1}")
+        epoch = f"epoch {trainer.current_epoch + 1}"
+        self.progress.reset(self.steps, total=trainer.num_training_batches, description=epoch)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,7 +86,8 @@ class EpochBar(pl.Callback):
             return
         self.refreshed = now
         assert self.steps is not None
-        loss, hits, images = pl_module.train_sums.tolist()  # type: ignore[operator, union-attr]
+        assert isinstance(pl_module, EmotionClassifier)
+        loss, hits, images = pl_module.train_sums.tolist()
         figures = f"loss {loss / images:.3f} acc {hits / images:.3f}"
         self.progress.update(self.steps, completed=batch_idx + 1, figures=figures)
 

@@ -1,4 +1,4 @@
-"""`Recorder`: what a training writes while it runs, an epoch at a time: metrics.csv, checkpoints, TensorBoard's curves."""
+"""`Recorder`: what a training writes while it runs, an epoch at a time: metrics.csv, checkpoints, curves."""
 
 import csv
 import logging
@@ -13,13 +13,20 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from fer_lightning.data.datamodule import epoch_seed
+from fer_lightning.models import EmotionClassifier
 from fer_lightning.progress import epoch_line, forecast
 from fer_lightning.runs import EPOCH_COLUMNS
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # a row of metrics.csv
-CURVES = {"train/loss": "train_loss", "train/acc": "train_acc", "val/loss": "val_loss", "val/acc": "val_acc", "lr": "lr"}
+CURVES = {  # TensorBoard's tags: columns of metrics.csv
+    "train/loss": "train_loss",
+    "train/acc": "train_acc",
+    "val/loss": "val_loss",
+    "val/acc": "val_acc",
+    "lr": "lr",
+}
 
 
 class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after the epoch's figures are logged
@@ -74,7 +81,8 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             )
         better = all(row["val_acc"] > earlier["val_acc"] for earlier in self.rows)
         self.rows.append(row)
-        self.images = int(pl_module.train_sums[2])  # type: ignore[operator, index, arg-type]
+        assert isinstance(pl_module, EmotionClassifier)
+        self.images = int(pl_module.train_sums[2])
         if better:
             trainer.save_checkpoint(self.best, weights_only=True)
         if trainer.is_global_zero:

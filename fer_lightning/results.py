@@ -1,4 +1,4 @@
-"""What a trained network leaves: predictions of the scored splits, their scores, and the figures drawn from its files."""
+"""What a trained network leaves: predictions of the scored splits, their scores, figures drawn from its files."""
 
 import csv
 import io
@@ -68,7 +68,7 @@ def class_indices(names: pd.Series) -> np.ndarray:
 
 
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
-    write_file(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
+    write_file(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
 
 def write_submission(classifier: Classifier, faces: Faces, splits: Splits, precision: str, path: Path) -> None:

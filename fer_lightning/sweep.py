@@ -196,10 +196,11 @@ def _keys(run: Run) -> dict[str, Any]:
     """The configuration that makes a setting: `group.key` → value, and `group` → the name of what was chosen in it."""
     keys: dict[str, Any] = {}
     for group, value in run.config.items():
-        own_checkpoint = group == "ckpt_path" and run.name in Path(str(value)).parts  # a resumed run is the same one
-        if group == "seed" or own_checkpoint:
+        if group == "seed":
             continue
-        if isinstance(value, dict):
+        if group == "ckpt_path" and run.name in Path(str(value)).parts:
+            keys[group] = None  # resumed from its own state: the same run as if it had never been interrupted
+        elif isinstance(value, dict):
             keys[group] = value.get("name") or str(value.get("_target_", "")).rpartition(".")[2]
             keys.update({f"{group}.{key}": item for key, item in value.items()})
         else:

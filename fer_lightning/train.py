@@ -47,8 +47,8 @@ CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one char
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Train, score and draw one run into `folder`; its metrics.json as a dictionary.
 
-    An interruption (Ctrl-C) returns as usual with `interrupted` set. A failure leaves a metrics.json that says so and is
-    raised again. UserError for a mistake in the configuration or the data.
+    An interruption (Ctrl-C) returns as usual with `interrupted` set. A failure leaves a metrics.json that says so and
+    is raised again. UserError for a mistake in the configuration or the data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metrics: dict[str, Any] = {"completed": False, "interrupted": False, "error": None}
@@ -60,7 +60,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         metrics = {**header(parts, faces), **metrics}
         run(parts, faces, folder, metrics)
     except Exception as error:
-        metrics["error"] = f"{type(error).__name__}: {error}"
+        metrics |= {"completed": False, "error": f"{type(error).__name__}: {error}"}
         write_json(folder / "metrics.json", with_all_keys(metrics))
         raise
     return metrics
@@ -150,7 +150,7 @@ def header(parts: Parts, faces: Faces) -> dict[str, Any]:
 
 
 def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
-    """Figures of metrics.csv. The first epoch, which also warms up, is left out of the speed unless it is the only one."""
+    """Figures of metrics.csv. The first epoch also warms up: it is left out of the speed unless it is the only one."""
     if not rows:
         return {"epochs": 0}
     best = best_row(rows)
@@ -179,7 +179,7 @@ def take_over(checkpoint: Path, folder: Path) -> list[Row]:
     source = checkpoint.resolve().parents[1]
     done = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
     table = read_epochs(source / "metrics.csv") if done else None
-    rows = [] if table is None else table.head(done).to_dict("records")
+    rows: list[Row] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
     if source != folder.resolve():
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         if rows:
@@ -229,13 +229,15 @@ def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def summary(metrics: dict[str, Any], folder: Path) -> str:
     """The end of a run in a few lines: what it reached and where to look."""
     synthetic = " on SYNTHETIC faces" if metrics["synthetic"] else ""
-    lines = [f"{metrics['model'].upper()}, aug={metrics['aug']}{synthetic}: best epoch {metrics['best_epoch']} of {metrics['epochs']}"]
+    best = f"best epoch {metrics['best_epoch']} of {metrics['epochs']}"
+    lines = [f"{metrics['model'].upper()}, aug={metrics['aug']}{synthetic}: {best}"]
     for name, key in (("validation", "val"), ("PublicTest", "test_public"), ("PrivateTest", "test_private")):
         acc = metrics.get(f"{key}_acc")
         if acc is None:
             continue
         low, high = metrics[f"{key}_acc_95"]
-        line = f"  {name:<11}  accuracy {acc:.4f}  (95 % interval {low:.4f} to {high:.4f}, {metrics[f'{key}_n']:,} images)"
+        images = f"{metrics[f'{key}_n']:,} images"
+        line = f"  {name:<11}  accuracy {acc:.4f}  (95 % interval {low:.4f} to {high:.4f}, {images})"
         unseen = metrics.get(f"{key}_acc_unseen")
         lines.append(line if unseen is None else f"{line}, {unseen:.4f} on images not also in Training")
     lines.append(f"  figures, predictions and checkpoints: {folder}")

@@ -105,7 +105,7 @@ def test_curves_show_the_numbers_and_mark_the_best_epoch():
         (mark,) = (line for label, line in lines.items() if label.startswith("best epoch 7"))
         assert mark.get_xydata().tolist() == [[7, table[f"val_{quantity}"][6]]]
     assert any("best epoch 7: validation loss 1.243, accuracy 0.471" in text for text in texts(figure))
-    assert any("augmented batches with dropout" in text for text in texts(figure))
+    assert any("with augmentation (if any) and dropout" in text for text in texts(figure))
 
 
 def test_curves_without_best_epoch_mark_none():
@@ -174,6 +174,14 @@ def test_rows_of_the_worst_classes_show_errors_not_shown_before():
     figure = figures.mistakes(*faces(targets, predicted, np.linspace(0.9, 0.1, 110)), title="CNN", synthetic=False)
     assert shown(figure) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert "recall 0.000: 10 of 10 images missed; others than above" in texts(figure)
+
+
+def test_a_class_none_of_whose_errors_stand_above_says_nothing_of_them():
+    # surprise's errors are spread over six classes, each of these pairs rarer than the four that have rows
+    wrong = [(0, 1), (1, 2), (2, 3), (3, 4)] * 8 + [(5, other) for other in (0, 1, 2, 3, 4, 6)]
+    targets, predicted = np.array(wrong + [(c, c) for c in (0, 1, 2, 3, 4)] * 4).T
+    figure = figures.mistakes(*faces(targets, predicted, 0.5), title="CNN", synthetic=False)
+    assert "recall 0.000: 6 of 6 images missed" in texts(figure)
 
 
 def test_a_row_holds_ten_faces():

@@ -203,12 +203,12 @@ def test_a_folder_without_runs_is_refused(tmp_path, folder, message):
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "file"
     write_file(path, b"old")
-    with pytest.raises(TypeError):
-        write_file(path, "no bytes")
-    assert path.read_bytes() == b"old"
     write_file(path, b"new")
     assert path.read_bytes() == b"new"
-    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_file(tmp_path / "folder", b"new")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_files_and_figures_of_runs_need_no_torch():

@@ -82,7 +82,9 @@ def test_log_loss_of_a_certain_error_is_finite():
 def test_calibration_error_agrees_with_torchmetrics(predictions):
     target, probabilities = predictions
     probabilities = probabilities.astype(np.float32)
-    probabilities[:5] = np.eye(7)[:5]  # a confidence of exactly 1, right or not
+    # wrong with a confidence of exactly 1 beside right with less: in one bin they would cancel
+    probabilities[:5] = np.eye(7)[(target[:5] + 1) % 7]
+    probabilities[5:105] = 0.95 * np.eye(7)[target[5:105]] + 0.05 / 7
     expected = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(target), 7, n_bins=15, norm="l1")
     assert scores.expected_calibration_error(probabilities, target) == pytest.approx(float(expected), abs=1e-6)
     assert math.isnan(scores.expected_calibration_error(np.zeros((0, 7)), np.zeros(0, int)))

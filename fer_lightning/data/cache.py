@@ -11,6 +11,7 @@ It is one file, not one per array, so that a single rename replaces all of it: n
 state of the source with the pixels of another, whatever other processes write meanwhile.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -32,8 +33,8 @@ log = logging.getLogger(__name__)
 READER_VERSION = 1  # raise it with every change to what a reader makes of its files: no entry of another one is used
 Stats = Mapping[str, os.stat_result]  # every file of a source, by absolute path
 
-# A file written twice within the granularity of its time stamps (2 s on FAT) bears the same ones both times. Files whose
-# time stamps were younger than this when they were read are therefore also compared by content, as git does.
+# A file written twice within the granularity of its time stamps (2 s on FAT) bears the same ones both times. One whose
+# time stamps were younger than this when it was read is therefore compared by content as well, as git does.
 _RECENT_NS = 2_000_000_000
 _STALE_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
 
@@ -123,10 +124,7 @@ def _open(entry: Path, stats: Stats) -> tuple[Faces, int] | None:
 
 def _write(entry: Path, faces: Faces, state: Mapping[str, str | int]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    for other in entry.parent.iterdir():
-        left_over = other.name.startswith(f"{entry.name}.") and other.suffix == ".tmp"
-        if left_over and time.time() - other.stat().st_mtime > _STALE_SECONDS:
-            other.unlink(missing_ok=True)
+    _remove_left_overs(entry)
     made = {**state, "source": faces.source, "form": faces.form, "named": faces.names is not None}
     handle, temporary = tempfile.mkstemp(prefix=f"{entry.name}.", suffix=".tmp", dir=entry.parent)
     try:
@@ -143,3 +141,12 @@ def _write(entry: Path, faces: Faces, state: Mapping[str, str | int]) -> None:
         os.replace(temporary, entry)
     finally:
         Path(temporary).unlink(missing_ok=True)  # there still is one only if something failed
+
+
+def _remove_left_overs(entry: Path) -> None:
+    """What processes that were killed while they wrote this entry left in its folder."""
+    for other in entry.parent.iterdir():
+        if other.name.startswith(f"{entry.name}.") and other.suffix == ".tmp":
+            with contextlib.suppress(FileNotFoundError):  # its process is alive and has just renamed it
+                if time.time() - other.stat().st_mtime > _STALE_SECONDS:
+                    other.unlink()

@@ -1,4 +1,4 @@
-"""`FERDataModule`: faces as one uint8 tensor, split, handed out in whole batches, augmented and normalized on the device."""
+"""`FERDataModule`: faces as one uint8 tensor, handed out in whole batches, augmented and normalized on the device."""
 
 import math
 from collections.abc import Callable, Iterator

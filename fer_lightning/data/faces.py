@@ -47,7 +47,7 @@ class Faces:
 
 
 def digest(pixels: np.ndarray) -> np.ndarray:
-    """int64 (N,) from uint8 (N, 48, 48): equal for identical images; two of 300,000 different ones collide with p < 3e-9."""
+    """int64 (N,) of uint8 (N, 48, 48): equal for identical images; any two of 300,000 others collide with p < 3e-9."""
     rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    joined = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    joined = b"".join(hashlib.blake2b(row.data, digest_size=8).digest() for row in rows)
     return np.frombuffer(joined, dtype="<i8").astype(np.int64)

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
 
 LISTED = 10
+LABELS = ", ".join(f"{label} ({name})" for label, name in enumerate(CLASSES))
 
 
 def faulty(path: Path, faults: Sequence[str], total: int, unit: str) -> UserError:

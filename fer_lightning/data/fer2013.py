@@ -163,5 +163,5 @@ def _fullest(sources: list[Source]) -> Faces:
     counted = [(source.labelled(), source.has_usage, source) for source in sources]
     (count, _, best), *others = sorted(counted, key=lambda item: item[:2], reverse=True)
     faces = best.read()
-    over = ", ".join(f"{source.form} with {labelled:,}" for labelled, _, source in others)
-    return replace(faces, form=f"{faces.form}, chosen for its {count:,} labelled images over {over}")
+    over = "; ".join(f"{source.form} ({labelled:,})" for labelled, _, source in others)
+    return replace(faces, form=f"{faces.form}; {count:,} labelled images, chosen over {over}")

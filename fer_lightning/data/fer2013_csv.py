@@ -1,6 +1,6 @@
 """FER2013 as csv: the public file, Kaggle's train.csv and test.csv, and the course's.
 
-Lines end in LF or CRLF, blank ones are skipped, fields may be quoted and surrounded by spaces, columns stand in any order.
+Columns stand in any order; lines end in LF or CRLF, blank ones are skipped; fields may have quotes and spaces around.
 """
 
 import os
@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import faulty, shown
+from fer_lightning.data.faults import LABELS, faulty, shown
 from fer_lightning.errors import UserError
 
 HEADERS = (
@@ -26,9 +26,10 @@ _PIXELS = SIZE * SIZE
 _LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
 _USAGES = {usage.encode(): code for code, usage in enumerate(USAGES) if code != UNLABELLED}
 _HEADER_BYTES = 4096  # no known header comes near it
-# About 30 rows: the dozen temporary arrays of a block stay in the CPU's second-level cache. Seconds for 32,298 rows:
-# 1.0 with blocks of 32 kB, 0.7 with 256 kB, 1.0 with 1 MB; two threads gained nothing, np.fromstring alone takes 1.2.
+# About 30 rows, so that a block's temporary arrays stay in the CPU's cache. Seconds for 32,298 rows: 1.0 with 32 kB,
+# 0.7 with 256 kB, 0.9 with 1 MB. Two threads gained nothing; np.fromstring takes 1.2 for the numbers alone.
 _BLOCK_BYTES = 1 << 18
+_HEAP_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class CsvFiles:
 
     @property
     def form(self) -> str:
-        return " + ".join(f"{path.name} ({header})" for path, header in zip(self.files, self.headers, strict=True))
+        return " + ".join(f"{path.name} with {header}" for path, header in zip(self.files, self.headers, strict=True))
 
     @property
     def has_usage(self) -> bool:
@@ -117,9 +118,16 @@ class CsvFiles:
     def read(self) -> Faces:
         """All rows, file after file. UserError with all faulty rows of a file, each with its line and columns."""
         rows = _concatenated([_read(path, header) for path, header in zip(self.files, self.headers, strict=True)])
-        if all(header.name is None for header in self.headers):
-            return Faces(*rows._replace(names=None), source=str(self.path), form=self.form)
-        return Faces(*rows, source=str(self.path), form=self.form)
+        return Faces(
+            pixels=rows.pixels,
+            labels=rows.labels,
+            usage=rows.usage,
+            rows=rows.rows,
+            digests=rows.digests,
+            names=rows.names if any(header.name is not None for header in self.headers) else None,
+            source=str(self.path),
+            form=self.form,
+        )
 
 
 def _concatenated(parts: list[_Rows]) -> _Rows:
@@ -129,6 +137,9 @@ def _concatenated(parts: list[_Rows]) -> _Rows:
 def _read(path: Path, header: Header) -> _Rows:
     parts: list[_Rows] = []
     faults: list[str] = []
+    # glibc gives freed arrays of a block's size back to the kernel, which maps them anew for every block (the first
+    # reading took 1.7 s, not 0.8), until it has once seen a larger one freed.
+    np.empty(_HEAP_BYTES, np.uint8)
     first, total = 2, 0  # the line number and the data row of the block's first line
     with open(path, "rb", buffering=1 << 20) as file:
         file.readline(_HEADER_BYTES)
@@ -194,7 +205,7 @@ def _parse_pixels(texts: list[bytes]) -> np.ndarray | None:
     if (two[:-2] & two[2:]).any():  # four digits in a row
         return None
     last = np.flatnonzero(np.append(digit[:-1] > digit[1:], digit[-1:]))  # where a digit is followed by none
-    row_ends = np.cumsum([len(text) + 1 for text in texts]) - 2
+    row_ends = np.cumsum([len(row) + 1 for row in texts]) - 2
     if len(last) != len(texts) * _PIXELS or (last[_PIXELS - 1 :: _PIXELS] != row_ends).any():
         return None
     values = text & 15  # the value of a digit, and 0 for a space
@@ -226,7 +237,7 @@ def _row_faults(fields: list[bytes], header: Header) -> list[str]:
         if position == header.pixels:
             fault = _pixels_fault(field) if _parse_pixels([field]) is None else None
         elif position == header.label and field not in _LABELS:
-            fault = f"{shown(field)}; right: {', '.join(f'{label} ({name})' for label, name in enumerate(CLASSES))}"
+            fault = f"{shown(field)}; right: {LABELS}"
         elif position == header.usage and field not in _USAGES:
             fault = f"{shown(field)}; right: {', '.join(usage.decode() for usage in _USAGES)}"
         elif position == header.name and not field:

@@ -1,8 +1,8 @@
 """FER2013 as image folders: train/<class>/* and test/<class>/*, jpg or png of any size.
 
 A name that begins Training_, PublicTest_ or PrivateTest_ gives an image's usage. Without it the folder does: train/ is
-Training, test/ is PrivateTest, and validation/ (or val/, valid/), which other copies have beside or instead of test/, is
-PublicTest, the split that FER2013 set apart for choosing between models.
+Training, test/ is PrivateTest, and validation/ (or val/, valid/), which some copies have beside or instead of test/, is
+PublicTest: the split that was there to choose between models.
 
 Hidden files, Thumbs.db, desktop.ini and __MACOSX are passed over; anything else must be a picture.
 """
@@ -71,30 +71,36 @@ class ImageFolders:
         return f"image folders {', '.join(f'{split.name}/' for split in _splits(self.path))}"
 
     def scan(self) -> Stats:
-        """All pictures. UserError if anything stands where only class folders or pictures belong."""
-        stats, faults, total = {}, [], 0
-        for split in _splits(self.path):
-            for folder in visible(split.path):
-                total += 1
-                if not folder.is_dir():
-                    faults.append(f"{split.name}/{folder.name}: a file outside of the class folders; right: none there")
-                elif folder.name.lower() not in NAMES:
-                    known = ", ".join(sorted(NAMES, key=lambda name: NAMES[name]))
-                    faults.append(f"{split.name}/{folder.name}: no known class; right: {known}")
-                else:
-                    for entry in visible(folder.path):
-                        stats[entry.path] = entry.stat()
-        if faults:
-            raise faulty(self.path, faults, total, "class folders")
-        return stats
+        """All pictures. UserError if something else stands in or beside the class folders."""
+        return {entry.path: entry.stat() for entry in self._pictures()}
 
     def labelled(self) -> int:
         """The number of pictures."""
-        return len(self.scan())
+        return len(self._pictures())
+
+    def _pictures(self) -> list[os.DirEntry[str]]:
+        pictures, faults, total = [], [], 0
+        for split in _splits(self.path):
+            for folder in visible(split.path):
+                place = f"{split.name}/{folder.name}"
+                if not folder.is_dir():
+                    faults.append(f"{place}: a file beside the class folders; right: none there")
+                    total += 1
+                    continue
+                if folder.name.lower() not in NAMES:
+                    known = ", ".join(sorted(NAMES, key=lambda name: NAMES[name]))
+                    faults.append(f"{place}: no known class; right: {known}")
+                entries = visible(folder.path)
+                faults += [f"{place}/{e.name}: no file; right: a jpg or png" for e in entries if not e.is_file()]
+                total += 1 + len(entries)
+                pictures += entries
+        if faults:
+            raise faulty(self.path, faults, total, "files and folders")
+        return pictures
 
     def read(self) -> Faces:
         """All pictures in the order of their paths. UserError with all that are none."""
-        paths = [Path(path) for path in sorted(self.scan())]
+        paths = [Path(path) for path in sorted(entry.path for entry in self._pictures())]
         if not paths:
             raise UserError(f"{self.path}: no picture in its {self.form}; right: jpg or png files in class folders")
         pixels = np.empty((len(paths), SIZE, SIZE), np.uint8)
@@ -124,8 +130,8 @@ class ImageFolders:
         )
 
 
-def _picture(path: Path) -> Image.Image:
-    """A jpg or png as 48×48 gray: a gray one of that size as it is, others converted (ITU-R 601) and resampled."""
+def _picture(path: Path) -> np.ndarray:
+    """uint8 (48, 48): the pixels of a gray jpg or png of that size, others converted (ITU-R 601 luma) and resampled."""
     with Image.open(path, formats=("PNG", "JPEG")) as opened:
         image: Image.Image = opened
         if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip at 255
@@ -133,6 +139,5 @@ def _picture(path: Path) -> Image.Image:
         elif image.mode != "L":
             image = image.convert("L")
         if image.size != (SIZE, SIZE):
-            return image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)  # antialiased where it shrinks
-        image.load()
-        return image
+            image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)  # antialiased where it shrinks
+        return np.asarray(image)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, SIZE, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import faulty, shown
+from fer_lightning.data.faults import LABELS, faulty, shown
 from fer_lightning.errors import UserError
 
 ARRAYS = ("pixels", "emotion", "usage")
@@ -26,7 +26,7 @@ class Npz:
 
     @property
     def form(self) -> str:
-        return f"{self.path.name} ({', '.join(ARRAYS)})"
+        return f"{self.path.name} with {','.join(ARRAYS)}"
 
     def scan(self) -> Stats:
         return {str(self.path): os.stat(self.path)}
@@ -39,12 +39,10 @@ class Npz:
         """All images. UserError with all faulty ones, by their index in the arrays."""
         pixels, emotion, usage = (self._array(name) for name in ARRAYS)
         shapes = f"pixels {pixels.shape}, emotion {emotion.shape}, usage {usage.shape}"
-        if (
-            pixels.shape[1:] not in ((SIZE, SIZE), (SIZE * SIZE,))
-            or not pixels.shape[:1] == emotion.shape == usage.shape
-        ):
+        count = len(pixels) if pixels.ndim else 0
+        if pixels.shape[1:] not in ((SIZE, SIZE), (SIZE * SIZE,)) or not emotion.shape == usage.shape == (count,):
             raise UserError(f"{self.path}: {shapes}; right: pixels (N, 48, 48) or (N, 2304), emotion (N,), usage (N,)")
-        if not len(pixels):
+        if not count:
             raise UserError(f"{self.path}: {shapes}: no images; right: one or more")
         for name, array in (("pixels", pixels), ("emotion", emotion)):
             if array.dtype.kind not in "iu":
@@ -52,37 +50,33 @@ class Npz:
         if usage.dtype.kind not in "US":
             raise UserError(f"{self.path}: usage is {usage.dtype}; right: strings")
 
+        pixels = pixels.reshape(count, SIZE, SIZE)
         usage = np.char.strip(usage if usage.dtype.kind == "U" else np.char.decode(usage, "utf-8", "replace"))
-        codes = np.full(len(usage), UNLABELLED, np.uint8)
+        codes = np.full(count, UNLABELLED, np.uint8)
         for code, name in enumerate(USAGES[:UNLABELLED]):
             codes[usage == name] = code
-        checks = (  # array, which of its elements are wrong, what would be right
-            (
-                "pixels",
-                ((pixels < 0) | (pixels > 255)).reshape(len(pixels), -1).any(axis=1),
-                "whole numbers from 0 to 255",
-            ),
-            ("emotion", (emotion < 0) | (emotion >= len(CLASSES)), f"0 to {len(CLASSES) - 1} ({', '.join(CLASSES)})"),
-            ("usage", codes == UNLABELLED, ", ".join(USAGES[:UNLABELLED])),
-        )
-        arrays = {"pixels": pixels, "emotion": emotion, "usage": usage}
+        bad_pixels = (pixels.min(axis=(1, 2)) < 0) | (pixels.max(axis=(1, 2)) > 255)
+        bad_emotion = (emotion < 0) | (emotion >= len(CLASSES))
         faults = []
-        for index in np.flatnonzero(np.any([wrong for _, wrong, _ in checks], axis=0)):
-            parts = [
-                f"{name}[{index}]: {_shown(arrays[name][index])}; right: {right}"
-                for name, wrong, right in checks
-                if wrong[index]
-            ]
-            faults.append("; ".join(parts))
+        for i in np.flatnonzero(bad_pixels | bad_emotion | (codes == UNLABELLED)):
+            wrong = []
+            if bad_pixels[i]:
+                value = pixels[i][(pixels[i] < 0) | (pixels[i] > 255)][0]
+                wrong.append(f"pixels[{i}]: value {value}; right: whole numbers from 0 to 255")
+            if bad_emotion[i]:
+                wrong.append(f"emotion[{i}]: {emotion[i]}; right: {LABELS}")
+            if codes[i] == UNLABELLED:
+                wrong.append(f"usage[{i}]: {shown(str(usage[i]))}; right: {', '.join(USAGES[:UNLABELLED])}")
+            faults.append("; ".join(wrong))
         if faults:
-            raise faulty(self.path, faults, len(pixels), "images")
+            raise faulty(self.path, faults, count, "images")
 
-        pixels = np.ascontiguousarray(pixels.astype(np.uint8, copy=False).reshape(-1, SIZE, SIZE))
+        pixels = np.ascontiguousarray(pixels.astype(np.uint8, copy=False))
         return Faces(
             pixels=pixels,
             labels=emotion.astype(np.int8),
             usage=codes,
-            rows=np.arange(len(pixels)),
+            rows=np.arange(count),
             digests=digest(pixels),
             names=None,
             source=str(self.path),
@@ -96,13 +90,6 @@ class Npz:
         except _DAMAGED as error:
             right = "integers and strings as numpy.savez writes them"
             raise UserError(f"{self.path}: its array {name} cannot be read ({error}); right: {right}") from error
-
-
-def _shown(element: np.ndarray) -> str:
-    """An element that is wrong, or the first wrong one of its pixels."""
-    if element.ndim:
-        return f"value {element[(element < 0) | (element > 255)][0]}"
-    return shown(str(element)) if element.dtype.kind == "U" else str(element)
 
 
 def recognize(path: Path) -> Npz:

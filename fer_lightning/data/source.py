@@ -18,7 +18,7 @@ def open_faces(name: str, root: str | None) -> Faces:
     """
     if name == "synthetic":
         if root is not None:
-            raise UserError(f"data.root={root}: the synthetic faces are drawn, not read; use data=fer2013 to read files")
+            raise UserError(f"data.root={root}: the synthetic faces are drawn, not read; data=fer2013 reads files")
         return synthetic.draw()
     found = fer2013.find(root)
     if found is not None:
@@ -38,7 +38,7 @@ def describe(faces: Faces) -> str:
         return f"data: {len(faces):,} images from {faces.source} ({faces.form})"
     bar = "!" * 100
     return (
-        f"{bar}\n!!  SYNTHETIC FACES: {len(faces):,} schematic faces drawn by this program, not FER2013. Scores on them\n"
-        "!!  say nothing about real faces. For FER2013: data.root=PATH, FER2013_ROOT or ./data (see the README).\n"
+        f"{bar}\n!!  SYNTHETIC FACES: {len(faces):,} schematic faces drawn by this program, not FER2013. Scores on\n"
+        "!!  them say nothing about real faces. For FER2013: data.root=PATH, FER2013_ROOT or ./data (see the README).\n"
         f"{bar}"
     )

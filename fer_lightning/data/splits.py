@@ -10,7 +10,7 @@ Splits = dict[str, np.ndarray]
 
 
 def make_splits(faces: Faces, val_split: float | str, seed: int) -> Splits:
-    """Positions in `faces`, int64 and ascending, of train, val, public, private and unlabelled; empty where there are none.
+    """Positions in `faces`, int64 and ascending, of train, val, public, private and unlabelled; empty where none.
 
     val_split: the share of Training held out, in (0, 1), or "public": train on all of Training, validate on PublicTest,
     which is then no test split. Raises UserError where training or validation would be left without images.

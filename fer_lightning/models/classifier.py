@@ -1,4 +1,4 @@
-"""`EmotionClassifier`: loss, running figures and optimizer of any network that maps faces to logits. It knows no layer."""
+"""`EmotionClassifier`: loss, running figures and optimizer of any network from faces to logits. It knows no layer."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -25,6 +25,9 @@ class EmotionClassifier(pl.LightningModule):
     Subclasses call `self.save_hyperparameters(ignore=["optimizer", "scheduler"])`, so that a checkpoint holds their
     constructor arguments as primitives. Logged, once an epoch: train/loss, train/acc, val/loss, val/acc.
     """
+
+    train_sums: Tensor
+    val_sums: Tensor
 
     def __init__(
         self,

@@ -1,0 +1,45 @@
+# Everything runs in a virtual environment of its own, made on first use; a second make reinstalls nothing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint train ablation tensorboard clean
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+
+install: $(INSTALLED) ## make .venv with the tested versions (5.7 GB on disk, mostly torch)
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 …"; exit 2; }
+	@echo "Installing torch, Lightning, Hydra and the rest into $(VENV) (5.7 GB, some minutes) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[dev]"
+	@touch $@
+
+demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (about 3 minutes) and compare them
+	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn data=synthetic $(ARGS)
+
+test: $(INSTALLED) ## pass the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: $(INSTALLED) ## one run: make train ARGS="model=dnn aug=norm trainer.max_epochs=50"
+	$(BIN)/python -m fer_lightning $(ARGS)
+
+ablation: $(INSTALLED) ## none, norm and norm_aug, compared: make ablation ARGS="model=dnn seed=0,1,2"
+	$(BIN)/python -m fer_lightning --multirun aug=none,norm,norm_aug $(ARGS)
+
+tensorboard: $(INSTALLED) ## curves, images and hyper-parameters of all runs, in the browser
+	$(BIN)/tensorboard --logdir outputs
+
+clean: ## remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

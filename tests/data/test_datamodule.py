@@ -1,0 +1,72 @@
+"""Batches: every image once, by rank, in an order of the epoch; normalized always, augmented in training only."""
+
+import numpy as np
+import pytest
+import torch
+
+from fer_lightning.data.datamodule import Batches, pixel_statistics
+from fer_lightning.data.faces import TRAINING
+from fer_lightning.errors import UserError
+
+PIXELS = torch.arange(100, dtype=torch.uint8).view(-1, 1, 1).expand(-1, 48, 48)
+LABELS = torch.arange(100)
+
+
+def seen(*loaders: Batches) -> list[int]:
+    return [int(label) for loader in loaders for _, labels in loader for label in labels]
+
+
+def test_a_shuffled_pass_gives_every_image_once_with_its_label():
+    loader = Batches(PIXELS, LABELS, torch.arange(100), 16, order=lambda: 5)
+    assert sorted(seen(loader)) == list(range(100))
+    assert seen(loader) != list(range(100))
+    assert len(list(loader)) == len(loader) == 7
+    for pixels, labels in loader:
+        assert (pixels[:, 0, 0] == labels).all()
+        assert pixels.dtype == torch.uint8
+
+
+def test_the_order_is_the_seeds():
+    first, again, other = (Batches(PIXELS, LABELS, torch.arange(100), 16, order=lambda s=s: s) for s in (1, 1, 2))
+    assert seen(first) == seen(again) != seen(other)
+
+
+def test_without_an_order_images_come_as_they_stand():
+    assert seen(Batches(PIXELS, LABELS, torch.tensor([3, 1, 2]), 2)) == [3, 1, 2]
+
+
+def test_a_single_last_image_is_left_out_of_training_only():
+    positions = torch.arange(33)
+    assert len(seen(Batches(PIXELS, LABELS, positions, 16, order=lambda: 0))) == 32
+    assert len(seen(Batches(PIXELS, LABELS, positions, 16))) == 33
+
+
+@pytest.mark.parametrize("count", [100, 99, 98])
+def test_ranks_share_an_epoch(count):
+    """Each image on one rank, each rank as many training batches as the others."""
+    positions = torch.arange(count)
+    ranks = [Batches(PIXELS, LABELS, positions, 10, order=lambda: 7, rank=rank, world=3) for rank in range(3)]
+    together = seen(*ranks)
+    assert len(set(together)) == len(together) == count - count % 3
+    assert len({len(list(rank)) for rank in ranks}) == 1
+    evaluated = [Batches(PIXELS, LABELS, positions, 10, rank=rank, world=3) for rank in range(3)]
+    assert sorted(seen(*evaluated)) == list(range(count))
+    assert all(len(list(rank)) == len(rank) for rank in evaluated)
+
+
+def test_statistics_are_those_of_the_pixels_over_255():
+    pixels = np.random.default_rng(0).integers(0, 256, (3000, 48, 48), dtype=np.uint8)
+    positions = np.arange(0, 3000, 2)
+    mean, std = pixel_statistics(pixels, positions)
+    assert mean == pytest.approx((pixels[positions] / 255).mean(), abs=1e-12)
+    assert std == pytest.approx((pixels[positions] / 255).std(), abs=1e-12)
+
+
+def test_constant_images_cannot_be_normalized():
+    with pytest.raises(UserError, match="constant gray of 7"):
+        pixel_statistics(np.full((5, 48, 48), 7, np.uint8), np.arange(5))
+
+
+def test_statistics_of_the_real_training_rows(real_faces):
+    mean, std = pixel_statistics(real_faces.pixels, real_faces.where(TRAINING))
+    assert (round(mean, 5), round(std, 5)) == (0.50774, 0.25499)

@@ -1,0 +1,100 @@
+"""The published networks: layers, names and sizes, and what any network promises to the trainer."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from fer_lightning.data import synthetic
+from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.models import CNN, DNN
+
+
+@pytest.mark.parametrize(("network", "parameters"), [(CNN, 5_758_791), (DNN, 5_778_439)])
+def test_parameters_are_the_published(network, parameters):
+    assert sum(p.numel() for p in network().parameters() if p.requires_grad) == parameters
+
+
+def layers(block: nn.Sequential) -> list[str]:
+    return [type(layer).__name__ for layer in block]
+
+
+def test_cnn_is_the_published_network_block_by_block():
+    cnn = CNN()
+    assert [name for name, _ in cnn.named_children()] == [*(f"conv{i}" for i in range(5)), "fc1", "fc2", "fc3"]
+    expected = [(1, 64, 5, 0.2), (64, 64, 5, 0.25), (64, 128, 3, 0.3), (128, 512, 3, 0.4), (512, 512, 3, 0.5)]
+    for i, (inputs, outputs, kernel, dropout) in enumerate(expected):
+        block = getattr(cnn, f"conv{i}")
+        pool = ["MaxPool2d"] if i else []
+        assert layers(block) == ["Conv2d", "LeakyReLU", "BatchNorm2d", *pool, "Dropout2d"]
+        assert (block[0].in_channels, block[0].out_channels, block[0].kernel_size[0]) == (inputs, outputs, kernel)
+        assert block[0].padding == (kernel // 2, kernel // 2)
+        assert block[1].negative_slope == 0.05
+        assert block[-1].p == dropout
+    for name, inputs in (("fc1", 4608), ("fc2", 512)):
+        block = getattr(cnn, name)
+        assert layers(block) == ["Linear", "ReLU", "BatchNorm1d", "Dropout"]
+        assert (block[0].in_features, block[0].out_features, block[-1].p) == (inputs, 512, 0.5)
+
+
+def test_dnn_is_the_published_network_block_by_block():
+    dnn = DNN()
+    assert [name for name, _ in dnn.named_children()] == ["fc1", "fc2", "fc3"]
+    for name, inputs, outputs, dropout in (("fc1", 2304, 2048, 0.4), ("fc2", 2048, 512, 0.5)):
+        block = getattr(dnn, name)
+        assert layers(block) == ["Linear", "ReLU", "BatchNorm1d", "Dropout"]
+        assert (block[0].in_features, block[0].out_features, block[-1].p) == (inputs, outputs, dropout)
+
+
+@pytest.mark.parametrize("network", [CNN, DNN])
+def test_faces_become_seven_logits(network):
+    logits = network().eval()(torch.zeros(3, 1, 48, 48))
+    assert logits.shape == (3, 7)
+    assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("network", [CNN, DNN])
+def test_smoothing_acts_in_training_only(network):
+    """The loss of a step is torch's cross-entropy, smoothed in training, plain in validation."""
+    model = network(label_smoothing=0.3).eval()
+    faces, targets = torch.rand(5, 1, 48, 48), torch.tensor([0, 1, 2, 3, 6])
+    logits = model(faces)
+    assert model.training_step((faces, targets), 0) == nn.CrossEntropyLoss(label_smoothing=0.3)(logits, targets)
+    model.validation_step((faces, targets), 0)
+    loss, hits, images = model.val_sums.tolist()
+    assert loss / 5 == pytest.approx(nn.CrossEntropyLoss()(logits, targets).item(), rel=1e-6)
+    assert (hits, images) == ((logits.argmax(1) == targets).sum(), 5)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: CNN(channels=(64, 64)), "channels"),
+        (lambda: CNN(conv_dropout=(0.2, 0.2, 0.2, 0.2, 1.0)), "conv_dropout"),
+        (lambda: CNN(hidden=0), "hidden"),
+        (lambda: DNN(widths=(0, 5)), "widths"),
+        (lambda: DNN(dropout=(0.5,)), "dropout"),
+        (lambda: DNN(label_smoothing=1.0), "label_smoothing"),
+    ],
+)
+def test_impossible_arguments_are_refused(make, named):
+    with pytest.raises(ValueError, match=named):
+        make()
+
+
+@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+def test_a_network_and_the_data_module_work_in_any_trainer(tmp_path):
+    """Without this project's configuration, recorder or checkpoints: a plain Lightning training that learns."""
+    data = FERDataModule(synthetic.draw(train=1200, test=100), batch_size=32)
+    trainer = pl.Trainer(
+        max_epochs=6,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(DNN(widths=(64, 32)), data)
+    assert trainer.callback_metrics["train/loss"] < 1.9
+    assert 0 <= trainer.callback_metrics["val/acc"] <= 1
