@@ -24,7 +24,7 @@ from fer_lightning.data.source import NAMES, open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.runs import last_checkpoint
+from fer_lightning.paths import last_checkpoint
 
 # Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
 # about two minutes (the CNN trains 120 of them a second there, the DNN 4,000).

@@ -15,11 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fer_lightning.errors import UserError, report
-from fer_lightning.runs import last_checkpoint
+from fer_lightning.paths import holds_run, last_checkpoint
 
 log = logging.getLogger(__name__)
-
-RUN_FILES = ("config.yaml", "metrics.csv", "metrics.json", "checkpoints")  # any of them makes a folder a run's
 
 
 def register_resolvers() -> None:
@@ -35,10 +33,6 @@ def run_dir(ckpt_path: str | None, new: str) -> str:
         if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
             return str(last.parents[1])
     return new
-
-
-def holds_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in RUN_FILES)
 
 
 def job_name(number: int, model: str, aug: str, overrides: list[str]) -> str:

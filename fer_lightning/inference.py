@@ -15,7 +15,7 @@ from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.runs import best_checkpoint
+from fer_lightning.paths import best_checkpoint
 
 DATA_STATE = FERDataModule.__qualname__  # where Lightning keeps the data module's state
 

@@ -58,21 +58,6 @@ class Run:
         return read_predictions(path) if path.is_file() else None
 
 
-def best_checkpoint(path: str | Path) -> Path:
-    """The checkpoint to score that `path`, a file or a run's folder, means."""
-    return _checkpoint(path, "best.ckpt")
-
-
-def last_checkpoint(path: str | Path) -> Path:
-    """The checkpoint to go on from that `path`, a file or a run's folder, means."""
-    return _checkpoint(path, "last.ckpt")
-
-
-def _checkpoint(path: str | Path, name: str) -> Path:
-    path = Path(path)
-    return path / "checkpoints" / name if path.is_dir() else path
-
-
 def read_run(folder: str | Path) -> Run:
     """Read a run's folder. UserError, naming the file, where one is missing or broken.
 

@@ -33,9 +33,11 @@ log = logging.getLogger(__name__)
 READER_VERSION = 1  # raise it with every change to what a reader makes of its files: no entry of another one is used
 Stats = Mapping[str, os.stat_result]  # every file of a source, by absolute path
 
-# A file written twice within the granularity of its time stamps (2 s on FAT) bears the same ones both times. One whose
-# time stamps were younger than this when it was read is therefore compared by content as well, as git does.
-_RECENT_NS = 2_000_000_000
+# A file written twice within the granularity of its time stamps bears the same ones both times. One whose stamps were
+# younger than that when it was read is therefore compared by content as well (git calls such files racily clean).
+# Stamps in whole milliseconds may come from a file system as coarse as FAT (2 s); others follow the kernel's ticks, of
+# 10 ms at most.
+_COARSE_NS, _FINE_NS = 2_000_000_000, 100_000_000
 _STALE_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
 
 
@@ -90,8 +92,12 @@ def _fingerprint(stats: Stats) -> str:
 
 
 def _recent(stats: Stats, at: int) -> list[str]:
-    """The files of which, at the time `at` (ns), the time stamps alone proved nothing."""
-    return sorted(p for p, stat in stats.items() if max(stat.st_mtime_ns, stat.st_ctime_ns) > at - _RECENT_NS)
+    """The files with a time stamp that proved nothing at the time `at` (ns), being too young."""
+
+    def young(stamp: int) -> bool:
+        return stamp > at - (_FINE_NS if stamp % 1_000_000 else _COARSE_NS)
+
+    return sorted(path for path, stat in stats.items() if young(stat.st_mtime_ns) or young(stat.st_ctime_ns))
 
 
 def _content(paths: Iterable[str]) -> str:

@@ -45,14 +45,15 @@ def load(root: str | Path) -> Faces:
     over. UserError if nothing known is there, or with everything that is wrong in it.
     """
     root = _absolute(root)
-    with _os_errors_are_the_users():
+    with _os_errors_as_user_errors():
         sources = _sources(root)
         if len(sources) == 1:
             return cache.load(sources[0].path, sources[0].scan, sources[0].read)
-        # The choice depends on all of them, and so does the cache.
-        return cache.load(
-            root, lambda: {k: v for source in sources for k, v in source.scan().items()}, lambda: _fullest(sources)
-        )
+
+        def scan() -> cache.Stats:  # of all of them, as the choice depends on all
+            return {path: stat for source in sources for path, stat in source.scan().items()}
+
+        return cache.load(root, scan, lambda: _fullest(sources))
 
 
 def find(root: str | Path | None = None) -> Path | None:
@@ -60,7 +61,7 @@ def find(root: str | Path | None = None) -> Path | None:
 
     None if none of them is there. UserError if `root` or $FER2013_ROOT is given and holds no known form.
     """
-    with _os_errors_are_the_users():
+    with _os_errors_as_user_errors():
         if root is not None:
             _sources(_absolute(root))
             return _absolute(root)
@@ -75,11 +76,11 @@ def find(root: str | Path | None = None) -> Path | None:
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(path).expanduser().absolute()
+    return Path(os.path.expanduser(path)).absolute()
 
 
 @contextmanager
-def _os_errors_are_the_users() -> Iterator[None]:
+def _os_errors_as_user_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

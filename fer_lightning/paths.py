@@ -1,0 +1,23 @@
+"""Where things lie in a run's folder."""
+
+from pathlib import Path
+
+RUN_FILES = ("config.yaml", "metrics.csv", "metrics.json", "checkpoints")  # any of them makes a folder a run's
+
+
+def holds_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in RUN_FILES)
+
+
+def best_checkpoint(path: str | Path) -> Path:
+    """The checkpoint to score that `path`, a file or a run's folder, means."""
+    return _checkpoint(Path(path), "best.ckpt")
+
+
+def last_checkpoint(path: str | Path) -> Path:
+    """The checkpoint to go on from that `path`, a file or a run's folder, means."""
+    return _checkpoint(Path(path), "last.ckpt")
+
+
+def _checkpoint(path: Path, name: str) -> Path:
+    return path / "checkpoints" / name if path.is_dir() else path
