@@ -22,7 +22,7 @@ from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import NAMES, open_faces
 from fer_lightning.errors import UserError
-from fer_lightning.inference import read_checkpoint
+from fer_lightning.inference import DATA_STATE, read_checkpoint
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.paths import last_checkpoint
 
@@ -58,11 +58,11 @@ def check(cfg: DictConfig) -> None:
     faces = open_faces(config["data"]["name"], config["data"]["root"])
     with torch.device("meta"):
         model = make_model(config)
-    make_datamodule(config, faces)
+    datamodule = make_datamodule(config, faces)
     arguments = trainer_arguments(config, model, faces)
     checkpoint = resumed_checkpoint(config)
     if checkpoint is not None:
-        check_resumable(checkpoint, model, arguments["max_epochs"], config)
+        check_resumable(checkpoint, model, datamodule, arguments["max_epochs"], config)
     scratch = make("optimizer", config, "_partial_")([torch.nn.Parameter(torch.zeros(1))])
     make("scheduler", config, "_partial_")(scratch, arguments["max_epochs"], 10)
     try:
@@ -87,7 +87,9 @@ def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
     return None if config["ckpt_path"] is None else last_checkpoint(config["ckpt_path"])
 
 
-def check_resumable(path: Path, model: EmotionClassifier, epochs: int, config: dict[str, Any]) -> None:
+def check_resumable(
+    path: Path, model: EmotionClassifier, datamodule: FERDataModule, epochs: int, config: dict[str, Any]
+) -> None:
     """Raise UserError unless a training of `model` over `epochs` epochs can go on from the checkpoint."""
     checkpoint = read_checkpoint(path)
     if "optimizer_states" not in checkpoint:
@@ -100,6 +102,7 @@ def check_resumable(path: Path, model: EmotionClassifier, epochs: int, config: d
         mine = model.hparams[key]
         if (list(mine) if isinstance(mine, list | tuple) else mine) != value:
             raise UserError(f"ckpt_path={path}: it was trained with model.{key}={value}, now it is {mine}")
+    datamodule.load_state_dict(checkpoint[DATA_STATE])
     if checkpoint["epoch"] >= epochs:
         raise UserError(
             f"ckpt_path={path}: it has {checkpoint['epoch']} epochs behind it and trainer.max_epochs is {epochs}; "

@@ -1,5 +1,6 @@
 """The exception that stands for a user's mistake, as opposed to a failure of ours, and how a command ends."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -27,4 +28,7 @@ def run_command(work: Callable[[], None]) -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `… | head`: nobody reads the rest; Python's own last flush must not fail as well
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     sys.exit(0)

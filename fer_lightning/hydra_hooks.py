@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,13 @@ def run_dir(ckpt_path: str | None, new: str) -> str:
 
 
 def job_name(number: int, model: str, aug: str, overrides: list[str]) -> str:
-    """A sweep job's folder: `0-dnn-norm-seed1`. Only letters, digits, `.`, `_` and `-`, at most 100 of them."""
+    """A sweep job's folder, `0-dnn-norm-seed1`: what all jobs share is left out. Letters, digits, `.`, `_`, `-`."""
     parts = [str(number), str(model), str(aug)]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key not in ("model", "aug", "ckpt_path") and "/" not in value:
+        if key not in ("model", "aug") and override not in sys.argv:  # as given, so the same for every job
             parts.append(key.rpartition(".")[2] + value)
-    name = "-".join(parts)
+    name = "-".join(parts).replace("+", "")  # 1e+30 must not become 1e-30
     return re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", name))[:100].strip("-.")
 
 
@@ -75,12 +76,14 @@ class RunHooks(Callback):
                 check(job)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if not end_sweep(Path(config.hydra.sweep.dir)):
+        with reporting():
+            all_completed = end_sweep(Path(config.hydra.sweep.dir))
+        if not all_completed:
             sys.exit(1)
 
 
 class reporting:
-    """Turns a user's mistake into its message and exit status 2."""
+    """Ends the command where the work inside fails: with a user's mistake alone and status 2, or a traceback and 1."""
 
     def __enter__(self) -> None:
         pass
@@ -89,6 +92,9 @@ class reporting:
         if isinstance(error, UserError | OmegaConfBaseException):
             report(error)
             sys.exit(2)
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+            sys.exit(1)
 
 
 def check(config: DictConfig) -> None:

@@ -22,11 +22,20 @@ FIGURES = {"curves": "curves.png", "confusion_matrix": "confusion_matrix.png", "
 def predict_splits(
     classifier: Classifier, faces: Faces, splits: Splits, names: tuple[str, ...], precision: str
 ) -> pd.DataFrame:
-    """A row an image of the named splits, in their order, with PREDICTION_COLUMNS (classes by name)."""
-    where = np.concatenate([splits[name] for name in names])
-    probabilities = classifier.probabilities(faces.pixels[where], precision)
+    """A row an image of the named splits, in their order, with PREDICTION_COLUMNS (classes by name).
+
+    Each split is computed by itself, in the same batches whatever else is scored, so that one of them can be repeated.
+    """
+    probabilities = {name: classifier.probabilities(faces.pixels[splits[name]], precision) for name in names}
+    return prediction_table(faces, splits, probabilities)
+
+
+def prediction_table(faces: Faces, splits: Splits, by_split: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The table of `predict_splits` from class probabilities float (N, 7) for each split's images."""
+    where = np.concatenate([splits[name] for name in by_split])
+    probabilities = np.concatenate(list(by_split.values()))
     table = pd.DataFrame(probabilities, columns=list(CLASSES))
-    table["split"] = np.repeat(names, [len(splits[name]) for name in names])
+    table["split"] = np.repeat(list(by_split), [len(each) for each in by_split.values()])
     table["index"] = faces.rows[where]
     table["target"] = CLASS_NAMES[faces.labels[where]]
     table["predicted"] = CLASS_NAMES[probabilities.argmax(1)]

@@ -68,7 +68,7 @@ def read_run(folder: str | Path) -> Run:
         raise UserError(f"{folder}: no such folder; a run's folder is wanted (it holds metrics.json)")
     metrics = _read_metrics(folder / "metrics.json")
     completed, settings, curves = metrics["completed"], folder / "config.yaml", folder / "metrics.csv"
-    config = _read_config(settings) if settings.is_file() or completed else {}
+    config = read_config(settings) if settings.is_file() or completed else {}
     epochs = read_epochs(curves) if curves.is_file() or completed else _epochs_frame([])
     if completed and epochs.empty:
         raise UserError(f"{curves}: no epoch in it, although metrics.json says that the run completed")
@@ -175,7 +175,8 @@ def _read_metrics(path: Path) -> dict:
     return {**dict.fromkeys(METRIC_KEYS), "synthetic": metrics["data"] == "synthetic", **metrics}
 
 
-def _read_config(path: Path) -> dict:
+def read_config(path: Path) -> dict:
+    """config.yaml, nested. UserError where it is none."""
     try:
         config = OmegaConf.to_container(OmegaConf.create(_text(path)))  # PyYAML's own loader takes 1e-3 for a string
     except YAMLError as error:

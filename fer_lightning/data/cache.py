@@ -150,7 +150,7 @@ def _write(entry: Path, faces: Faces, state: Mapping[str, str | int]) -> None:
 
 
 def _remove_left_overs(entry: Path) -> None:
-    """What processes that were killed while they wrote this entry left in its folder."""
+    """Removes what processes that were killed while they wrote this entry left in its folder."""
     for other in entry.parent.iterdir():
         if other.name.startswith(f"{entry.name}.") and other.suffix == ".tmp":
             with contextlib.suppress(FileNotFoundError):  # its process is alive and has just renamed it

@@ -76,7 +76,7 @@ def _difference(keys: list[str]) -> str:
 
 
 class _Rows(NamedTuple):
-    """The arrays of `Faces`; names are "" where the file has none."""
+    """A block's part of the arrays of `Faces`; names are "" where the file has none."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -117,7 +117,8 @@ class CsvFiles:
 
     def read(self) -> Faces:
         """All rows, file after file. UserError with all faulty rows of a file, each with its line and columns."""
-        rows = _concatenated([_read(path, header) for path, header in zip(self.files, self.headers, strict=True)])
+        blocks = [block for file in zip(self.files, self.headers, strict=True) for block in _read(*file)]
+        rows = _Rows(*map(np.concatenate, zip(*blocks, strict=True)))
         return Faces(
             pixels=rows.pixels,
             labels=rows.labels,
@@ -130,12 +131,9 @@ class CsvFiles:
         )
 
 
-def _concatenated(parts: list[_Rows]) -> _Rows:
-    return _Rows(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _read(path: Path, header: Header) -> _Rows:
-    parts: list[_Rows] = []
+def _read(path: Path, header: Header) -> list[_Rows]:
+    """All rows of one file, block after block."""
+    blocks: list[_Rows] = []
     faults: list[str] = []
     # glibc gives freed arrays of a block's size back to the kernel, which maps them anew for every block (the first
     # reading took 1.7 s, not 0.8), until it has once seen a larger one freed.
@@ -147,7 +145,7 @@ def _read(path: Path, header: Header) -> _Rows:
             records = [_fields(line) for line in lines if not line.isspace()]
             rows = _parse(records, header, total) if records else None
             if rows:
-                parts.append(rows)
+                blocks.append(rows)
             else:
                 faults += _faults(lines, first, header)
             first += len(lines)
@@ -156,7 +154,7 @@ def _read(path: Path, header: Header) -> _Rows:
         raise faulty(path, faults, total, "rows")
     if not total:
         raise UserError(f"{path}, line 1: only a header ({header}); right: below it one line per image")
-    return _concatenated(parts)
+    return blocks
 
 
 def _fields(line: bytes) -> list[bytes]:

@@ -1,12 +1,10 @@
 """Which faces a run uses: FER2013 where it is found, or the built-in ones."""
 
-import logging
+import functools
 
 from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import Faces
 from fer_lightning.errors import UserError
-
-log = logging.getLogger(__name__)
 
 NAMES = ("auto", "fer2013", "synthetic")
 
@@ -19,7 +17,7 @@ def open_faces(name: str, root: str | None) -> Faces:
     if name == "synthetic":
         if root is not None:
             raise UserError(f"data.root={root}: the synthetic faces are drawn, not read; data=fer2013 reads files")
-        return synthetic.draw()
+        return built_in_faces()
     found = fer2013.find(root)
     if found is not None:
         return fer2013.load(found)
@@ -29,6 +27,12 @@ def open_faces(name: str, root: str | None) -> Faces:
             "FER2013_ROOT, or put it into ./data (fer2013.csv, icml_face_data.csv, train/ and test/ folders, …); "
             "data=synthetic runs on the built-in faces"
         )
+    return built_in_faces()
+
+
+@functools.cache
+def built_in_faces() -> Faces:
+    """The synthetic faces of every run; drawn once, as a sweep checks and trains many times in one process."""
     return synthetic.draw()
 
 
@@ -38,7 +42,9 @@ def describe(faces: Faces) -> str:
         return f"data: {len(faces):,} images from {faces.source} ({faces.form})"
     bar = "!" * 100
     return (
-        f"{bar}\n!!  SYNTHETIC FACES: {len(faces):,} schematic faces drawn by this program, not FER2013. Scores on\n"
-        "!!  them say nothing about real faces. For FER2013: data.root=PATH, FER2013_ROOT or ./data (see the README).\n"
+        f"{bar}\n"
+        f"!!  SYNTHETIC FACES: {len(faces):,} schematic faces drawn by this program, not FER2013.\n"
+        "!!  Scores on them say nothing about real faces. For FER2013: data.root=PATH, FER2013_ROOT or\n"
+        "!!  ./data (see the README).\n"
         f"{bar}"
     )

@@ -1,0 +1,80 @@
+"""Runs and sweeps as one page that answers the study's questions: python -m fer_lightning.report PATH… [--out FILE]"""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_lightning.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fer_lightning.report.blocks import Block
+
+MARKER = "made by fer_lightning.report"
+PICTURES = re.compile(r"(chart|faces)-\d+\.(svg|png)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_lightning.report",
+        description="Answer the study's questions from runs, as one page or as Markdown with its pictures.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folders of runs, of sweeps, or of both")
+    parser.add_argument(
+        "--out",
+        default="report.html",
+        metavar="FILE",
+        help="FILE.html, the page, or FILE.md with its pictures in FILE_files/; an earlier report is replaced "
+        "(default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    run_command(lambda: work(arguments.paths, Path(arguments.out)))
+
+
+def work(paths: "Sequence[str]", out: Path) -> None:
+    """Write the report of the runs at or below `paths` to `out`. UserError where that cannot be."""
+    check_out(out)
+    from fer_lightning.report import answers, archive, findings  # pandas and matplotlib, so not before they are wanted
+
+    command = shlex.join(["python", "-m", "fer_lightning.report", *paths, "--out", str(out)])
+    study = findings.read(paths)
+    write(answers.report(study, archive.Archive(), command), out)
+    runs = len(study.runs)
+    print(f"{out}: {runs} run{'' if runs == 1 else 's'} reported, {len(study.left_out)} left out")
+
+
+def check_out(out: Path) -> None:
+    """UserError unless a report can be written there: derived files are replaced, others never."""
+    if out.suffix not in (".html", ".md"):
+        raise UserError(f"--out {out}: the name must end in .html or .md")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise UserError(f"--out {out}: it is a folder; a file is wanted")
+    if out.exists() and MARKER not in out.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"--out {out}: it exists and is no report, so it is not overwritten; name another file")
+
+
+def write(blocks: "Sequence[Block]", out: Path) -> None:
+    from fer_lightning.report import html, markdown
+    from fer_lightning.runs import write_file
+
+    if out.suffix == ".html":
+        write_file(out, html.render(blocks, MARKER).encode())
+        return
+    folder = out.with_name(f"{out.stem}_files")
+    text, pictures = markdown.render(blocks, folder.name, MARKER)
+    folder.mkdir(exist_ok=True)
+    for name, content in pictures.items():
+        write_file(folder / name, content)
+    write_file(out, text.encode())
+    for old in folder.iterdir():
+        if PICTURES.fullmatch(old.name) and old.name not in pictures:
+            old.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""The command at its edges: what a run leaves, what a mistake says, what a sweep compares."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fer_lightning.data import synthetic
+from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.data.faces import CLASSES
+from fer_lightning.inference import load
+from fer_lightning.models import CNN, DNN
+
+QUICK = ("data=synthetic", "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=64")
+SMALL = {
+    "dnn": ("model=dnn", "model.widths=[64,32]"),
+    "cnn": ("model=cnn", "model.channels=[4,4,8,8,8]", "model.hidden=16"),
+}
+FILES = {
+    "config.yaml", "model.txt", "metrics.csv", "metrics.json", "predictions.csv", "curves.png", "confusion_matrix.png",
+    "confusion_matrix.csv", "mistakes.png", "checkpoints/best.ckpt", "checkpoints/last.ckpt", ".hydra/config.yaml",
+}  # fmt: skip
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(folder: Path) -> list[list[str]]:
+    """metrics.csv without the times."""
+    return [list(row.values())[:-1] for row in rows(folder / "metrics.csv")]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("aug", ["none", "norm", "norm_aug", "strong"])
+@pytest.mark.parametrize("model", ["cnn", "dnn"])
+def test_every_network_with_every_augmentation_leaves_a_whole_run(cli, tmp_path, model, aug):
+    ended = cli(*SMALL[model], *QUICK, f"aug={aug}", "hydra.run.dir=run")
+    assert ended.status == 0, ended.err
+    run = tmp_path / "run"
+    assert {name for name in FILES if not (run / name).exists()} == set()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["model"], metrics["aug"], metrics["data"]) == (model, aug, "synthetic")
+    assert (metrics["completed"], metrics["synthetic"], metrics["epochs"]) == (True, True, 2)
+    epochs = rows(run / "metrics.csv")
+    assert list(epochs[0]) == ["epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds"]
+    assert [row["epoch"] for row in epochs] == ["1", "2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a small DNN, with the lines it printed in `run/output`."""
+    folder = tmp_path_factory.mktemp("command")
+    command = [
+        sys.executable,
+        "-m",
+        "fer_lightning",
+        *SMALL["dnn"],
+        *QUICK,
+        "trainer.max_epochs=4",
+        "hydra.run.dir=run",
+    ]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (folder / "run" / "output").write_text(ended.stdout + ended.stderr)
+    return folder / "run"
+
+
+def test_each_epoch_is_one_line_and_nothing_is_said_twice(run):
+    lines = [line for line in (run / "output").read_text().splitlines() if line.strip() and "!!!" not in line]
+    assert len(lines) == len(set(lines))
+    assert sum(line.startswith("epoch ") for line in lines) == 4
+    assert any("SYNTHETIC FACES" in line for line in lines)
+    assert any("the remaining 3 epochs end in about" in line and "trainer.max_epochs" in line for line in lines)
+    assert not any("Warning" in line or "GPU available" in line for line in lines)
+
+
+def test_scores_are_those_of_the_predictions_and_of_the_best_epoch(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    table = pd.read_csv(run / "predictions.csv")
+    assert list(table) == ["split", "index", "target", "predicted", *CLASSES]
+    for split, key in (("val", "val"), ("public", "test_public"), ("private", "test_private")):
+        part = table[table["split"] == split]
+        assert metrics[f"{key}_acc"] == pytest.approx(accuracy_score(part["target"], part["predicted"]), abs=1e-12)
+        assert metrics[f"{key}_n"] == len(part)
+        low, high = metrics[f"{key}_acc_95"]
+        assert low < metrics[f"{key}_acc"] < high
+    probabilities = table[list(CLASSES)].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-4)
+    assert (np.array(CLASSES)[probabilities.argmax(1)] == table["predicted"]).mean() > 0.999  # but for ties in print
+    epochs = pd.read_csv(run / "metrics.csv")
+    best = epochs.loc[epochs["val_acc"].idxmax()]
+    assert metrics["best_epoch"] == best["epoch"]
+    assert metrics["val_acc"] == pytest.approx(best["val_acc"], abs=1e-6)
+    assert metrics["val_loss"] == pytest.approx(best["val_loss"], abs=1e-6)
+    val = table[table["split"] == "val"]
+    probabilities = val[sorted(CLASSES)].to_numpy()
+    probabilities /= probabilities.sum(1, keepdims=True)  # printed to six digits, they sum to one but for rounding
+    loss = log_loss(val["target"], probabilities, labels=sorted(CLASSES))
+    assert metrics["val_loss"] == pytest.approx(loss, abs=1e-4)
+    assert metrics["seconds_per_epoch"] == pytest.approx(epochs["seconds"][1:].median(), abs=1e-3)
+    assert metrics["images_per_second"] == pytest.approx(metrics["train_n"] / metrics["seconds_per_epoch"], rel=0.02)
+
+
+def test_test_scores_beside_those_without_training_images(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    faces = synthetic.draw()
+    training = set(faces.digests[faces.usage == 0].tolist())
+    table = pd.read_csv(run / "predictions.csv")
+    part = table[table["split"] == "public"]
+    unseen = [digest not in training for digest in faces.digests[part["index"]].tolist()]
+    assert metrics["test_public_unseen_n"] == sum(unseen) < len(part)
+    hits = (part["target"] == part["predicted"])[unseen]
+    assert metrics["test_public_acc_unseen"] == pytest.approx(hits.mean())
+
+
+def test_confusion_matrix_is_scikit_learns(run):
+    table = pd.read_csv(run / "predictions.csv")
+    val = table[table["split"] == "val"]
+    written = pd.read_csv(run / "confusion_matrix.csv", index_col="target")
+    expected = confusion_matrix(val["target"], val["predicted"], labels=list(CLASSES))
+    np.testing.assert_array_equal(written[list(CLASSES)].to_numpy(), expected)
+    recall = recall_score(val["target"], val["predicted"], labels=list(CLASSES), average=None, zero_division=np.nan)
+    np.testing.assert_allclose(written["recall"], recall, atol=1e-6)
+
+
+def test_the_checkpoint_is_a_network_without_its_source(run):
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["FERDataModule"]["classes"] == list(CLASSES)
+    assert checkpoint["hyper_parameters"]["widths"] == [64, 32]
+    metrics = json.loads((run / "metrics.json").read_text())
+    classifier = load(run)
+    assert [classifier.normalize.mean, classifier.normalize.std] == metrics["normalization"]
+    faces = synthetic.draw()
+    table = pd.read_csv(run / "predictions.csv")
+    val = table[table["split"] == "val"]
+    mine = classifier.probabilities(faces.pixels[val["index"]], metrics["precision"])
+    np.testing.assert_allclose(mine, val[list(CLASSES)], atol=2e-3)
+
+
+def test_tensorboard_has_epochs_on_its_axis_images_and_filled_hparams(run):
+    events = EventAccumulator(str(run))
+    events.Reload()
+    epochs = rows(run / "metrics.csv")
+    for tag, column in (("train/loss", "train_loss"), ("train/acc", "train_acc"), ("val/loss", "val_loss"),
+                        ("val/acc", "val_acc"), ("lr", "lr")):  # fmt: skip
+        points = events.Scalars(tag)
+        assert [point.step for point in points] == [1, 2, 3, 4]
+        assert [point.value for point in points] == pytest.approx([float(row[column]) for row in epochs])
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert events.Scalars("test/public_acc")[0].value == pytest.approx(metrics["test_public_acc"])
+    assert events.Scalars("hp/val_acc")[0].value == pytest.approx(metrics["val_acc"])
+    assert set(events.Tags()["images"]) == {"curves", "confusion_matrix", "mistakes"}
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert "custom_scalars__config__" in events.Tags()["tensors"]
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_others(cli, tmp_path, run):
+    for name, seed in (("again", 0), ("other", 1)):
+        ended = cli(*SMALL["dnn"], *QUICK, "trainer.max_epochs=4", f"seed={seed}", f"hydra.run.dir={name}")
+        assert ended.status == 0, ended.err
+    assert figures(tmp_path / "again") == figures(run)
+    assert (tmp_path / "again" / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    assert figures(tmp_path / "other") != figures(run)
+
+
+def test_a_folder_that_holds_a_run_is_refused_untouched(cli, tmp_path, run):
+    before = tree(run)
+    ended = cli(*SMALL["dnn"], *QUICK, f"hydra.run.dir={run}")
+    assert ended.status == 2
+    assert "already holds a run" in ended.err
+    assert "ckpt_path=" in ended.err
+    assert tree(run) == before
+
+
+def test_validating_on_public_leaves_no_public_test_score(cli, tmp_path):
+    ended = cli(*SMALL["dnn"], *QUICK, "data.val_split=public", "hydra.run.dir=run")
+    assert ended.status == 0, ended.err
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["test_public_acc"] is None
+    assert metrics["test_private_acc"] is not None
+    faces = synthetic.draw()
+    assert (metrics["train_n"], metrics["val_n"]) == ((faces.usage == 0).sum(), (faces.usage == 1).sum())
+
+
+def test_an_unlabelled_test_set_gets_a_submission(cli, tmp_path):
+    faces = synthetic.draw(train=400, test=50)
+    text = [" ".join(map(str, face.ravel())) for face in faces.pixels]
+    (tmp_path / "course").mkdir()
+    train = [f"{label},{pixels}" for label, pixels in zip(faces.labels[:400], text[:400], strict=True)]
+    (tmp_path / "course" / "train.csv").write_text("\n".join(["label,feature", *train]) + "\n")
+    test = [f"{1000 + i},{pixels}" for i, pixels in enumerate(text[400:450])]
+    (tmp_path / "course" / "test.csv").write_text("\n".join(["id,feature", *test]) + "\n")
+    ended = cli(*SMALL["dnn"], *QUICK, "data=auto", "data.root=course", "hydra.run.dir=run")
+    assert ended.status == 0, ended.err
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["data"] == "fer2013"
+    assert (metrics["test_public_acc"], metrics["test_private_acc"]) == (None, None)
+    submission = rows(tmp_path / "run" / "submission.csv")
+    assert [row["id"] for row in submission] == [str(1000 + i) for i in range(50)]
+    expected = load(tmp_path / "run").probabilities(faces.pixels[400:450], metrics["precision"]).argmax(1)
+    assert [int(row["label"]) for row in submission] == expected.tolist()
+
+
+MISTAKES = {
+    "an unknown key": (["optimizer.lrr=0.1"], "optimizer.lr"),
+    "an unknown choice": (["model=cn"], "nearest: cnn"),
+    "an unknown group": (["modle=cnn"], "model"),
+    "an unknown argument": (["+model.hiden=3"], "model.hiden"),
+    "a word for a number": (["trainer.max_epochs=abc"], "trainer.max_epochs"),
+    "no epoch": (["trainer.max_epochs=0"], "trainer.max_epochs"),
+    "an unknown interpolation": (["data.batch_size=${nope}"], "nope"),
+    "a fractional batch": (["data.batch_size=1.5"], "data.batch_size"),
+    "a negative learning rate": (["optimizer.lr=-1"], "learning rate"),
+    "a text for a learning rate": (["optimizer.lr=fast"], "optimizer.lr"),
+    "a share above one": (["data.val_split=1.5"], "data.val_split"),
+    "a batch of one": (["data.batch_size=1"], "batch_size"),
+    "a drop rate of one": (["model.dropout=[1.0,0.5]", "model=dnn"], "dropout"),
+    "an impossible flip": (["aug.flip=3"], "aug.flip"),
+    "a wrong list": (["aug.scale=[0.9]"], "scale"),
+    "an unknown precision": (["trainer.precision=17"], "trainer.precision"),
+    "a missing GPU": (["trainer=gpu"], "trainer"),
+    "data that is not there": (["data=fer2013", "data.root=nowhere"], "nowhere"),
+    "no data at all": (["data=fer2013"], "FER2013_ROOT"),
+    "a checkpoint that is not there": (["ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
+    "a broken override": (["model=="], "model"),
+    "too long a warm-up": (["scheduler=cosine", "scheduler.warmup_epochs=9", "trainer.max_epochs=3"], "warmup_epochs"),
+}
+
+
+@pytest.mark.parametrize("multirun", [False, True], ids=["run", "multirun"])
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_message_before_any_work(cli, tmp_path, name, multirun):
+    if name == "a missing GPU" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    arguments, named = MISTAKES[name]
+    ended = cli(*(["--multirun", "seed=0,1"] if multirun else []), "data=synthetic", *arguments)
+    assert ended.status == 2
+    assert named in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_compares_its_runs_and_names_the_failed_one(cli, tmp_path):
+    """A learning rate of 1e30 passes every check and diverges at once; the job after it still runs."""
+    ended = cli("--multirun", *SMALL["dnn"], *QUICK, "optimizer.lr=1e30,0.001", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert ended.status == 1
+    names = sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert names == [
+        "0-dnn-norm_aug-lr1e30-seed0", "1-dnn-norm_aug-lr1e30-seed1",
+        "2-dnn-norm_aug-lr0.001-seed0", "3-dnn-norm_aug-lr0.001-seed1",
+    ]  # fmt: skip
+    failed = json.loads((tmp_path / "sweep" / names[0] / "metrics.json").read_text())
+    assert not failed["completed"]
+    assert "diverged" in failed["error"]
+    assert "Traceback" in (tmp_path / "sweep" / names[0] / "fer_lightning.log").read_text()
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    head = ["model", "aug", "runs", "val_acc", "val_acc_std", "test_public_acc", "test_private_acc"]
+    assert list(table)[:7] == head
+    done = table[table["runs"] == 2].iloc[0]
+    reached = [json.loads((tmp_path / "sweep" / name / "metrics.json").read_text())["val_acc"] for name in names[2:]]
+    assert done["val_acc"] == pytest.approx(np.mean(reached), abs=1e-6)
+    assert done["val_acc_std"] == pytest.approx(np.std(reached, ddof=1), abs=1e-6)
+    assert names[0] in (tmp_path / "sweep" / "comparison.md").read_text()
+    assert (tmp_path / "sweep" / "comparison.png").exists()
+    assert "comparison" in ended.out
+
+
+def test_a_sweep_over_augmentations_ends_well(cli, tmp_path):
+    ended = cli("--multirun", "aug=none,norm,norm_aug", *SMALL["dnn"], *QUICK)
+    assert ended.status == 0, ended.err
+    (sweep,) = (tmp_path / "outputs").glob("*/*")
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == [
+        "0-dnn-none",
+        "1-dnn-norm",
+        "2-dnn-norm_aug",
+    ]
+    assert sorted(pd.read_csv(sweep / "comparison.csv")["aug"]) == ["none", "norm", "norm_aug"]
+
+
+def test_an_impossible_value_stops_a_sweep_before_its_first_job(cli, tmp_path):
+    ended = cli("--multirun", *SMALL["dnn"], *QUICK, "data.val_split=0.1,7")
+    assert ended.status == 2
+    assert "data.val_split=7" in ended.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_ddp_in_a_sweep_is_refused(cli, tmp_path):
+    ended = cli("--multirun", "trainer=ddp", "aug=none,norm", "data=synthetic")
+    assert ended.status == 2
+    assert "trainer=ddp" in ended.err
+
+
+def test_help_and_configuration_come_without_torch(tmp_path):
+    code = (
+        "import sys; sys.argv = ['fer-lightning', '--cfg', 'job']\n"
+        "from fer_lightning.__main__ import main; main()\n"
+        "sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "max_epochs" in ended.stdout
+
+
+def test_two_processes_of_ddp_share_the_work(tmp_path):
+    """On the CPU with gloo: the same figures on every rank, one set of files."""
+    command = [sys.executable, "-m", "fer_lightning", *SMALL["dnn"], *QUICK, "trainer=ddp", "trainer.accelerator=cpu",
+               "trainer.devices=2", "hydra.run.dir=run"]  # fmt: skip
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["completed"]
+    assert metrics["val_acc"] == pytest.approx(
+        float(rows(tmp_path / "run" / "metrics.csv")[metrics["best_epoch"] - 1]["val_acc"]), abs=0.01
+    )
+    assert len(rows(tmp_path / "run" / "metrics.csv")) == 2
+
+
+def test_networks_and_data_module_agree_with_the_configuration(composed):
+    """Constructor defaults and conf/ name the same published values."""
+    for overrides, network in (((), CNN), (("model=dnn",), DNN)):
+        values = dict(composed(*overrides).model)
+        del values["_target_"]
+        defaults = network().hparams
+        assert {key: list(v) if isinstance(v := defaults[key], tuple) else v for key in values} == values
+    assert composed().data.batch_size == FERDataModule(synthetic.draw(train=300, test=50)).batch_size

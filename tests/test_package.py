@@ -1,0 +1,32 @@
+"""The built wheel works outside the checkout, its configuration included."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+
+def test_the_wheel_brings_its_configuration(tmp_path):
+    """Built with hatchling, as pip does, and run from the unpacked wheel alone."""
+    root = Path(__file__).parents[1]
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=root,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = "import fer_lightning.__main__ as m; print(m.CONF); m.main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "--cfg", "job", "model=dnn", "experiment=too_strong"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(str(tmp_path / "site" / "fer_lightning" / "conf"))
+    assert "fer_lightning.models.DNN" in ended.stdout
+    assert "name: too_strong" in ended.stdout

@@ -1,0 +1,114 @@
+"""An interrupted run keeps what it has, and goes on as if it had never stopped."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+from test_main import QUICK, SMALL, figures, rows, tree
+
+from fer_lightning.recorder import Recorder
+
+RUN = (*SMALL["dnn"], *QUICK, "trainer.max_epochs=5")
+SCHEDULES = {
+    "constant": (),
+    "cosine": ("scheduler.warmup_epochs=1",),
+    "onecycle": (),
+    "plateau": ("scheduler.patience=0", "scheduler.factor=0.1"),
+}
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """`interrupt(3)` presses Ctrl-C in the third epoch, once."""
+
+    def at(epoch: int) -> None:
+        usual = Recorder.on_validation_start
+
+        def pressed(self, trainer, pl_module):
+            if trainer.current_epoch + 1 == epoch:
+                monkeypatch.setattr(Recorder, "on_validation_start", usual)
+                os.kill(os.getpid(), signal.SIGINT)
+            usual(self, trainer, pl_module)
+
+        monkeypatch.setattr(Recorder, "on_validation_start", pressed)
+
+    return at
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_resumed_run_is_the_whole_run(cli, tmp_path, interrupt, schedule):
+    run = (*RUN, f"scheduler={schedule}", *SCHEDULES[schedule])
+    assert cli(*run, "hydra.run.dir=whole").status == 0
+    interrupt(4)
+    ended = cli(*run, "hydra.run.dir=parts")
+    assert ended.status == 130
+    assert "go on with" in ended.out
+    metrics = json.loads((tmp_path / "parts" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["interrupted"], metrics["epochs"]) == (False, True, 3)
+    assert metrics["test_public_acc"] is None
+    assert metrics["val_acc"] is not None
+    assert (tmp_path / "parts" / "curves.png").exists()
+    assert (tmp_path / "parts" / "mistakes.png").exists()
+    ended = cli(*run, "ckpt_path=parts/checkpoints/last.ckpt")
+    assert ended.status == 0, ended.err
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+    assert (tmp_path / "parts" / "predictions.csv").read_bytes() == (
+        tmp_path / "whole" / "predictions.csv"
+    ).read_bytes()
+    assert json.loads((tmp_path / "parts" / "metrics.json").read_text())["completed"]
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_goes_on(cli, tmp_path, interrupt):
+    interrupt(1)
+    assert cli(*RUN, "hydra.run.dir=run").status == 130
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["epochs"], metrics["val_acc"]) == (False, 0, None)
+    assert cli(*RUN, "ckpt_path=run").status == 0
+    assert len(rows(tmp_path / "run" / "metrics.csv")) == 5
+
+
+def test_going_on_elsewhere_leaves_the_first_folder_as_it_was(cli, tmp_path, interrupt):
+    interrupt(3)
+    assert cli(*RUN, "hydra.run.dir=first").status == 130
+    before = tree(tmp_path / "first")
+    assert cli(*RUN, "ckpt_path=first", "hydra.run.dir=second").status == 0
+    assert tree(tmp_path / "first") == before
+    assert figures(tmp_path / "second")[:2] == figures(tmp_path / "first")
+    assert len(rows(tmp_path / "second" / "metrics.csv")) == 5
+    best = json.loads((tmp_path / "second" / "metrics.json").read_text())["best_epoch"]
+    assert best in range(1, 6)
+
+
+def test_more_epochs_continue_a_finished_run_and_keep_its_settings(cli, tmp_path):
+    assert cli(*RUN, "trainer.max_epochs=2", "hydra.run.dir=run").status == 0
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    hydra = (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text()
+    assert cli(*RUN, "trainer.max_epochs=3", "ckpt_path=run").status == 0
+    assert len(rows(tmp_path / "run" / "metrics.csv")) == 3
+    assert (tmp_path / "run" / "config-1.yaml").read_text() == config
+    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == hydra
+
+
+def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
+    assert cli(*RUN, "trainer.max_epochs=2", "scheduler=onecycle", "hydra.run.dir=run").status == 0
+    before = tree(tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    one = ("scheduler=onecycle", "trainer.max_epochs=2")
+    for arguments, remedy in (
+        ((*RUN, *one, "ckpt_path=run"), "larger trainer.max_epochs"),
+        ((*RUN, "scheduler=onecycle", "trainer.max_epochs=4", "ckpt_path=run"), "laid out for 2 epochs"),
+        ((*QUICK, *SMALL["cnn"], "trainer.max_epochs=4", "ckpt_path=run"), "model=dnn"),
+        ((*RUN, "model.widths=[32,32]", "ckpt_path=run"), "model.widths"),
+        ((*RUN, "ckpt_path=run/checkpoints/best.ckpt"), "last.ckpt"),
+        ((*RUN, "seed=3", "scheduler=constant", "ckpt_path=run"), "seed"),
+        ((*RUN, "ckpt_path=other/checkpoints/last.ckpt", "hydra.run.dir=run"), "already holds a run"),
+        ((*RUN, "ckpt_path=run/metrics.csv"), "not a readable checkpoint"),
+    ):
+        ended = cli(*arguments)
+        assert ended.status == 2, arguments
+        assert remedy in ended.err
+        assert "Traceback" not in ended.err
+    assert tree(tmp_path / "run") == before
