@@ -23,7 +23,7 @@ LEAKS = {"identical": "also in", "mirrored": "mirrored in", "near": "with a near
 NEAR = (
     f"The same photograph once more, mirrored or not: the pixels correlate by {SAME} or more, shifted by up to {SHIFT} "
     "pixels if that fits better. Found are other compression, brightness, contrast and watermarks; other crops mostly "
-    "not. Images of one group are linked, directly or through others of it."
+    "not. Images of one group are linked, directly or through others; identical copies of them are shown too."
 )
 CSS = """
 .groups { display: flex; flex-wrap: wrap; gap: .75rem; margin: .75rem 0; }
@@ -70,8 +70,9 @@ def audit(path: str, out: Path) -> None:
 def to_json(found: Audit) -> dict[str, Any]:
     """The content of audit.json.
 
-    An image is {split, row, label} and, where its source names it, name; row is `Faces.row`, label null for none.
-    A link of near duplicates is [first, second, similarity, mirrored], two indices into the images of its group first.
+    An image is {split, row, label} and, where its source names it, name; row is that of `Faces.rows`, label null for
+    none. A link of near duplicates is [first, second, similarity, mirrored]: two indices into the images of its group,
+    their correlation and whether the second had to be mirrored for it.
     """
     faces = found.faces
     content: dict[str, Any] = {
@@ -155,11 +156,11 @@ def findings_table(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]
     """Headers and rows: the groups of each kind, the images in them, and how many groups are of the worse sorts."""
     columns = ("groups", "images", "across_splits", "conflicting")
     rows = [[TITLES[kind], *(f"{content[kind][column]:,}" for column in columns)] for kind in KINDS]
-    return ["", "groups", "images", "across splits", "conflicting labels"], rows
+    return ["", "groups", "images", "groups across splits", "groups with conflicting labels"], rows
 
 
 def sentences(content: dict[str, Any]) -> list[str]:
-    """What there is to say beyond the tables; a sentence only where there is something."""
+    """What there is to say beyond the tables."""
     found = []
     told = set()
     for kind in KINDS:
@@ -168,15 +169,16 @@ def sentences(content: dict[str, Any]) -> list[str]:
             more = "more " if (split, within) in told else ""
             told.add((split, within))
             found.append(f"{_images(leak['images'], f'{more}{split} ')} {LEAKS[kind]} {within}.")
-    if constant := content["constant"]:
-        splits = [image["split"] for image in constant]
-        where = ", ".join(f"{splits.count(split):,} in {split}" for split in USAGES if split in splits)
-        found.append(f"{_images(len(constant))} of one gray level: {where}.")
+    if not told:
+        found.append("No image of one split is also in another.")
+    splits = [image["split"] for image in content["constant"]]
+    where = ", ".join(f"{splits.count(split):,} in {split}" for split in USAGES if split in splits)
+    found.append(f"{_images(len(splits))} of one gray level: {where}." if splits else "No image of one gray level.")
     if flat := content["flat"]:
         found.append(f"{_images(len(flat))} too flat to be searched for near duplicates (deviation below {FLAT:g}).")
     if unlabelled := content["unlabelled"]:
         found.append(f"{_images(unlabelled)} without a label.")
-    return found or ["No duplicates, no constant images."]
+    return found
 
 
 def _images(count: int, which: str = "") -> str:
@@ -214,9 +216,8 @@ def to_html(found: Audit, content: dict[str, Any]) -> str:
         }
         sections += [(title, len(chosen), _groups(found, kind, chosen)) for title, chosen in sorts.items() if chosen]
     if len(found.constant):
-        shown = found.constant[:FACES_SHOWN]
-        about = _shown("image", len(found.constant), len(shown))
-        sections.append(("Images of one gray level", len(found.constant), about + _faces(found.faces, shown)))
+        about = _soft(_images(len(found.constant)) + _cut(found.constant, FACES_SHOWN))
+        sections.append(("Images of one gray level", len(found.constant), about + _faces(found.faces, found.constant)))
     places = [f'<li><a href="#s{n}">{title}</a> ({total:,})</li>' for n, (title, total, _) in enumerate(sections)]
     body.append(f"<ul>{''.join(places)}</ul>")
     body += [f'<h2 id="s{n}">{title}</h2>\n{markup}' for n, (title, _, markup) in enumerate(sections)]
@@ -224,16 +225,11 @@ def to_html(found: Audit, content: dict[str, Any]) -> str:
 
 
 def _groups(found: Audit, kind: str, groups: list[np.ndarray]) -> str:
-    """The first groups of a section."""
-    shown = groups[:GROUPS_SHOWN]
+    """A section: the first of these groups."""
     about = f"<p>{NEAR}</p>\n" if kind == "near" else ""
-    cards = "\n".join(_card(found, kind, group) for group in shown)
-    return f'{about}{_shown("group", len(groups), len(shown))}<div class="groups">\n{cards}</div>'
-
-
-def _shown(unit: str, total: int, shown: int) -> str:
-    some = "" if shown == total else f", the first {shown} shown"
-    return f'<p class="soft">{total:,} {unit}{"s"[: total != 1]}{some}</p>\n'
+    count = _soft(f"{len(groups):,} group{'s'[: len(groups) != 1]}{_cut(groups, GROUPS_SHOWN)}")
+    cards = "\n".join(_card(found, kind, group) for group in groups[:GROUPS_SHOWN])
+    return f'{about}{count}<div class="groups">\n{cards}</div>'
 
 
 def _card(found: Audit, kind: str, group: np.ndarray) -> str:
@@ -243,11 +239,22 @@ def _card(found: Audit, kind: str, group: np.ndarray) -> str:
         links = found.links_within(group)
         about += f"; correlation from {min(link.similarity for link in links):.3f}"
         about += "; mirrored" if any(link.mirrored for link in links) else ""
-    about += f"; {FACES_SHOWN} shown" if len(group) > FACES_SHOWN else ""
-    return f'<div class="group"><p class="soft">{about}</p>{_faces(found.faces, group[:FACES_SHOWN])}</div>'
+    return f'<div class="group">{_soft(about + _cut(group, FACES_SHOWN))}{_faces(found.faces, group)}</div>'
+
+
+def _soft(text: str) -> str:
+    return f'<p class="soft">{text}</p>\n'
+
+
+def _cut(items: Sequence | np.ndarray, most: int) -> str:
+    return f"; {most} of them shown" if len(items) > most else ""
 
 
 def _faces(faces: Faces, positions: np.ndarray) -> str:
+    """Faces with split, row and label; of a long list the first and the last, which may be of different splits."""
+    if len(positions) > FACES_SHOWN:
+        half = FACES_SHOWN // 2
+        positions = np.concatenate([positions[:half], positions[-half:]])
     return page.faces((faces.pixels[position], _caption(_image(faces, position))) for position in positions)
 
 

@@ -25,7 +25,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.inference import TTA_COPIES, TTA_SHIFT, Classifier, load
 from fer_lightning.paths import best_checkpoint, holds_run, last_checkpoint
 from fer_lightning.results import prediction_table, write_json, write_predictions
-from fer_lightning.runs import read_config, in_order, read_run
+from fer_lightning.runs import in_order, read_config, read_run
 from fer_lightning.votes import APART, CHOICES, TAGGERS, majority, read_votes
 
 WIDTH = 100  # columns of the printed tables

@@ -61,6 +61,7 @@ class EpochBar(pl.Callback):
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
             console=Console(),
+            transient=True,  # the lines of the epochs stay, the bars go
         )
         self.steps: TaskID | None = None
         self.epochs: TaskID | None = None

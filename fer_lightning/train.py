@@ -249,7 +249,8 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"CPU {processor()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"CPU {processor()}, {threads} thread{'s'[: threads > 1]}"
     return device.type
 
 
