@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@touch $@
 
 demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (about 3 minutes) and compare them
-	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn data=synthetic $(ARGS)
+	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn data=synthetic aug=norm $(ARGS)
 
 test: $(INSTALLED) ## pass the tests
 	$(BIN)/python -m pytest $(ARGS)

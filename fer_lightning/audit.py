@@ -136,7 +136,7 @@ def _image(faces: Faces, position: int) -> dict[str, Any]:
 def to_text(content: dict[str, Any]) -> str:
     """The findings for the terminal, in 100 columns as far as the source's name allows."""
     tables = [_aligned(*counts_table(content)), _aligned(*findings_table(content))]
-    head = f"{content['images']:,} images in {content['source']}\n({content['form']})"
+    head = f"{content['images']:,} images in {content['source']},\nread as {content['form']}"
     return "\n\n".join([head, *tables, "\n".join(sentences(content))])
 
 
@@ -198,8 +198,8 @@ def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def to_html(found: Audit, content: dict[str, Any]) -> str:
     """The page: the terminal's tables, then the faces of the worst groups of each kind, and of the constant images."""
     body = [
-        f"<p>{content['images']:,} images in <code>{page.escape(content['source'])}</code> "
-        f"({page.escape(content['form'])})</p>",
+        f"<p>{content['images']:,} images in <code>{page.escape(content['source'])}</code>, "
+        f"read as {page.escape(content['form'])}</p>",
         page.table(*counts_table(content)),
         page.table(*findings_table(content)),
         "<ul>" + "".join(f"<li>{page.escape(sentence)}</li>" for sentence in sentences(content)) + "</ul>",
