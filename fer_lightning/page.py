@@ -26,7 +26,7 @@ CSS = """
     --accent: #7db8f5; --warn-line: #d99a2b; --warn-tint: #33280f; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem 1rem 4rem; max-width: 64rem; background: var(--page); color: var(--text);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
   overflow-wrap: break-word; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 1rem 0; }
 h2 { font-size: 1.3rem; line-height: 1.25; margin: 2.5rem 0 .75rem; padding-top: .75rem;
@@ -45,15 +45,16 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 .caption + .scroll { margin-top: 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; vertical-align: bottom; }
-.n { text-align: right; white-space: nowrap; }
+.n { text-align: right; }
+td.n { white-space: nowrap; }
 figure { margin: 1rem 0; }
 @media (max-width: 40rem) { td:not(.n) { min-width: 6.5rem; } }
 img { max-width: 100%; height: auto; }
-.faces { display: flex; flex-wrap: wrap; gap: .6rem .4rem; margin: .5rem 0; }
+.faces { display: flex; flex-wrap: wrap; gap: .6rem .3rem; margin: .5rem 0; }
 .faces figure { margin: 0; width: 5.9rem; break-inside: avoid; }
 .faces img { display: block; width: 4.5rem; height: 4.5rem; image-rendering: pixelated; }
 .faces figcaption { font-size: .72rem; line-height: 1.3; white-space: pre-line; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; }
+@media print { :root { font-size: 11px; } body, p, ul, ol { max-width: none; } body { padding: 0; }
   .scroll { overflow: visible; } figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
 

@@ -268,6 +268,8 @@ def test_accuracies_come_with_spread_interval_unseen_and_the_published_ones(page
     assert row[4] == f"{accuracies.mean():.3f} ± {accuracies.std(ddof=1):.3f}"
     assert row[5] == f"{bounds[0]:.3f}–{bounds[1]:.3f}"
     assert (row[6], row[8]) == ("0.425–0.435", "0.42–0.43")
+    short = f"DNN norm_aug: validation {row[4]} (95 %: {row[5]}; study 0.425–0.435), PublicTest "
+    assert short in page.text
     public = np.array([each["test_public_acc"] for each in found])
     row = next(row for row in page.table("Test accuracy") if row[0] == "DNN norm_aug")
     assert row[1:3] == ["PublicTest", f"{public.mean():.3f} ± {public.std(ddof=1):.3f}"]
@@ -487,6 +489,28 @@ def test_too_strong_is_held_against_norm_aug(page):
     assert f"Naming only the shares of the classes would cost a loss of {scipy.stats.entropy(shares):.3f}" in page.text
 
 
+def test_too_strong_may_stand_outside_of_the_ablation_or_alone(tmp_path, small_csv):
+    write_trained(tmp_path / "0", small_csv, aug="too_strong", epochs=curve(6, fall=0.1))
+    alone = reported(tmp_path)
+    assert "there is no run with norm_aug to compare with" in alone.text
+    write_trained(tmp_path / "1", small_csv, aug="norm_aug", epochs=curve(12, fall=0.5))
+    page = reported(tmp_path)
+    assert "from epoch 1 to 6 the training loss goes from" in page.text
+    assert "Besides the augmentation they differ in trainer.max_epochs." in page.text
+    lines = [path for path in page.charts["DNN: training loss"].iter("path") if path.get("data-run")]
+    assert [path.get("data-run") for path in lines] == ["1", "0"]
+
+
+def test_a_network_of_ones_own_is_reported_too(tmp_path, small_csv):
+    write_trained(tmp_path / "0", small_csv)
+    metrics = metrics_of(tmp_path / "0") | {"model": "mynet", "params": 7}
+    (tmp_path / "0" / "metrics.json").write_text(json.dumps(metrics))
+    page = reported(tmp_path)
+    assert page.table("network") == [["MYNET", "7", "", ""]]
+    assert "CNN beside DNN: not answered, for want of a completed run of the CNN and DNN." in page.text
+    assert "MYNET norm: loss" in page.charts
+
+
 @pytest.mark.parametrize(
     ("harsh", "mild", "words"),
     [
@@ -522,7 +546,7 @@ def test_single_runs_are_compared_by_mcnemar_on_the_same_images(tmp_path, small_
     assert rows["norm falls faster than none"][2:] == [
         "–",
         "no test: fewer than two seeds of one",
-        "as published; not tested",
+        "as published, not tested",
     ]
 
 

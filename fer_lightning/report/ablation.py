@@ -69,7 +69,7 @@ class Claim:
     @property
     def finding(self) -> str:
         if self.found.p is None:
-            return f"{self.direction}; not tested"
+            return f"{self.direction}, not tested"
         return (
             f"{self.direction}, more than chance" if self.found.certain else f"{self.direction}, not told from chance"
         )

@@ -133,9 +133,9 @@ def y_range(values: np.ndarray) -> tuple[float, float, float | None]:
     if not len(values):
         return 0.0, 1.0, None
     low, high, usual = float(values.min()), float(values.max()), float(np.quantile(values, 0.95))
-    highest = high if high > 3 * usual else None
+    highest = high if high > 2 * usual else None
     if highest is not None:
-        high = 1.5 * usual
+        high = 1.25 * usual
     margin = max(0.05 * (high - low), 0.05 - (high - low) / 2)  # a range of 0.1 at least, lest noise look like a trend
     return low - margin, high + margin, highest
 

@@ -115,7 +115,7 @@ def missing(study: Study, archive: Archive) -> list[Block]:
                 Point(f"{name}: aug={words.in_words(lacking)} with otherwise the same settings:", command=command)
             )
         if ablation and any(len(condition.runs) < 2 for condition in ablation.studied.values()):
-            items.append(Point(f"{name}: more than one seed of each setting, lest the spread over seeds stay unknown"))
+            items.append(Point(f"{name}: a second seed of some setting, whose spread over seeds is not known"))
         if findings.too_strong(conditions, ablation) is None:
             command = f"python -m fer_lightning model={network} experiment=too_strong"
             items.append(Point(f"{name}: augmentation that is too strong:", command=command))

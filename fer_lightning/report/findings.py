@@ -256,7 +256,9 @@ def ablation(conditions: Iterable[Condition]) -> Ablation | None:
     groups: dict[str, dict[str, Condition]] = {}
     for condition in conditions:
         rest = {key: value for key, value in condition.keys.items() if key.partition(".")[0] != "aug"}
-        groups.setdefault(json.dumps(rest, sort_keys=True), {}).setdefault(condition.aug, condition)
+        members = groups.setdefault(json.dumps(rest, sort_keys=True), {})
+        if condition.aug not in members or len(condition.runs) > len(members[condition.aug].runs):
+            members[condition.aug] = condition
     found = [
         Ablation(
             {aug: members[aug] for aug in published.AUGS if aug in members},

@@ -24,7 +24,7 @@ summary { cursor: pointer; color: var(--accent); font-size: .925rem; }
 li { margin: .25rem 0; }
 .matrix td, .matrix th { text-align: center; padding: .35rem .5rem; border: 2px solid var(--page); }
 .matrix th[scope=row] { text-align: right; font-weight: 400; vertical-align: middle; }
-.matrix td { white-space: nowrap; }
+.matrix td { white-space: nowrap; print-color-adjust: exact; }
 .matrix small { display: block; opacity: .75; }
 @media print { .charts { grid-template-columns: 1fr 1fr; } summary { color: inherit; } .chart { break-inside: avoid; } }
 """

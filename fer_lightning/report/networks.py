@@ -38,6 +38,26 @@ def answer(study: Study) -> tuple[list[Block], str]:
     return blocks + more, short
 
 
+def headline(study: Study) -> str:
+    """The accuracies of what stands for each network, beside the study's."""
+    names = {"val_acc": "validation", **sweep.TESTS}
+    sentences = []
+    for condition in study.mains.values():
+        parts = []
+        for score, name in names.items():
+            if math.isnan(condition.row[score]):
+                continue
+            bounds = words.interval(condition.row[f"{score}_lo"], condition.row[f"{score}_hi"])
+            unseen = words.number(condition.row.get(f"{score}_unseen"))
+            said = _said(condition, score)
+            beside = [f"95 %: {bounds}" if bounds else "", f"unseen images {unseen}" if unseen else ""]
+            beside.append(f"study {said}" if said else "")
+            more = "; ".join(part for part in beside if part)
+            parts.append(f"{name} {words.spread(condition.values(score))}" + (f" ({more})" if more else ""))
+        sentences.append(f"{condition.title}: {', '.join(parts)}.")
+    return " ".join(sentences)
+
+
 def _parameters(study: Study) -> Table:
     rows = []
     for network, condition in study.mains.items():
@@ -105,7 +125,7 @@ def _accuracies(study: Study) -> list[Block]:
     validation: list[tuple[str, ...]] = []
     test: list[tuple[str, ...]] = []
     for condition in study.conditions:
-        row, said = condition.row, published.ACCURACIES if condition.aug == "norm_aug" else {}
+        row = condition.row
         validation.append(
             (
                 condition.title,
@@ -114,9 +134,9 @@ def _accuracies(study: Study) -> list[Block]:
                 words.listed(condition.values("best_epoch")),
                 words.spread(condition.values("val_acc")),
                 words.interval(row["val_acc_lo"], row["val_acc_hi"]),
-                said.get((condition.network, "val_acc"), ""),
+                _said(condition, "val_acc"),
                 words.spread([float(run.epochs["train_acc"].iloc[-1]) for run in condition.runs]),
-                said.get((condition.network, "train_acc"), ""),
+                _said(condition, "train_acc"),
             )
         )
         test += [
@@ -126,7 +146,7 @@ def _accuracies(study: Study) -> list[Block]:
                 words.spread(condition.values(score)),
                 words.interval(row[f"{score}_lo"], row[f"{score}_hi"]),
                 words.number(row[f"{score}_unseen"]),
-                said.get((condition.network, score), ""),
+                _said(condition, score),
             )
             for score, name in sweep.TESTS.items()
             if not math.isnan(row[score])
@@ -149,6 +169,11 @@ def _accuracies(study: Study) -> list[Block]:
     runs = [(run.name, *(_scored(run, score) for score in RUN_SCORES)) for run in study.runs]
     every = ("run", "validation (95 %)", "PublicTest (95 %)", "unseen", "PrivateTest (95 %)", "unseen")
     return [*blocks, Fold("Every run’s accuracies", [Table(every, runs)])]
+
+
+def _said(condition: Condition, score: str) -> str:
+    """The study's figure, which is of normalization and augmentation together."""
+    return published.ACCURACIES.get((condition.network, score), "") if condition.aug == "norm_aug" else ""
 
 
 def _scored(run: Run, score: str) -> str:
