@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint train ablation tensorboard clean
+.PHONY: help install demo test lint train ablation report tensorboard clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -37,6 +37,14 @@ train: $(INSTALLED) ## one run: make train ARGS="model=dnn aug=norm trainer.max_
 
 ablation: $(INSTALLED) ## none, norm and norm_aug, compared: make ablation ARGS="model=dnn seed=0,1,2"
 	$(BIN)/python -m fer_lightning --multirun aug=none,norm,norm_aug $(ARGS)
+
+# Both networks, the three settings and the strengths set too high, as one page. With ARGS for its length, say
+# make report ARGS="trainer.max_epochs=20"; a run's folder is never used twice, so the study's carries the time.
+STUDY := outputs/study-$(shell date +%Y%m%d-%H%M%S)
+report: $(INSTALLED) ## the whole study, end to end, as one HTML page (ARGS="trainer.max_epochs=20 data.root=PATH")
+	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn aug=none,norm,norm_aug hydra.sweep.dir=$(STUDY)/ablation $(ARGS)
+	$(BIN)/python -m fer_lightning model=dnn experiment=too_strong hydra.run.dir=$(STUDY)/too_strong $(ARGS)
+	$(BIN)/python -m fer_lightning.report $(STUDY) --out $(STUDY)/report.html
 
 tensorboard: $(INSTALLED) ## curves, images and hyper-parameters of all runs, in the browser
 	$(BIN)/tensorboard --logdir outputs

@@ -54,7 +54,7 @@ class RunHooks(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if "LOCAL_RANK" in os.environ:  # a rank of a DDP run, started again by the first, which has checked
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # another rank of a DDP run, whose first has checked
             return
         with reporting():
             folder = Path(config.hydra.run.dir)
@@ -64,8 +64,9 @@ class RunHooks(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with reporting():
-            if (Path(config.hydra.sweep.dir) / "comparison.csv").exists():
-                raise UserError(f"hydra.sweep.dir={config.hydra.sweep.dir}: it already holds a sweep; name another")
+            folder = Path(config.hydra.sweep.dir)
+            if any(holds_run(job) for job in folder.glob("*/")):
+                raise UserError(f"{folder}: it already holds a sweep, which is not overwritten; name another folder")
             for job in sweep_jobs(config):
                 strategy = str(job.trainer.get("strategy", ""))
                 if strategy.startswith("ddp"):

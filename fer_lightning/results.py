@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +12,17 @@ import pandas as pd
 from fer_lightning import figures, scores
 from fer_lightning.data.faces import CLASSES, TRAINING, Faces
 from fer_lightning.data.splits import SCORED, Splits
-from fer_lightning.inference import Classifier
 from fer_lightning.runs import PREDICTION_COLUMNS, read_run, write_file
+
+if TYPE_CHECKING:  # torch, which what only reads and draws a run does without
+    from fer_lightning.inference import Classifier
 
 CLASS_NAMES = np.array(CLASSES)
 FIGURES = {"curves": "curves.png", "confusion_matrix": "confusion_matrix.png", "mistakes": "mistakes.png"}
 
 
 def predict_splits(
-    classifier: Classifier, faces: Faces, splits: Splits, names: tuple[str, ...], precision: str
+    classifier: "Classifier", faces: Faces, splits: Splits, names: tuple[str, ...], precision: str
 ) -> pd.DataFrame:
     """A row an image of the named splits, in their order, with PREDICTION_COLUMNS (classes by name).
 
@@ -80,7 +82,7 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     write_file(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
 
-def write_submission(classifier: Classifier, faces: Faces, splits: Splits, precision: str, path: Path) -> None:
+def write_submission(classifier: "Classifier", faces: Faces, splits: Splits, precision: str, path: Path) -> None:
     """submission.csv: `id,label` of the unlabelled images; the id of the source, else its 0-based data row."""
     where = splits["unlabelled"]
     labels = classifier.probabilities(faces.pixels[where], precision).argmax(1)

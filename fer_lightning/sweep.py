@@ -87,8 +87,8 @@ def compare(folder: str | Path) -> pd.DataFrame:
     """
     folder = Path(folder)
     runs, errors = _read_jobs(folder)
-    settings = _settings(runs)
-    rows = [_row(setting) for setting in settings]
+    settings = settings_of(runs)
+    rows = [row_of(setting) for setting in settings]
     unread = [name for name in errors if name not in {run.name for run in runs}]
     rows += [dict.fromkeys(TEXTS, "") | {"runs": 0, "failed": name} for name in unread]
     table = pd.DataFrame(rows, columns=COLUMNS).astype(DTYPES)
@@ -183,16 +183,16 @@ def _read_jobs(folder: Path) -> tuple[list[Run], dict[str, str]]:
     return runs, errors
 
 
-def _settings(runs: list[Run]) -> list[Setting]:
+def settings_of(runs: list[Run]) -> list[Setting]:
     """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(_keys(run), sort_keys=True), []).append(run)
+        groups.setdefault(json.dumps(keys_of(run), sort_keys=True), []).append(run)
     keys = [json.loads(group) for group in groups]
     return [Setting(members, _label(own, keys)) for own, members in zip(keys, groups.values(), strict=True)]
 
 
-def _keys(run: Run) -> dict[str, Any]:
+def keys_of(run: Run) -> dict[str, Any]:
     """The configuration that makes a setting: `group.key` → value, and `group` → the name of what was chosen in it."""
     keys: dict[str, Any] = {}
     for group, value in run.config.items():
@@ -222,7 +222,7 @@ def _label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
     return " ".join(shown)
 
 
-def _row(setting: Setting) -> dict[str, Any]:
+def row_of(setting: Setting) -> dict[str, Any]:
     """A setting's row of comparison.csv, from its completed runs."""
     first = setting.runs[0].metrics
     runs = [run for run in setting.runs if run.metrics["completed"]]

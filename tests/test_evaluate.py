@@ -39,7 +39,7 @@ def faces():
     """Few synthetic faces, which are all there are for the tests of this module."""
     few = synthetic.draw(train=400, test=150)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "draw", lambda: few)
+        patch.setattr("fer_lightning.data.source.built_in_faces", lambda: few)
         yield few
 
 

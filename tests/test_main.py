@@ -288,6 +288,11 @@ def test_a_sweep_over_augmentations_ends_well(cli, tmp_path):
         "2-dnn-norm_aug",
     ]
     assert sorted(pd.read_csv(sweep / "comparison.csv")["aug"]) == ["none", "norm", "norm_aug"]
+    before = tree(sweep)
+    again = cli("--multirun", "aug=none,norm", *SMALL["dnn"], *QUICK, f"hydra.sweep.dir={sweep}")
+    assert again.status == 2
+    assert "already holds a sweep" in again.err
+    assert tree(sweep) == before
 
 
 def test_an_impossible_value_stops_a_sweep_before_its_first_job(cli, tmp_path):

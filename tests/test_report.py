@@ -545,7 +545,7 @@ def test_single_runs_are_compared_by_mcnemar_on_the_same_images(tmp_path, small_
     assert test.endswith(f"{b} right only with the first, {c} only with the second")
     assert rows["norm falls faster than none"][2:] == [
         "–",
-        "no test: fewer than two seeds of one",
+        "no test: too few seeds",
         "as published, not tested",
     ]
 
@@ -558,7 +558,7 @@ def test_single_runs_of_other_seeds_are_compared_on_test_images(tmp_path, small_
     for run in study.runs:
         run.predictions = run.predictions[run.predictions["split"] != "public"]
     found = compare_accuracy(*study.conditions)
-    assert (found.p, found.test) == (None, "no test: fewer than two seeds of one")
+    assert (found.p, found.test) == (None, "no test: too few seeds")
 
 
 def test_seeds_that_are_not_the_same_are_compared_by_welch(tmp_path, small_csv):
@@ -613,8 +613,10 @@ def test_recall_and_pairs_agree_with_the_predictions(page, runs):
         ]
     pairs = [(CLASSES[pair.a], CLASSES[pair.b]) for pair in confused_pairs(matrix)]
     listed = [rows for caption, _, rows in page.tables if caption.startswith("The pairs confused most")][1]
-    assert [row[3] for row in listed][:6] == ["/".join(pair) for pair in pairs[:6]]
-    study = {row[2]: int(row[0]) for row in listed if row[2]}
+    assert [row[4] for row in listed][:6] == ["/".join(pair) for pair in pairs[:6]]
+    study = {row[3]: int(row[0]) for row in listed if row[3]}
+    images = sorted((pair.images for pair in confused_pairs(matrix)), reverse=True)
+    assert all(images[int(row[2]) - 1] == int(row[5]) for row in listed)
     for place, pair in zip(
         ("first", "second", "third"), (("fear", "sad"), ("fear", "surprise"), ("sad", "neutral")), strict=True
     ):
@@ -757,8 +759,9 @@ def test_runs_that_did_not_complete_are_named_and_not_counted(tmp_path, small_cs
 
 
 def test_a_run_given_twice_counts_once(runs):
-    names = [run.name for run in findings.read([runs, runs / "dnn", runs / "cnn", f"{runs}/dnn/../cnn"]).runs]
-    assert len(names) == len(set(names)) == 11
+    study = findings.read([runs, runs / "dnn", runs / "cnn", f"{runs}/dnn/../cnn"])
+    assert len({run.name for run in study.runs}) == len(study.runs) == 11
+    assert study.left_out == []
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):

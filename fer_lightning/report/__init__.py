@@ -1,10 +1,12 @@
 """Runs and sweeps as one page that answers the study's questions: python -m fer_lightning.report PATH… [--out FILE]
 
-published.py    what the study says, and what others reach
-chance.py       Student's t tests and Holm's correction
-findings.py     run folders → settings, choices among them, comparisons: plain data
-blocks.py       what a report is made of, whatever it is written as
-charts.py       line charts → SVG
-answers.py      findings → blocks: the text of the report
-html.py, markdown.py    blocks → a page, or Markdown with its pictures
+findings.py        run folders → conditions (runs that differ in their seed alone), and choices among them
+comparisons.py     is a difference between two conditions more than chance? chance.py has the tests
+archive.py         the faces behind the predictions, and their fingerprint
+published.py       what the study says, and what others reach
+answers.py         findings → blocks: the whole report, from its four parts networks.py, curves.py, ablation.py and
+                   confusions.py, and closing.py
+blocks.py          what a report is made of, whatever it is written as
+html.py            blocks → a page; charts.py draws its line charts as SVG
+markdown.py        blocks → Markdown with its pictures
 """

@@ -12,8 +12,8 @@ from fer_lightning.report.blocks import Block, Bullets, Charts, Fold, Heading, P
 from fer_lightning.report.charts import Chart
 from fer_lightning.report.comparisons import Comparison, adjusted, compare_accuracy, compare_speed
 from fer_lightning.report.curves import median_onset, onset_in_words, onsets
+from fer_lightning.report.drawing import lines_of, thin_lines
 from fer_lightning.report.findings import Ablation, Condition, Study
-from fer_lightning.report.networks import lines_of
 from fer_lightning.runs import Run
 from fer_lightning.sweep import LOSS_LEVELS
 
@@ -115,7 +115,7 @@ def _ablation(study: Study, network: str, ablation: Ablation) -> tuple[list[Bloc
         Table(heads, rows, caption),
         _claims_table(claims),
         *([Text(_cope(claims))] if network == "dnn" and {"norm", "norm_aug"} <= studied.keys() else []),
-        Charts(charts, f"All settings in one picture.{words.thin_lines(*ablation.all.values())}"),
+        Charts(charts, f"All settings in one picture.{thin_lines(*ablation.all.values())}"),
         Fold(
             "Epochs until the training loss fell to given levels",
             [Table(("aug", *map(str, LOSS_LEVELS)), levels, "Median over seeds")],
@@ -251,7 +251,7 @@ def _too_strong(study: Study, harsh: Condition, ablation: Ablation | None) -> tu
             )
             for column, name in COLUMNS.items()
         ]
-        blocks.append(Charts(charts, f"{harsh.title} beside {beside.title}.{words.thin_lines(harsh, beside)}"))
+        blocks.append(Charts(charts, f"{harsh.title} beside {beside.title}.{thin_lines(harsh, beside)}"))
     text = (
         f"The study: {published.TOO_STRONG}. Here, with experiment=too_strong, {sentence}{known} "
         f"Validation accuracy: {accuracies[0]} against {accuracies[1]}.{differ}"

@@ -86,7 +86,7 @@ def _same_images(a: Condition, b: Condition) -> Comparison | None:
 
 
 def _untested(values_a: Sequence[float], values_b: Sequence[float]) -> Comparison:
-    return Comparison((fmean(values_a), fmean(values_b)), None, "no test: fewer than two seeds of one")
+    return Comparison((fmean(values_a), fmean(values_b)), None, "no test: too few seeds")
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -47,7 +47,8 @@ def _network(study: Study, condition: Condition, runs: list[Run], archive: Archi
     same = {CLASSES[i] for i in lowest} == set(published.WORST_CLASSES)
     orders = [_order(other) for other in matrices]
     confused = ["/".join(pair) for pair, found in orders[0].items() if found.images][:PAIRS_WITH_FACES]
-    places = words.in_words([f"{'/'.join(pair)} {[*orders[0]].index(pair) + 1}" for pair in published.PAIRS])
+    by_images = sorted(orders[0], key=lambda pair: -orders[0][pair].images)
+    places = _places([*orders[0]])
     rows = []
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     for rank, (pair, found) in enumerate(orders[0].items(), start=1):
@@ -56,6 +57,7 @@ def _network(study: Study, condition: Condition, runs: list[Run], archive: Archi
                 (
                     str(rank),
                     words.listed([*order].index(pair) + 1 for order in orders),
+                    str(by_images.index(pair) + 1),
                     words.ordinal(published.PAIRS.index(pair) + 1) if pair in published.PAIRS else "",
                     "/".join(pair),
                     f"{found.images:,}",
@@ -64,7 +66,16 @@ def _network(study: Study, condition: Condition, runs: list[Run], archive: Archi
                     words.percent(found.rate, 1),
                 )
             )
-    heads = ("rank", "by seed", "in the study", "pair", "images", "true → predicted, share of the true class", "mean")
+    heads = (
+        "rank",
+        "by seed",
+        "by images",
+        "in the study",
+        "pair",
+        "images",
+        "true → predicted, share of the true class",
+        "mean",
+    )
     blocks: list[Block] = [
         Matrix(matrix, recall, CLASSES, study.titled("Confusion matrix: rows are true, columns predicted classes")),
         Bullets(
@@ -75,7 +86,7 @@ def _network(study: Study, condition: Condition, runs: list[Run], archive: Archi
                 ),
                 Point(
                     f"Confused most: {', '.join(confused) or 'none'}. Ranks of the study’s three pairs among all "
-                    f"{len(orders[0])}: {places}."
+                    f"{len(orders[0])}: {places}; by the number of images instead: {_places(by_images)}."
                 ),
             ]
         ),
@@ -89,6 +100,11 @@ def _network(study: Study, condition: Condition, runs: list[Run], archive: Archi
         blocks.append(Text(f"The faces cannot be shown: {faces}."))
     most = confused[0] if confused else "none"
     return blocks, f"lowest recall {worst}; confused most {most}; ranks of the study’s pairs: {places}."
+
+
+def _places(order: list[Pair]) -> str:
+    """Where the study's pairs stand in an order."""
+    return words.in_words([f"{'/'.join(pair)} {order.index(pair) + 1}" for pair in published.PAIRS])
 
 
 def _order(matrix: np.ndarray) -> dict[Pair, scores.Confused]:

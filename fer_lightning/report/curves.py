@@ -6,8 +6,8 @@ from statistics import median
 from fer_lightning.report import findings, published, words
 from fer_lightning.report.blocks import Block, Charts, Fold, Heading, Table, Text
 from fer_lightning.report.charts import Chart
+from fer_lightning.report.drawing import epochs_listed, lines_of, thin_lines
 from fer_lightning.report.findings import Condition, Study
-from fer_lightning.report.networks import epochs_listed, lines_of
 
 TRAIN, VAL = 0, 1  # colours
 RULE = (
@@ -71,7 +71,7 @@ def _curves(study: Study, condition: Condition) -> list[Block]:
         for epoch in epochs_listed(condition.epochs)
     ]
     heads = ("epoch", "training loss", "validation loss", "training accuracy", "validation accuracy")
-    caption = f"{condition.title}: overfitting begins {onset_in_words(condition)}.{words.thin_lines(condition)}"
+    caption = f"{condition.title}: overfitting begins {onset_in_words(condition)}.{thin_lines(condition)}"
     return [
         Heading(condition.title, 3),
         Charts(charts, caption),

@@ -56,7 +56,7 @@ class Condition:
     @cached_property
     def row(self) -> dict[str, Any]:
         """Its row of a sweep's comparison.csv: means, standard deviations, medians over the runs; NaN where unknown."""
-        return sweep._row(sweep.Setting(self.runs, self.label))
+        return sweep.row_of(sweep.Setting(self.runs, self.label))
 
     @property
     def onsets(self) -> list[int | None]:
@@ -145,13 +145,13 @@ def group(runs: dict[str, Run], left_out: dict[str, str]) -> list[Condition]:
     for run in runs.values():
         kinds.setdefault((run.metrics["model"], run.metrics["aug"]), []).append(_comparable(run))
     conditions = []
-    for setting in (setting for kind in kinds.values() for setting in sweep._settings(kind)):
+    for setting in (setting for kind in kinds.values() for setting in sweep.settings_of(kind)):
         by_seed: dict[int, Run] = {}
         for run in setting.runs:
             first = by_seed.setdefault(run.metrics["seed"], run)
             if first is not run:
                 left_out[names[run.folder]] = f"repeats {names[first.folder]}: the same settings and seed"
-        keys = sweep._keys(setting.runs[0])  # before the name changes, which tells a run's own checkpoint
+        keys = sweep.keys_of(setting.runs[0])  # before the name changes, which tells a run's own checkpoint
         kept = [replace(by_seed[seed], name=names[by_seed[seed].folder]) for seed in sorted(by_seed)]
         conditions.append(Condition(kept, setting.label, keys))
     return conditions

@@ -7,13 +7,13 @@ from statistics import fmean
 from fer_lightning import sweep
 from fer_lightning.report import findings, published, words
 from fer_lightning.report.blocks import Block, Bullets, Charts, Code, Fold, Heading, Point, Table, Text
-from fer_lightning.report.charts import Chart, Line
-from fer_lightning.report.comparisons import Comparison, compare, compare_accuracy
+from fer_lightning.report.charts import Chart
+from fer_lightning.report.comparisons import compare, compare_accuracy
+from fer_lightning.report.drawing import epochs_listed, lines_of, thin_lines
 from fer_lightning.report.findings import Condition, Study
 from fer_lightning.runs import Run
 from fer_lightning.scores import wilson_interval
 
-EPOCHS_LISTED = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000)
 RUN_SCORES = ("val_acc", "test_public_acc", "test_public_acc_unseen", "test_private_acc", "test_private_acc_unseen")
 DEFAULTS = (  # arguments in a printed layer that say nothing: PyTorch's defaults
     *("eps=1e-05", "momentum=0.1", "affine=True", "track_running_stats=True", "bias=True", "inplace=False"),
@@ -219,7 +219,7 @@ def _beside(study: Study, cnn: Condition, dnn: Condition) -> tuple[list[Block], 
     chart = Chart(study.titled("Validation accuracy"), "accuracy", lines)
     blocks: list[Block] = [
         Bullets([Point(sentence) for sentence in sentences]),
-        Charts([chart], f"Validation accuracy of {cnn.title} and {dnn.title}.{words.thin_lines(cnn, dnn)}"),
+        Charts([chart], f"Validation accuracy of {cnn.title} and {dnn.title}.{thin_lines(cnn, dnn)}"),
         Table(("epoch", "CNN", "DNN", "CNN − DNN"), rows, "Validation accuracy at the same epoch"),
     ]
     return blocks, f"{at_last} {pace}"
@@ -228,7 +228,7 @@ def _beside(study: Study, cnn: Condition, dnn: Condition) -> tuple[list[Block], 
 def _weight(cnn: Condition, dnn: Condition, epoch: int) -> str:
     """Whether the difference at one epoch is more than chance. No image's prediction is known but at the best epoch."""
     values = cnn.at("val_acc", epoch), dnn.at("val_acc", epoch)
-    found: Comparison = compare(cnn, dnn, *values)
+    found = compare(cnn, dnn, *values)
     if found.p is not None:
         return f"The difference is {words.verdict(found)}."
     images = [condition.runs[0].metrics["val_n"] for condition in (cnn, dnn)]
@@ -257,21 +257,3 @@ def _pace(cnn: Condition, dnn: Condition) -> tuple[str, str]:
         else f"the DNN takes {other / one:.3g} times as long"
     )
     return f"{times}, on the same device: {ratio}.", "; so it does here." if one > other else "; not so here."
-
-
-# --- shared with the other parts
-
-
-def epochs_listed(last: int) -> list[int]:
-    """The epochs that a table of curves shows."""
-    return [*(epoch for epoch in EPOCHS_LISTED if epoch < last), last]
-
-
-def lines_of(condition: Condition, column: str, name: str, colour: int) -> list[Line]:
-    """A line a run and, where there are several, their mean in front of them."""
-    several = len(condition.runs) > 1
-    lines = [
-        Line(name, run.epochs[column].tolist(), colour, faint=several, run=run.name, column=column)
-        for run in condition.runs
-    ]
-    return [*lines, Line(name, condition.mean_curve(column).tolist(), colour)] if several else lines

@@ -7,7 +7,6 @@ from statistics import fmean, stdev
 from typing import Any
 
 from fer_lightning.report.comparisons import Comparison
-from fer_lightning.report.findings import Condition
 
 
 def number(value: float | None, form: str = ".3f") -> str:
@@ -72,9 +71,3 @@ def verdict(found: Comparison) -> str:
     relation = "" if found.p < 0.001 else "= "
     kind = "more than chance" if found.certain else "not told from chance"
     return f"{kind} ({found.test}: p {relation}{p_value(found.p)})"
-
-
-def thin_lines(*conditions: Condition) -> str:
-    """What a caption says of charts in which some condition has several runs."""
-    several = any(len(condition.runs) > 1 for condition in conditions)
-    return " Thin lines are single seeds, the thick line is their mean." if several else ""
