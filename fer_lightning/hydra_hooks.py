@@ -1,7 +1,6 @@
 """What Hydra calls around runs and sweeps: names of folders, checks before any work, the comparison after a sweep."""
 
 import itertools
-import logging
 import os
 import re
 import sys
@@ -17,8 +16,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fer_lightning.errors import UserError, report
 from fer_lightning.paths import holds_run, last_checkpoint
-
-log = logging.getLogger(__name__)
 
 
 def register_resolvers() -> None:
@@ -142,5 +139,9 @@ def end_sweep(folder: Path) -> bool:
     from fer_lightning import sweep  # pandas and matplotlib, so not before they are wanted
 
     table = sweep.compare(folder)
-    log.info("\n%s\ncomparison: %s", sweep.markdown(table), folder / "comparison.md")
+    print(
+        f"\n{sweep.markdown(table)}\n"
+        f"comparison: {folder}/comparison.md, .csv and .png; the figures of each run in its folder there\n"
+        f"curves: tensorboard --logdir {folder}"
+    )
     return not table["failed"].any()
