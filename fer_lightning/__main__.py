@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fer_lightning.errors import UserError, report
+from fer_lightning.errors import UserError, run_command
 from fer_lightning.hydra_hooks import end_sweep, register_resolvers
 
 log = logging.getLogger(__name__)
@@ -50,18 +50,17 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command: exit status 0 done, 1 failed, 2 a mistake in the input or configuration, 130 interrupted."""
+    run_command(work)
+
+
+def work() -> None:
+    """What Hydra makes of the command line; its own complaints become the user's mistakes."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out as exceptions; who made them decides what is shown
     register_resolvers()
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-    except UserError as error:
-        report(error)
-        sys.exit(2)
     except (HydraException, OmegaConfBaseException) as error:
-        report(UserError(explain(error)))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        raise UserError(explain(error)) from None
 
 
 def explain(error: Exception) -> str:

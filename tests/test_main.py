@@ -311,7 +311,7 @@ def test_ddp_in_a_sweep_is_refused(cli, tmp_path):
 def test_help_and_configuration_come_without_torch(tmp_path):
     code = (
         "import sys; sys.argv = ['fer-lightning', '--cfg', 'job']\n"
-        "from fer_lightning.__main__ import main; main()\n"
+        "from fer_lightning.__main__ import work; work()\n"
         "sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
