@@ -44,8 +44,9 @@ def forecast(seconds: float, epochs_left: int, epochs: int) -> str:
     left = timedelta(seconds=round(seconds * epochs_left))
     end = datetime.now() + left
     when = f"{end:%H:%M}" if end.date() == datetime.now().date() else f"{end:%Y-%m-%d %H:%M}"
+    rest = f"{epochs_left} epochs end" if epochs_left > 1 else "epoch ends"
     return (
-        f"{seconds:.1f} s an epoch: the remaining {epochs_left} epochs end in about {left}, at {when}. Shorter: "
+        f"{seconds:.1f} s an epoch: the remaining {rest} in about {left}, at {when}. Shorter: "
         f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time, nothing is lost and ckpt_path= goes on."
     )
 
