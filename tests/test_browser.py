@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_lightning.__main__ import main
+from fer_lightning.__main__ import work
 from fer_lightning.report import __main__ as report
 from fer_lightning.report.charts import LIGHT
 from fer_lightning.runs import read_epochs
@@ -126,7 +126,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ("model=dnn", "model.widths=[16,8]", "data=synthetic", "trainer=cpu", f"trainer.max_epochs={EPOCHS}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fer-lightning", *settings, f"hydra.run.dir={folder}"])
-        main()
+        work()
     return folder
 
 
