@@ -17,8 +17,8 @@ from rich.progress import Progress
 
 from fer_lightning import scores
 from fer_lightning.data import fer2013
-from fer_lightning.data.datamodule import EVAL_BATCH, pixel_statistics
-from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces
+from fer_lightning.data.datamodule import EVAL_BATCH
+from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, fingerprint
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED, Splits, make_splits
 from fer_lightning.errors import UserError
@@ -258,13 +258,12 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
                 "split would be held out of them than it was validated on"
             )
     splits = make_splits(faces, first["val_split"], first["seed"])
-    normalized = [member for member in members if (member.data["mean"], member.data["std"]) != (0.0, 1.0)]
-    statistics = pixel_statistics(faces.pixels, splits["train"]) if normalized else None
-    for member in normalized:  # other labels or repetitions of the same images change the stratified split
-        if statistics != (member.data["mean"], member.data["std"]):
+    held_out = fingerprint(faces, splits["val"])
+    for member in members:  # other labels or repetitions of the same images change the stratified split
+        if member.data.get("split", {}).get("val", held_out) != held_out:  # checkpoints of before 2026-11-24 lack it
             raise UserError(
-                f"the mean and standard deviation of the training split of {faces.source} are not those that "
-                f"{member.name} was trained with, so its labels or repeated images differ, and with them the split"
+                f"the images held out of {faces.source} are not those that {member.name} was validated on: its labels "
+                "or repeated images differ, and with them the split"
             )
     return splits["val"]
 

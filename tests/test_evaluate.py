@@ -21,7 +21,8 @@ from fer_lightning import evaluation
 from fer_lightning.__main__ import CONF
 from fer_lightning.augment import Normalize
 from fer_lightning.data import synthetic
-from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, digest
+from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, digest, fingerprint
+from fer_lightning.data.splits import make_splits
 from fer_lightning.evaluate import main
 from fer_lightning.hydra_hooks import register_resolvers
 from fer_lightning.inference import TTA_COPIES, load, predict, read_checkpoint, tta_copies
@@ -369,12 +370,39 @@ def test_validation_is_refused_on_other_training_images(run, evaluate, faces, tm
     assert "val is not scored: the Training images" in " ".join(out.split())
 
 
-def test_validation_is_refused_where_other_labels_make_another_split(run, evaluate, faces, tmp_path):
+@pytest.mark.parametrize("normalization", [{}, {"mean": 0.0, "std": 1.0}], ids=["aug=norm", "aug=none"])
+def test_validation_is_refused_where_other_labels_make_another_split(run, evaluate, faces, tmp_path, normalization):
+    altered(run, tmp_path / "a.ckpt", **normalization)
     labels = (faces.labels + np.arange(len(faces)) % 2) % 7
     copy = npz(tmp_path / "relabelled.npz", faces, labels)
-    status, _, err = evaluate("run", "--split", "val", "--data", copy)
+    status, _, err = evaluate("a.ckpt", "--split", "val", "--data", copy)
     assert status == 2
     assert "its labels or repeated images differ" in err
+
+
+def test_validation_is_refused_where_a_held_out_image_has_another_label(run, evaluate, faces, tmp_path):
+    """One label more, one less: the classes' numbers, and with them much of the split, stay as they were."""
+    held_out = make_splits(faces, 0.1, 0)["val"]
+    labels = faces.labels.copy()
+    labels[held_out[0]] = (labels[held_out[0]] + 1) % 7
+    status, _, err = evaluate("run", "--split", "val", "--data", npz(tmp_path / "one.npz", faces, labels))
+    assert status == 2
+    assert "not those that run was validated on" in err
+
+
+def test_validation_is_offered_to_a_copy_in_another_order(run, evaluate, faces, tmp_path):
+    order = np.random.default_rng(0).permutation(len(faces))
+    parts = {name: getattr(faces, name)[order] for name in ("pixels", "labels", "usage", "digests")}
+    evaluate("run", "--split", "val")
+    status, _, err = evaluate("run", "--split", "val", "--data", npz(tmp_path / "b.npz", replace(faces, **parts)))
+    assert status == 0, err
+
+
+def test_a_checkpoint_that_does_not_name_its_split_is_scored(run, evaluate, tmp_path):
+    checkpoint = read_checkpoint(altered(run, tmp_path / "old.ckpt"))
+    del checkpoint[STATE]["split"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    assert evaluate("old.ckpt", "--split", "val")[0] == 0
 
 
 def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluate, tmp_path):
@@ -396,7 +424,8 @@ def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluat
 
 
 def test_the_public_images_are_no_test_of_a_checkpoint_chosen_on_them(run, evaluate, tmp_path, faces):
-    state = {"val_split": "public", "mean": 0.0, "std": 1.0}
+    split = {"val": fingerprint(faces, faces.where(PUBLIC))}
+    state = {"val_split": "public", "split": split, "mean": 0.0, "std": 1.0}
     altered(run, tmp_path / "b.ckpt", **state)
     altered(run, tmp_path / "c.ckpt", **state, seed=1)
     status, _, err = evaluate("b.ckpt", "--split", "public")

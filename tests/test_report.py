@@ -17,13 +17,13 @@ from PIL import Image
 from test_sweep import FAILED, write_job
 
 from fer_lightning.data import synthetic
-from fer_lightning.data.faces import CLASSES, Faces, digest
+from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
 from fer_lightning.errors import UserError
 from fer_lightning.models import CNN, DNN
 from fer_lightning.report import __main__ as command
 from fer_lightning.report import answers, findings, html, markdown
 from fer_lightning.report.ablation import _falls
-from fer_lightning.report.archive import Archive, fingerprint, positions
+from fer_lightning.report.archive import Archive, positions
 from fer_lightning.report.chance import holm, incomplete_beta, paired_t, welch_t
 from fer_lightning.report.charts import Chart, Line, epoch_ticks, svg, ticks, y_range
 from fer_lightning.report.comparisons import compare_accuracy

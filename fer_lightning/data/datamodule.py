@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fer_lightning.augment import Augment, Normalize
-from fer_lightning.data.faces import CLASSES, TRAINING, Faces
+from fer_lightning.data.faces import CLASSES, TRAINING, Faces, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
 
@@ -127,6 +127,7 @@ class FERDataModule(pl.LightningDataModule):
             "val_split": self.val_split,
             "seed": self.seed,
             "synthetic": self.faces.synthetic,
+            "split": {name: fingerprint(self.faces, self.splits[name]) for name in ("train", "val")},
             "training_digests": torch.from_numpy(np.unique(self.faces.digests[self.faces.where(TRAINING)])),
         }
 
@@ -141,6 +142,12 @@ class FERDataModule(pl.LightningDataModule):
                 )
         if not torch.equal(mine["training_digests"], state_dict["training_digests"]):
             raise UserError(f"ckpt_path: the checkpoint was trained on other images than those of {self.faces.source}")
+        # the same images with other labels, or repeated otherwise; checkpoints of before 2026-11-24 do not tell
+        if mine["split"] != state_dict.get("split", mine["split"]):
+            raise UserError(
+                f"ckpt_path: the checkpoint was trained on the images of {self.faces.source} with other labels or "
+                "repetitions, which makes another split; go on with the same data"
+            )
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

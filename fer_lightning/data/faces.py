@@ -51,3 +51,16 @@ def digest(pixels: np.ndarray) -> np.ndarray:
     rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
     joined = b"".join(hashlib.blake2b(row.data, digest_size=8).digest() for row in rows)
     return np.frombuffer(joined, dtype="<i8").astype(np.int64)
+
+
+def fingerprint(faces: Faces, where: np.ndarray | None = None) -> str:
+    """16 hexadecimal digits of the images at `where`, int (M,), or of all: their pixels, usages and labels.
+
+    Whatever their order and the form of the file.
+    """
+    chosen = slice(None) if where is None else where
+    usage, label, pixels = faces.usage[chosen], faces.labels[chosen], faces.digests[chosen]
+    table = np.empty(len(label), [("usage", "u1"), ("label", "i1"), ("digest", "<i8")])
+    table["usage"], table["label"], table["digest"] = usage, label, pixels
+    order = np.lexsort((pixels, label, usage))  # ten times as fast as sorting the records
+    return hashlib.sha256(table[order].tobytes()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The networks: one file each. `NETWORKS` names them as `model=` and a checkpoint do."""
+"""The networks: one file each, and what they share: `EmotionClassifier`, and the layers of `layers.py`."""
 
 from fer_lightning.models.classifier import EmotionClassifier
 from fer_lightning.models.cnn import CNN

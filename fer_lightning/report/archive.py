@@ -1,12 +1,10 @@
 """The faces behind runs' predictions, where they are still at hand."""
 
-import hashlib
-
 import numpy as np
 import pandas as pd
 
 from fer_lightning.data import fer2013, synthetic
-from fer_lightning.data.faces import UNLABELLED, USAGES, Faces
+from fer_lightning.data.faces import UNLABELLED, USAGES, Faces, fingerprint
 from fer_lightning.errors import UserError
 from fer_lightning.results import class_indices
 from fer_lightning.runs import Run
@@ -73,13 +71,6 @@ def positions(faces: Faces, rows: np.ndarray) -> np.ndarray:
     order = labelled[np.argsort(faces.rows[labelled], kind="stable")]
     place = np.minimum(np.searchsorted(faces.rows[order], rows), len(order) - 1)
     return np.where(faces.rows[order[place]] == rows, order[place], -1)
-
-
-def fingerprint(faces: Faces) -> str:
-    """16 hexadecimal digits of all images with usage and label, whatever their order and the form of the file."""
-    table = np.empty(len(faces), [("usage", "u1"), ("label", "i1"), ("digest", "<i8")])
-    table["usage"], table["label"], table["digest"] = faces.usage, faces.labels, faces.digests
-    return hashlib.sha256(np.sort(table).tobytes()).hexdigest()[:16]
 
 
 def counts(faces: Faces) -> str:

@@ -1,10 +1,13 @@
 """Batches: every image once, by rank, in an order of the epoch; normalized always, augmented in training only."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from fer_lightning.data.datamodule import Batches, pixel_statistics
+from fer_lightning.data import synthetic
+from fer_lightning.data.datamodule import Batches, FERDataModule, pixel_statistics
 from fer_lightning.data.faces import TRAINING
 from fer_lightning.errors import UserError
 
@@ -70,3 +73,17 @@ def test_constant_images_cannot_be_normalized():
 def test_statistics_of_the_real_training_rows(real_faces):
     mean, std = pixel_statistics(real_faces.pixels, real_faces.where(TRAINING))
     assert (round(mean, 5), round(std, 5)) == (0.50774, 0.25499)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_going_on_is_refused_on_the_same_images_with_other_labels(normalize):
+    faces = synthetic.draw(train=200, test=100)
+    state = FERDataModule(faces, normalize=normalize).state_dict()
+    FERDataModule(faces, normalize=normalize).load_state_dict(state)
+    labels = faces.labels.copy()
+    labels[faces.where(TRAINING)[0]] = (labels[0] + 1) % 7
+    other = FERDataModule(replace(faces, labels=labels), normalize=normalize)
+    with pytest.raises(UserError, match=r"ckpt_path: .* other labels|ckpt_path: .* mean"):
+        other.load_state_dict(state)
+    del state["split"]  # a checkpoint of before it was written goes on where it always did
+    FERDataModule(faces, normalize=normalize).load_state_dict(state)
