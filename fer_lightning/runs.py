@@ -5,6 +5,7 @@ The files and their columns are those of DESIGN.md, section 3.
 
 import csv
 import json
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
     *("test_public_acc", "test_private_acc", "train_seconds", "seconds_per_epoch", "images_per_second"),
     *("precision", "device", "completed"),
 )
+TEXT_KEYS = ("model", "aug", "data", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
     *("synthetic", "error", "interrupted", "val_acc_95", "val_n", "recall"),
@@ -75,11 +77,11 @@ def read_run(folder: str | Path) -> Run:
     return Run(folder, folder.resolve().name, config, metrics, epochs)
 
 
-def find_runs(folder: str | Path) -> list[Run]:
-    """The runs at or below a folder, whether it is a run, a sweep or a folder of both: all that hold metrics.json.
+def run_folders(folder: str | Path) -> list[Path]:
+    """The folders of runs at or below a folder, whether it is a run, a sweep or holds both: all with a metrics.json.
 
     Folders whose name begins with a dot are not entered, nor are those inside a run. In the order of their paths, with
-    numbers in names taken as numbers (`2-dnn-norm` before `10-dnn-norm`). UserError for no run, or a broken one.
+    numbers in names taken as numbers (`2-dnn-norm` before `10-dnn-norm`). UserError where there is none.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -92,7 +94,7 @@ def find_runs(folder: str | Path) -> list[Run]:
         below[:] = [name for name in below if not name.startswith(".")]
     if not found:
         raise UserError(f"{folder}: no run in it or below it (a run's folder holds metrics.json)")
-    return [read_run(place) for place in sorted(found, key=in_order)]
+    return sorted(found, key=in_order)
 
 
 def in_order(path: Path) -> list[list[tuple[int, int, str]]]:
@@ -172,7 +174,29 @@ def _read_metrics(path: Path) -> dict:
         raise UserError(f"{path}: expected one JSON object, found a {type(metrics).__name__}")
     if missing := [key for key in CONTRACT_KEYS if key not in metrics]:
         raise UserError(f"{path}: lacks {', '.join(missing)} (null is right where a value is unknown)")
-    return {**dict.fromkeys(METRIC_KEYS), "synthetic": metrics["data"] == "synthetic", **metrics}
+    metrics = {**dict.fromkeys(METRIC_KEYS), "synthetic": metrics["data"] == "synthetic", **metrics}
+    for key in METRIC_KEYS:
+        if wrong := _wrong_kind(key, metrics[key]):
+            raise UserError(f"{path}: {key} is {json.dumps(metrics[key])[:80]}; right: {wrong}")
+    return metrics
+
+
+def _wrong_kind(key: str, value: object) -> str | None:
+    """What a value of metrics.json should be, where it is something else."""
+    if value is None or key in ("error", "recall"):
+        return None
+    if key in ("completed", "synthetic", "interrupted"):
+        return None if isinstance(value, bool) else "true or false"
+    if key in TEXT_KEYS:
+        return None if isinstance(value, str) else "a text or null"
+    if key.endswith("_95"):
+        pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        return None if pair else "two numbers or null"
+    return None if _is_number(value) else "a number or null"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_config(path: Path) -> dict:

@@ -758,6 +758,54 @@ def test_runs_that_did_not_complete_are_named_and_not_counted(tmp_path, small_cs
     assert page.table("Validation and training accuracy")[0][1] == "0"
 
 
+BROKEN = {
+    "metrics.json": ('{"model": "dnn",', "metrics.json: not JSON: "),
+    "metrics.csv": ("epoch,train_loss\n1,2\n", "metrics.csv, line 1: expected the columns epoch,"),
+    "predictions.csv": ("split,index\nval,1\n", "predictions.csv, line 1: expected the columns split,"),
+    "config.yaml": ("a: [1", "config.yaml: not YAML: "),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_run_is_named_with_its_error_and_the_rest_reported(tmp_path, small_csv, name):
+    content, message = BROKEN[name]
+    write_trained(tmp_path / "0-good", small_csv)
+    write_trained(tmp_path / "1-broken", small_csv, aug="norm_aug")
+    (tmp_path / "1-broken" / name).write_text(content)
+    page = reported(tmp_path)
+    (left_out,) = (item for item in page.missing if item.startswith("Not counted"))
+    assert left_out.startswith(f"Not counted: 1-broken: {tmp_path}/1-broken/{message}")
+    assert "1 completed run in 1 setting" in page.text
+
+
+def test_a_path_without_a_readable_run_is_refused_whatever_the_others_hold(call, tmp_path, small_csv):
+    write_trained(tmp_path / "good", small_csv)
+    write_trained(tmp_path / "bad" / "0", small_csv)
+    (tmp_path / "bad" / "0" / "metrics.json").write_text("")
+    status, _, error = call("good", "bad")
+    assert status == 2
+    assert error.startswith("fer_lightning: bad: no run in it can be read\n")
+    assert "bad/0/metrics.json: not JSON" in error
+    assert not (tmp_path / "report.html").exists()
+    status, out, _ = call(".")
+    assert (status, out.splitlines()[0]) == (0, "report.html: 1 run reported, 1 left out")
+    assert out.splitlines()[1].startswith(f"  left out: 0: {tmp_path}/bad/0/metrics.json: not JSON")
+
+
+@pytest.mark.parametrize("overrides", ["a: [1", "a: 1", ""])
+def test_broken_files_beside_the_figures_cost_only_what_they_say(tmp_path, small_csv, overrides):
+    write_trained(tmp_path / "0-good", small_csv)
+    (tmp_path / "0-good" / ".hydra" / "overrides.yaml").write_text(overrides)
+    write_job(tmp_path / "1-killed")
+    (tmp_path / "1-killed" / "metrics.json").unlink()
+    (tmp_path / "1-killed" / "metrics.csv").write_text("epoch\n")
+    page = reported(tmp_path)
+    assert "so their command is not known: 0-good" in page.text
+    killed = next(item for item in page.missing if "1-killed" in item)
+    assert "left no metrics.json: killed, or still running (" in killed
+    assert "metrics.csv, line 1: expected the columns" in killed
+
+
 def test_a_run_given_twice_counts_once(runs):
     study = findings.read([runs, runs / "dnn", runs / "cnn", f"{runs}/dnn/../cnn"])
     assert len({run.name for run in study.runs}) == len(study.runs) == 11

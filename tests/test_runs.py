@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
-from fer_lightning.runs import CONTRACT_KEYS, EPOCH_COLUMNS, find_runs, read_run, write_file
+from fer_lightning.runs import CONTRACT_KEYS, EPOCH_COLUMNS, read_run, run_folders, write_file
 
 METRICS = {
     "model": "dnn",
@@ -179,6 +179,23 @@ def test_broken_predictions_are_named(tmp_path, old, new, message):
         _ = run.predictions
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("val_acc", "high", "a number or null"),
+        ("val_loss", float("nan"), "a number or null"),
+        ("seed", True, "a number or null"),
+        ("test_public_acc_95", [0.4], "two numbers or null"),
+        ("model", 3, "a text or null"),
+        ("completed", "yes", "true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path, key, value, right):
+    write_run(tmp_path / "run", metrics={key: value})
+    with pytest.raises(UserError, match=rf"metrics\.json: {key} is .*; right: {right}"):
+        read_run(tmp_path / "run")
+
+
 def test_runs_are_found_in_the_order_of_their_numbers(tmp_path):
     sweep = tmp_path / "2026-11-23" / "20-14-05"
     for name in ("10-dnn-norm", "2-dnn-norm", "1-dnn-none"):
@@ -186,16 +203,16 @@ def test_runs_are_found_in_the_order_of_their_numbers(tmp_path):
     write_run(tmp_path / "2026-11-23" / "9-00-00")
     write_run(tmp_path / ".trash" / "run")
     write_run(sweep / "1-dnn-none" / "evaluation" / "all")
-    assert [run.name for run in find_runs(sweep)] == ["1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
-    assert [run.name for run in find_runs(tmp_path)] == ["9-00-00", "1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
-    assert [run.name for run in find_runs(sweep / "2-dnn-norm")] == ["2-dnn-norm"]
+    assert [run.name for run in run_folders(sweep)] == ["1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
+    assert [run.name for run in run_folders(tmp_path)] == ["9-00-00", "1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
+    assert [run.name for run in run_folders(sweep / "2-dnn-norm")] == ["2-dnn-norm"]
 
 
 @pytest.mark.parametrize(("folder", "message"), [("empty", "no run in it"), ("absent", "no such folder")])
 def test_a_folder_without_runs_is_refused(tmp_path, folder, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):
-        find_runs(tmp_path / folder)
+        run_folders(tmp_path / folder)
     with pytest.raises(UserError):
         read_run(tmp_path / folder)
 

@@ -43,7 +43,9 @@ def work(paths: "Sequence[str]", out: Path) -> None:
     study = findings.read(paths)
     write(answers.report(study, archive.Archive(), command), out)
     runs = len(study.runs)
-    print(f"{out}: {runs} run{'' if runs == 1 else 's'} reported, {len(study.left_out)} left out")
+    lines = [f"{out}: {runs} run{'' if runs == 1 else 's'} reported, {len(study.left_out)} left out"]
+    lines += [f"  left out: {name}: {cause}" for name, cause in study.left_out]
+    print("\n".join(lines).encode(errors="backslashreplace").decode())  # names of folders need not be text
 
 
 def check_out(out: Path) -> None:

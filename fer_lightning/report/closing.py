@@ -51,7 +51,9 @@ def repeat(study: Study, archive: Archive, command: str) -> list[Block]:
     unknown = [name for name, line in commands.items() if not line]
     blocks: list[Block] = [Heading("How to repeat it"), Code("\n".join([*shown, command]))]
     if unknown:
-        blocks.append(Text(f"Without .hydra/overrides.yaml, so their command is not known: {words.in_words(unknown)}."))
+        blocks.append(
+            Text(f"Without a readable .hydra/overrides.yaml, so their command is not known: {words.in_words(unknown)}.")
+        )
     rows = [
         (
             run.name,
@@ -78,11 +80,13 @@ def repeat(study: Study, archive: Archive, command: str) -> list[Block]:
 
 
 def command_of(run: Run) -> str | None:
-    """The command that made the run, as Hydra recorded it."""
-    path = run.folder / ".hydra" / "overrides.yaml"
-    if not path.is_file():
+    """The command that made the run, as Hydra recorded it; None where it did not, or nobody can read it."""
+    try:
+        overrides = yaml.safe_load((run.folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
-    overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    if not isinstance(overrides, list):
+        return None
     return shlex.join(["python", "-m", "fer_lightning", *map(str, overrides)])
 
 

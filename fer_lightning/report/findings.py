@@ -14,7 +14,7 @@ import numpy as np
 from fer_lightning import scores, sweep
 from fer_lightning.errors import UserError
 from fer_lightning.report import published
-from fer_lightning.runs import Run, find_runs, read_epochs
+from fer_lightning.runs import Run, read_epochs, read_run, run_folders
 
 NETWORKS = ("cnn", "dnn")  # the study's
 TOO_STRONG = "too_strong"  # aug.name of experiment=too_strong
@@ -115,18 +115,24 @@ class Study:
 def read(paths: Sequence[str | Path]) -> Study:
     """The study that the runs at or below `paths` make; a run named twice counts once, `run.name` is made unique.
 
-    FER2013 and drawn faces are not compared: where there are both, the runs on drawn faces are left out. UserError
-    where a path holds no run or a broken one, or where no run completed.
+    FER2013 and drawn faces are not compared: where there are both, the runs on drawn faces are left out. So is a run
+    whose files are broken, with what is wrong with them. UserError where a path holds no readable run, or where no run
+    completed.
     """
-    found: dict[Path, Run] = {}
+    found: dict[Path, Run | str] = {}  # or why it cannot be read
     for path in paths:
-        for run in find_runs(path):
-            found.setdefault(run.folder.resolve(), run)
+        places = [folder.resolve() for folder in run_folders(path)]
+        for place in places:
+            if place not in found:
+                found[place] = _read_or_why(place)
+        broken = [cause for place in places if isinstance(cause := found[place], str)]
+        if len(broken) == len(places):
+            raise UserError("\n  ".join([f"{path}: no run in it can be read", *broken]))
     killed = without_metrics(paths)
     names = unique_names([*found, *killed])
     left_out = {names[place]: cause for place, cause in killed.items()}
-    left_out |= {names[place]: cause for place, run in found.items() if (cause := why_unusable(run))}
-    usable = {names[place]: run for place, run in found.items() if names[place] not in left_out}
+    left_out |= {names[place]: why for place, run in found.items() if (why := why_unusable(run))}
+    usable = {names[place]: run for place, run in found.items() if isinstance(run, Run) and not why_unusable(run)}
     if not usable:
         listed = "; ".join(f"{name}: {cause}" for name, cause in left_out.items())
         raise UserError(f"{', '.join(map(str, paths))}: none of the runs completed, nothing to report ({listed})")
@@ -174,11 +180,24 @@ def _order(condition: Condition) -> tuple:
     )
 
 
-def why_unusable(run: Run) -> str | None:
+def _read_or_why(folder: Path) -> Run | str:
+    """The run, all of its tables read, or what is wrong with its files."""
+    try:
+        run = read_run(folder)
+        run.predictions  # noqa: B018 - read on first use, and here is where a broken one can be told
+    except UserError as error:
+        return " ".join(str(error).split())
+    return run
+
+
+def why_unusable(run: Run | str) -> str | None:
+    if isinstance(run, str):
+        return run
     if not run.metrics["completed"]:
         cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"] or "ended before its time"
         return f"{' '.join(str(cause).split())} (after {len(run.epochs)} epochs)"
-    return "has no validation accuracy" if run.metrics["val_acc"] is None else None
+    unknown = [key for key in ("model", "aug", "data", "seed", "val_acc") if run.metrics[key] is None]
+    return f"its metrics.json does not say {', '.join(unknown)}" if unknown else None
 
 
 def without_metrics(paths: Iterable[str | Path]) -> dict[Path, str]:
@@ -190,8 +209,12 @@ def without_metrics(paths: Iterable[str | Path]) -> dict[Path, str]:
             if "metrics.json" in files or "metrics.csv" in files or ".hydra" in below:
                 below.clear()
                 if "metrics.json" not in files:
-                    epochs = len(read_epochs(folder / "metrics.csv")) if "metrics.csv" in files else 0
-                    found[folder] = f"left no metrics.json: killed, or still running (after {epochs} epochs)"
+                    try:
+                        epochs = len(read_epochs(folder / "metrics.csv")) if "metrics.csv" in files else 0
+                        known = f"after {epochs} epochs"
+                    except UserError as error:
+                        known = str(error)
+                    found[folder] = f"left no metrics.json: killed, or still running ({known})"
             below[:] = sorted(name for name in below if not name.startswith("."))
     return found
 
