@@ -1,6 +1,5 @@
 """What the command `evaluate` does: from checkpoints and data to honest scores, in words and as files."""
 
-import difflib
 import math
 import sys
 import textwrap
@@ -23,7 +22,7 @@ from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED, Splits, make_splits
 from fer_lightning.errors import UserError
 from fer_lightning.inference import TTA_COPIES, TTA_SHIFT, Classifier, load
-from fer_lightning.paths import best_checkpoint, holds_run, last_checkpoint
+from fer_lightning.paths import best_checkpoint, holds_run, last_checkpoint, nearest
 from fer_lightning.results import prediction_table, write_json, write_predictions
 from fer_lightning.runs import in_order, read_config, read_run
 from fer_lightning.votes import APART, CHOICES, TAGGERS, majority, read_votes
@@ -115,7 +114,16 @@ def evaluate(
         "comparison": None,
     }
     if others:
-        by_split = {name: difference(faces, splits[name], mine[name], theirs[name], others) for name in compared}
+        by_split = {}
+        for name in compared:
+            where = splits[name]
+            unseen = ~seen(faces, where, [*members, *others])
+            by_split[name] = {
+                **difference(faces, where, mine[name], theirs[name]),
+                "unseen": difference(faces, where[unseen], mine[name][unseen], theirs[name][unseen])
+                if unseen.any()
+                else None,
+            }
         report["comparison"] = {**described(others[0]), "splits": by_split}
     report["seconds"] = round(time.perf_counter() - started, 1)
     write_json(folder / "evaluation.json", report)  # first: it marks predictions.csv as an evaluation's
@@ -171,15 +179,6 @@ def find_checkpoint(path: Path) -> Path:
         folders += sorted((found.parents[1] for found in path.glob(f"{depth}/checkpoints/best.ckpt")), key=in_order)
     hint = f"; runs near it: {', '.join(map(str, folders[:3]))}" if folders else ""
     raise UserError(f"{path}: no run's folder (it holds no checkpoints/best.ckpt){hint}")
-
-
-def nearest(path: Path) -> str:
-    """A hint at the name most like the first part of `path` that does not exist."""
-    while not path.parent.exists():
-        path = path.parent
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.4)
-    return f"; the nearest is {path.parent / near[0]}" if near else ""
 
 
 def open_data(wanted: str | None, member: Member) -> Faces:
@@ -390,12 +389,12 @@ def defined(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def difference(
-    faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.ndarray, others: Sequence[Member]
-) -> dict[str, Any]:
+def difference(faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     """McNemar's test on the images at `where`: what evaluation.json says of a split of --compare.
 
-    acc and acc_unseen are the other side's, points is this side's accuracy minus that, in percentage points.
+    acc is the other side's, points is this side's accuracy minus that, in percentage points. In evaluation.json the
+    same again as `unseen`, of the images that stand in no Training row of either side: a network that knows its
+    training images by heart is ahead on their copies.
     """
     target = faces.labels[where]
     right, other_right = mine.argmax(axis=1) == target, theirs.argmax(axis=1) == target
@@ -404,7 +403,6 @@ def difference(
     return {
         "n": len(where),
         "acc": float(other_right.mean()),
-        "acc_unseen": share(other_right[~seen(faces, where, others)])["acc"],
         "points": 100 * float(right.mean() - other_right.mean()),
         "only_this_right": test["b"],
         "only_other_right": test["c"],
@@ -532,16 +530,28 @@ def class_table(title: str, found: dict[str, Any]) -> str:
 
 def in_words(found: dict[str, Any], acc: float, other: str) -> str:
     """One comparison in a few sentences."""
-    points = f"accuracy {acc:.4f}, {other} {found['acc']:.4f}: {found['points']:+.2f} points on {found['n']:,} images."
+    points = f"accuracy {acc:.4f}, {other} {found['acc']:.4f}: {found['points']:+.2f} points on {images(found['n'])}."
+    unseen = found["unseen"]
+    if unseen is None or unseen["n"] == found["n"]:
+        return f"{points} {verdict(found)}"
+    more = f"On the {images(unseen['n'])} that do not also stand in Training: {unseen['points']:+.2f} points."
+    return f"{points} {verdict(found)} {more} {verdict(unseen)}"
+
+
+def verdict(found: dict[str, Any]) -> str:
     b, c = found["only_this_right"], found["only_other_right"]
     if b == c == 0:
-        return f"{points} Both are right on the same images."
-    verdict = "more than chance" if found["more_than_chance"] else "no more than chance may bring"
+        return "Both are right on the same images."
+    kind = "more than chance" if found["more_than_chance"] else "no more than chance may bring"
     sign = "<" if found["more_than_chance"] else "≥"
     return (
-        f"{points} Only this one is right on {b:,} images, only the other on {c:,}; {found['test']}: p = "
-        f"{found['p']:.2g}. The difference is {verdict} (p {sign} {SIGNIFICANT})."
+        f"Only this one is right on {images(b)}, only the other on {c:,}; {found['test']}: p = {found['p']:.2g}. "
+        f"The difference is {kind} (p {sign} {SIGNIFICANT})."
     )
+
+
+def images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def figure(value: float | None, digits: int = 4) -> str:

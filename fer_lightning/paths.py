@@ -1,5 +1,6 @@
-"""Where things lie in a run's folder."""
+"""Where things lie in a run's folder, and what a mistyped path may mean."""
 
+import difflib
 from pathlib import Path
 
 RUN_FILES = ("config.yaml", "metrics.csv", "metrics.json", "checkpoints")  # any of them makes a folder a run's
@@ -21,3 +22,12 @@ def last_checkpoint(path: str | Path) -> Path:
 
 def _checkpoint(path: Path, name: str) -> Path:
     return path / "checkpoints" / name if path.is_dir() else path
+
+
+def nearest(path: Path) -> str:
+    """A hint at the name most like the first part of `path` that does not exist, for the end of a message."""
+    while not path.parent.exists():
+        path = path.parent
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.4)
+    return f"; the nearest is {path.parent / near[0]}" if near else ""

@@ -19,6 +19,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
+from fer_lightning.paths import nearest
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds")
 PREDICTION_COLUMNS = ("split", "index", "target", "predicted", *CLASSES)
@@ -85,7 +86,7 @@ def run_folders(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; a folder with runs in it is wanted")
+        raise UserError(f"{folder}: no such folder; a folder with runs in it is wanted{nearest(folder)}")
     found: list[Path] = []
     for place, below, files in os.walk(folder):
         if "metrics.json" in files:

@@ -12,6 +12,7 @@ import numpy as np
 from fer_lightning.data.faces import CLASSES, USAGES, Faces
 from fer_lightning.data.faults import faulty, shown
 from fer_lightning.errors import UserError
+from fer_lightning.paths import nearest
 
 TAGGERS = 10
 _COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # FER+ names of CLASSES
@@ -28,20 +29,23 @@ _LEAST_AGREEMENT = 0.4
 def read_votes(path: Path, faces: Faces) -> np.ndarray:
     """int8 (N, 10): how many taggers chose each of CHOICES, for every image of `faces` in order.
 
-    The file has no image in it, only the rows of fer2013.csv in their order. UserError with the faulty lines, or if its
-    rows are not those of `faces`: another number, another Usage in a row, or labels that have nothing to do with it.
+    The file has no image in it, only the rows of fer2013.csv in their order; rows of a split that `faces` lacks, as
+    some copies do, are left out. UserError with the faulty lines, or if the others are not those of `faces`: another
+    number, another Usage in a row, or labels that have nothing to do with it.
     """
     usage, votes = _read(path)
+    rows = np.flatnonzero(np.isin(usage, faces.usage))
+    usage, votes = usage[rows], votes[rows]
     if len(votes) != len(faces):
         raise UserError(
-            f"{path}: {len(votes):,} rows, but {faces.source} has {len(faces):,} images; right: the votes on the same "
-            "rows in the same order"
+            f"{path}: {len(votes):,} rows of votes for the {len(faces):,} images of {faces.source}; right: the votes "
+            "on the same rows in the same order"
         )
     other = np.flatnonzero(usage != faces.usage)
     if len(other):
         row = int(other[0])
         raise UserError(
-            f"{path}, line {row + 2}, column Usage: {USAGES[usage[row]]}, but image {row} of {faces.source} is "
+            f"{path}, line {rows[row] + 2}, column Usage: {USAGES[usage[row]]}, but image {row} of {faces.source} is "
             f"{USAGES[faces.usage[row]]} ({len(other):,} such rows); right: the votes on the same rows in the same "
             "order"
         )
@@ -71,7 +75,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be read: {error.strerror}{nearest(path)}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a csv of FER+ votes: {error}") from None
     while rows and not rows[-1]:  # blank lines at the end

@@ -324,7 +324,7 @@ def test_the_comparison_is_mcnemar_on_the_same_images(run, evaluate, tmp_path, t
     [
         (10, 1, "+4.50 points on 200 images. Only this one is right on 10 images, only the other on 1; McNemar, exact: "
                 "p = 0.012. The difference is more than chance (p < 0.05)."),
-        (1, 4, "-1.50 points on 200 images. Only this one is right on 1 images, only the other on 4; McNemar, exact: "
+        (1, 4, "-1.50 points on 200 images. Only this one is right on 1 image, only the other on 4; McNemar, exact: "
                "p = 0.38. The difference is no more than chance may bring (p ≥ 0.05)."),
         (0, 0, "+0.00 points on 200 images. Both are right on the same images."),
     ],
@@ -334,15 +334,35 @@ def test_a_difference_is_told_in_words(faces, b, c, words):
     mine, theirs = np.zeros((200, 7)), np.zeros((200, 7))
     mine[:, 0] = theirs[:, 0] = 0.5
     theirs[:b, 1] = mine[b : b + c, 1] = 0.6
-    other = member(training_digests=torch.empty(0, dtype=torch.int64))
-    found = evaluation.difference(faces, np.arange(200), mine, theirs, [other])
-    assert words in evaluation.in_words(found, 1 - c / 200, "other")
+    found = evaluation.difference(faces, np.arange(200), mine, theirs)
+    assert words in evaluation.in_words({**found, "unseen": found}, 1 - c / 200, "other")
+    assert words in evaluation.in_words({**found, "unseen": None}, 1 - c / 200, "other")
+
+
+def test_a_comparison_tells_apart_what_is_owed_to_copies_of_training_images(run, evaluate, faces, tmp_path):
+    """A side that is right on all copies of training images and nowhere else is not ahead on the unseen ones."""
+    altered(run, tmp_path / "b.ckpt", noise=2.0)
+    digests = np.unique(np.concatenate([faces.digests[faces.where(TRAINING)], faces.digests[faces.where(PUBLIC)[:60]]]))
+    altered(run, tmp_path / "c.ckpt", noise=2.0, training_digests=torch.from_numpy(digests))
+    status, out, _ = evaluate("run", "--compare", "c.ckpt", "--split", "public", "--out", "pair")
+    assert status == 0
+    assert evaluate("b.ckpt", "--split", "public", "--out", "other")[0] == 0
+    mine, other = (read_predictions(tmp_path / name / "predictions.csv") for name in ("pair", "other"))
+    unseen = ~np.isin(faces.digests[faces.where(PUBLIC)], digests)
+    right = [(table["target"] == table["predicted"])[unseen] for table in (mine, other)]
+    b, c = int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())
+    found = report(tmp_path / "pair")["comparison"]["splits"]["public"]["unseen"]
+    assert (found["n"], found["only_this_right"], found["only_other_right"]) == (unseen.sum(), b, c)
+    assert found["p"] == pytest.approx(stats.binomtest(b, b + c).pvalue)
+    assert found["acc"] == pytest.approx(right[1].mean())
+    words = " ".join(out.split())
+    assert f"On the {unseen.sum()} images that do not also stand in Training: {found['points']:+.2f} points." in words
 
 
 def test_a_comparison_with_itself_finds_no_difference(run, evaluate):
     status, out, _ = evaluate("run", "--compare", "run", "--tta")
     assert status == 0
-    assert " ".join(out.split()).count("Both are right on the same images.") == 3
+    assert " ".join(out.split()).count("Both are right on the same images.") == 5  # tests: unseen too
     assert report(run / "evaluation" / "all-tta")["comparison"]["splits"]["val"]["p"] == 1
 
 
@@ -644,7 +664,7 @@ def test_votes_on_other_rows_are_refused(run, evaluate, faces, tmp_path):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     status, _, err = evaluate("run", "--votes", path)
     assert status == 2
-    assert "699 rows, but synthetic faces has 700 images" in err
+    assert "699 rows of votes for the 700 images of synthetic faces" in err
 
 
 # Mistakes

@@ -1019,3 +1019,8 @@ def test_a_path_without_completed_runs_is_refused(call, tmp_path):
     assert status == 2
     assert re.fullmatch(r"fer_lightning: empty: no run in it or below it .*\n", error)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_mistyped_folder_is_told_the_nearest(call, runs, tmp_path):
+    (tmp_path / "outputs").mkdir()
+    assert call("output")[2].endswith("; the nearest is outputs\n")
