@@ -18,6 +18,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fer_lightning.augment import Augment
+from fer_lightning.compilation import Compiled
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import NAMES, open_faces
@@ -40,7 +41,8 @@ class Parts:
     config: dict[str, Any]  # resolved, `auto` values included
     model: EmotionClassifier
     datamodule: FERDataModule
-    trainer_arguments: dict[str, Any]
+    trainer_arguments: dict[str, Any]  # of Lightning's Trainer
+    compiled: list[Compiled]  # what of a training step goes through torch.compile, if anything
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -78,8 +80,17 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
     check_values(config)
     datamodule = make_datamodule(config, faces)
     model = make_model(config)
-    config["trainer"] = trainer_arguments(config, model, faces)
-    return Parts(config, model, datamodule, config["trainer"])
+    arguments = trainer_arguments(config, model, faces)
+    wanted = config["trainer"]["compile"]
+    compile_steps = pays_to_compile(arguments) if wanted == "auto" else wanted
+    config["trainer"] = {**arguments, "compile": compile_steps}
+    compiled = []
+    if compile_steps:
+        # A replayed graph writes each batch's gradients to the same place: nothing may be added up there.
+        graphs = arguments.get("accumulate_grad_batches", 1) == 1
+        mode = "reduce-overhead" if graphs else "default"
+        compiled = [datamodule.compile_training(), model.compile_training(datamodule.batch_size, mode)]
+    return Parts(config, model, datamodule, arguments, compiled)
 
 
 def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
@@ -149,8 +160,8 @@ def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
 
 
 def trainer_arguments(config: dict[str, Any], model: EmotionClassifier, faces: Faces) -> dict[str, Any]:
-    """The `trainer` group with its `auto` values decided."""
-    arguments = dict(config["trainer"])
+    """The arguments of Lightning's Trainer from the `trainer` group, its `auto` values decided."""
+    arguments = {key: value for key, value in config["trainer"].items() if key != "compile"}
     if arguments["max_epochs"] == "auto":
         network = type(model).__name__
         synthetic = SYNTHETIC_EPOCHS.get(network, SYNTHETIC_EPOCHS_OTHER)
@@ -177,6 +188,17 @@ def _cpu_computes_in_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported()  # torch 2.11
 
 
+def pays_to_compile(arguments: dict[str, Any]) -> bool:
+    """Whether `trainer.compile=auto` compiles: on one GPU that PyTorch's compiler knows.
+
+    On two CPU cores the compiled networks were no faster. Of several processes, each would compile; untried.
+    """
+    on_gpu = arguments["accelerator"] in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    alone = arguments["devices"] in (1, "1") and arguments.get("strategy", "auto") == "auto"
+    # Triton, which the compiler writes its kernels in, needs compute capability 7.0.
+    return on_gpu and alone and torch.cuda.get_device_capability() >= (7, 0)
+
+
 def check_values(config: dict[str, Any]) -> None:
     """What no constructor checks."""
     seed = config["seed"]
@@ -193,7 +215,9 @@ def check_values(config: dict[str, Any]) -> None:
     epochs = trainer["max_epochs"]
     if epochs != "auto" and not (is_a(epochs, int) and epochs >= 1):
         raise UserError(f"trainer.max_epochs={epochs!r}: it must be a whole number of at least 1, or auto")
-    set_values = {key: value for key, value in trainer.items() if value != "auto"}
+    if trainer["compile"] != "auto" and not is_a(trainer["compile"], bool):
+        raise UserError(f"trainer.compile={trainer['compile']!r}: it must be true, false or auto")
+    set_values = {key: value for key, value in trainer.items() if value != "auto" and key != "compile"}
     check_arguments("trainer", Trainer, set_values)
 
 

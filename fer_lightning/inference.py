@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fer_lightning.augment import Normalize
-from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule
+from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule, unit
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
@@ -88,7 +88,7 @@ def predict(
     with torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext():
         for start in range(0, len(pixels), EVAL_BATCH):
             chunk = torch.from_numpy(np.array(pixels[start : start + EVAL_BATCH])).to(device)
-            faces = normalize(chunk.unsqueeze(1).float() / 255)  # (B, 1, 48, 48)
+            faces = normalize(unit(chunk))  # (B, 1, 48, 48)
             copies = tta_copies(faces) if tta else [faces]
             # one copy at a time: no more memory for activations than without
             results.append(torch.stack([model(copy).float().softmax(1) for copy in copies]).mean(0).cpu().numpy())

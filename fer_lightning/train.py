@@ -98,6 +98,7 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     metrics["fit_seconds"] = round(time.perf_counter() - started, 3)
     metrics["completed"] = not metrics["interrupted"]
     metrics["device"] = device_name(trainer.strategy.root_device)
+    metrics["compiled"] = bool(parts.compiled) and all(part.worked for part in parts.compiled)
     metrics.update(epoch_figures(recorder.rows, recorder.images))
     finish(parts, faces, folder, metrics, trainer)
 

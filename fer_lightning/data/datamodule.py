@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fer_lightning.augment import Augment, Normalize
+from fer_lightning.compilation import Compiled
 from fer_lightning.data.faces import CLASSES, TRAINING, Faces, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
@@ -48,12 +49,13 @@ class Batches:
         return positions[self.rank :: self.world]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        positions = self.positions
+        device = self.pixels.device
+        positions = self.positions.to(device)
         if self.order is not None:
-            permutation = torch.randperm(len(positions), generator=torch.Generator().manual_seed(self.order()))
+            generator = torch.Generator(device).manual_seed(self.order())
+            permutation = torch.randperm(len(positions), generator=generator, device=device)
             positions = positions[permutation[: len(positions) - len(positions) % self.world]]
-        share = self._share(positions).to(self.pixels.device)
-        for chunk in share.split(self.batch_size)[: len(self)]:
+        for chunk in self._share(positions).split(self.batch_size)[: len(self)]:
             yield self.pixels[chunk], self.labels[chunk]
 
 
@@ -84,6 +86,7 @@ class FERDataModule(pl.LightningDataModule):
         self.augment = augment
         self.splits = make_splits(faces, val_split, seed)
         self.normalize = Normalize(*pixel_statistics(faces.pixels, self.splits["train"])) if normalize else Normalize()
+        self.train_faces: Callable[[Tensor], Tensor] = self._train_faces
         self._tensors: tuple[Tensor, Tensor] | None = None
 
     def batches(self, split: str, shuffle: bool = False) -> Batches:
@@ -113,10 +116,17 @@ class FERDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         pixels, targets = batch
-        faces = pixels.unsqueeze(1).float() / 255  # (B, 1, 48, 48)
-        if self.augment is not None and self.trainer is not None and self.trainer.training:
-            faces = self.augment(faces)
-        return self.normalize(faces), targets
+        training = self.trainer is not None and self.trainer.training
+        return (self.train_faces(pixels) if training else self.normalize(unit(pixels))), targets
+
+    def _train_faces(self, pixels: Tensor) -> Tensor:
+        faces = unit(pixels)
+        return self.normalize(faces if self.augment is None else self.augment(faces))
+
+    def compile_training(self) -> Compiled:
+        """Compile what makes faces of a whole training batch of pixels."""
+        self.train_faces = compiled = Compiled(self._train_faces, self.batch_size)
+        return compiled
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must know of its data, as primitives and one tensor: to score it and to go on from it."""
@@ -148,6 +158,11 @@ class FERDataModule(pl.LightningDataModule):
                 f"ckpt_path: the checkpoint was trained on the images of {self.faces.source} with other labels or "
                 "repetitions, which makes another split; go on with the same data"
             )
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """float (B, 1, 48, 48) in 0–1 from uint8 (B, 48, 48)."""
+    return pixels.unsqueeze(1).float() / 255
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

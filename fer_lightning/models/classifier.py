@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fer_lightning.compilation import Compiled
+
 Batch = tuple[Tensor, Tensor]  # faces float (B, 1, 48, 48), already normalized; targets int64 (B,)
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer, int, int], dict[str, Any]]  # (optimizer, epochs, steps an epoch)
@@ -45,17 +47,24 @@ class EmotionClassifier(pl.LightningModule):
         # an `.item()` a step stalls a GPU, and `self.log` a step costs a few percent of a DNN step.
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self.register_buffer("val_sums", torch.zeros(3), persistent=False)
+        self.train_loss: Callable[[Tensor, Tensor], Tensor] = self._train_loss
 
-    def _step(self, batch: Batch, stage: str) -> Tensor:
-        faces, targets = batch
+    def compile_training(self, batch_size: int, mode: str) -> Compiled:
+        """Compile forward pass and loss for training batches of this size, and with them their backward pass."""
+        self.train_loss = compiled = Compiled(self._train_loss, batch_size, mode)
+        return compiled
+
+    def _loss(self, faces: Tensor, targets: Tensor, label_smoothing: float, sums: Tensor) -> Tensor:
         logits = self(faces).float()  # (B, 7); bf16 is too coarse for softmax and loss
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing if stage == "train" else 0.0)
-        sums = self.train_sums if stage == "train" else self.val_sums
+        loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
         with torch.no_grad():
             sums[0] += loss * len(targets)
             sums[1] += (logits.argmax(1) == targets).sum()
             sums[2] += len(targets)
         return loss
+
+    def _train_loss(self, faces: Tensor, targets: Tensor) -> Tensor:
+        return self._loss(faces, targets, self.label_smoothing, self.train_sums)
 
     def _log_means(self, stage: str, sums: Tensor) -> None:
         loss, hits, images = self.trainer.strategy.reduce(sums, reduce_op="sum")
@@ -66,7 +75,7 @@ class EmotionClassifier(pl.LightningModule):
         self.train_sums.zero_()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, "train")
+        return self.train_loss(*batch)
 
     def on_train_epoch_end(self) -> None:
         self._log_means("train", self.train_sums)
@@ -75,7 +84,7 @@ class EmotionClassifier(pl.LightningModule):
         self.val_sums.zero_()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, "val")
+        self._loss(*batch, 0.0, self.val_sums)
 
     def on_validation_epoch_end(self) -> None:
         self._log_means("val", self.val_sums)

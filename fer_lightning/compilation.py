@@ -1,0 +1,41 @@
+"""`Compiled`: a function through `torch.compile` for the batches that matter, and as it is where that does not work."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+class Compiled:
+    """Calls `function` compiled where its first argument is a batch of `batch_size`; as it is for all others.
+
+    A training has 200 batches of one size in an epoch and one smaller one at its end, for which another compilation
+    (some ten seconds) never pays. mode: as `torch.compile` names it; "reduce-overhead" replays CUDA graphs.
+
+    Where the first compiled call fails (no compiler for the device, an operation that it does not know), a warning says
+    so, `failure` holds the reason and every call takes `function` itself, with the same results but for rounding.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], batch_size: int, mode: str = "default") -> None:
+        self.function, self.batch_size = function, batch_size
+        self.compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False, mode=mode)
+        self.worked = False
+        self.failure: str | None = None
+
+    def __call__(self, batch: Tensor, *more: Any) -> Tensor:
+        if self.failure is not None or len(batch) != self.batch_size:
+            return self.function(batch, *more)
+        if self.worked:
+            return self.compiled(batch, *more)
+        try:
+            result = self.compiled(batch, *more)
+        except Exception as error:  # compilers fail in more ways than they document
+            self.failure = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+            log.warning("trainer.compile: not compiled, so it trains more slowly: %s", self.failure)
+            return self.function(batch, *more)
+        self.worked = True
+        return result
