@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Beta
 
 
 class Normalize(nn.Module):
@@ -95,6 +96,58 @@ class Augment(nn.Module):
         x = torch.arange(width, device=faces.device).view(1, 1, 1, -1) + 0.5
         inside = (y > top) & (y < top + h) & (x > left) & (x < left + w) & (torch.rand_like(u[4]) < self.erase)
         return faces.masked_fill(inside, 0.0)
+
+
+class Mix(nn.Module):
+    """mixup and CutMix: each image with the next of its batch, their targets in the same shares.
+
+    float (B, 1, H, W) and targets int64 (B,) to the same shape and targets float (B, classes). mixup, cutmix: α of
+    the distribution Beta(α, α) of an image's own share, 0 for not at all; with both, each image is mixed one way or the
+    other by an even chance. Raises ValueError for values out of range.
+
+    Unlike torchvision's `v2.MixUp` and `v2.CutMix`, which draw one share and one rectangle for a whole batch and make
+    Python numbers of them, these are drawn for each image (less noise from step to step) and stay tensors, so that
+    nothing is compiled anew. The shares are drawn on the CPU, as Beta has no sampler on every device.
+    mixup: Zhang et al. (2018), https://arxiv.org/abs/1710.09412. CutMix: Yun et al. (2019),
+    https://arxiv.org/abs/1905.04899
+    """
+
+    def __init__(self, classes: int, mixup: float = 0.0, cutmix: float = 0.0) -> None:
+        super().__init__()
+        for name, value in (("mixup", mixup), ("cutmix", cutmix)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; it must be 0 (off) or the α of a Beta distribution, above 0")
+        self.classes = classes
+        self.betas = {name: Beta(a, a) for name, a in (("mixup", mixup), ("cutmix", cutmix)) if a}
+
+    def forward(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        n, device = len(faces), faces.device
+        drawn = {name: beta.sample((n, 1)).to(device, non_blocking=True) for name, beta in self.betas.items()}
+        own = drawn.get("mixup", torch.ones(n, 1, device=device))  # the image's own share, (B, 1)
+        pixels = own.view(-1, 1, 1, 1)  # the same of each pixel
+        if "cutmix" in drawn:
+            cut = torch.rand(n, 1, device=device) < (0.5 if "mixup" in drawn else 1.0)
+            outside = self._outside(1 - drawn["cutmix"], faces)
+            own = torch.where(cut, outside.mean((1, 2, 3)).unsqueeze(1), own)
+            pixels = torch.where(cut.view(-1, 1, 1, 1), outside, pixels)
+        soft = self.soft(targets)  # batches are shuffled, so the next image is any image
+        return torch.lerp(faces.roll(1, 0), faces, pixels), torch.lerp(soft.roll(1, 0), soft, own)
+
+    def soft(self, targets: Tensor) -> Tensor:
+        """Targets of images that are not mixed in the form of those that are: float (B, classes) from int64 (B,)."""
+        return F.one_hot(targets, self.classes).float()
+
+    @staticmethod
+    def _outside(areas: Tensor, faces: Tensor) -> Tensor:
+        """float (B, 1, H, W): 0 inside a rectangle of these shares of the area, (B, 1), about any point, 1 outside."""
+        height, width = faces.shape[2:]
+        device = faces.device
+        half = areas.view(-1, 1, 1, 1).sqrt() / 2
+        centre = torch.rand(2, len(faces), 1, 1, 1, device=device)
+        y = (torch.arange(height, device=device).view(1, 1, -1, 1) + 0.5) / height
+        x = (torch.arange(width, device=device).view(1, 1, 1, -1) + 0.5) / width
+        inside = ((y - centre[0]).abs() < half) & ((x - centre[1]).abs() < half)
+        return (~inside).float()
 
 
 def warp(faces: Tensor, degrees: Tensor, translate: Tensor, scale: Tensor, shear: Tensor, flip: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -17,11 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from fer_lightning.augment import Augment
+from fer_lightning.augment import Augment, Mix
+from fer_lightning.averaging import KEY as AVERAGING
+from fer_lightning.averaging import Averaging
 from fer_lightning.compilation import Compiled
 from fer_lightning.data.datamodule import FERDataModule
-from fer_lightning.data.faces import Faces
+from fer_lightning.data.faces import CLASSES, SIZE, Faces
 from fer_lightning.data.source import NAMES, open_faces
+from fer_lightning.distillation import Teachers, open_teachers
 from fer_lightning.errors import UserError
 from fer_lightning.inference import DATA_STATE, read_checkpoint
 from fer_lightning.models import EmotionClassifier
@@ -33,6 +36,10 @@ FER2013_EPOCHS = 300
 SYNTHETIC_EPOCHS = {"CNN": 6, "DNN": 20}
 SYNTHETIC_EPOCHS_OTHER = 6
 
+MIXING = ("mixup", "cutmix", "mix_until")  # keys of aug
+SMALL = ("small", "small_until")  # keys of aug
+SMALLEST = 16  # pixels a side: the CNN halves a picture four times
+
 
 @dataclass
 class Parts:
@@ -43,6 +50,8 @@ class Parts:
     datamodule: FERDataModule
     trainer_arguments: dict[str, Any]  # of Lightning's Trainer
     compiled: list[Compiled]  # what of a training step goes through torch.compile, if anything
+    averaging: Averaging | None
+    teachers: Teachers | None
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -61,11 +70,15 @@ def check(cfg: DictConfig) -> None:
     with torch.device("meta"):
         model = make_model(config)
     datamodule = make_datamodule(config, faces)
+    check_small(config, model)
+    averaging = make_averaging(config)
+    open_distillation(config, datamodule)
     arguments = trainer_arguments(config, model, faces)
+    scratch = make("optimizer", config, "_partial_")([torch.nn.Parameter(torch.zeros(1))])
     checkpoint = resumed_checkpoint(config)
     if checkpoint is not None:
-        check_resumable(checkpoint, model, datamodule, arguments["max_epochs"], config)
-    scratch = make("optimizer", config, "_partial_")([torch.nn.Parameter(torch.zeros(1))])
+        groups = 2 if scratch.defaults.get("weight_decay") else 1
+        check_resumable(checkpoint, model, datamodule, averaging, groups, arguments["max_epochs"], config)
     make("scheduler", config, "_partial_")(scratch, arguments["max_epochs"], 10)
     try:
         Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
@@ -90,7 +103,13 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
         graphs = arguments.get("accumulate_grad_batches", 1) == 1
         mode = "reduce-overhead" if graphs else "default"
         compiled = [datamodule.compile_training(), model.compile_training(datamodule.batch_size, mode)]
-    return Parts(config, model, datamodule, arguments, compiled)
+    teachers = open_distillation(config, datamodule)  # after the model: to load a network draws random weights first
+    if teachers is not None:
+        judge: Callable[[torch.Tensor], torch.Tensor] = teachers.probabilities
+        if compile_steps:
+            compiled.append(judge := Compiled(teachers.probabilities, datamodule.batch_size))
+        model.learn_from(judge, config["distill"]["weight"], config["distill"]["temperature"])
+    return Parts(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
 
 
 def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
@@ -99,9 +118,18 @@ def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
 
 
 def check_resumable(
-    path: Path, model: EmotionClassifier, datamodule: FERDataModule, epochs: int, config: dict[str, Any]
+    path: Path,
+    model: EmotionClassifier,
+    datamodule: FERDataModule,
+    averaging: Averaging | None,
+    groups: int,
+    epochs: int,
+    config: dict[str, Any],
 ) -> None:
-    """Raise UserError unless a training of `model` over `epochs` epochs can go on from the checkpoint."""
+    """Raise UserError unless a training of `model` over `epochs` epochs can go on from the checkpoint.
+
+    groups: how many groups of parameters its optimizer will have.
+    """
     checkpoint = read_checkpoint(path)
     if "optimizer_states" not in checkpoint:
         raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
@@ -119,12 +147,44 @@ def check_resumable(
             f"ckpt_path={path}: it has {checkpoint['epoch']} epochs behind it and trainer.max_epochs is {epochs}; "
             "nothing is left to do (a larger trainer.max_epochs goes on)"
         )
-    fixed_length = config["scheduler"]["_target_"].rpartition(".")[2] in ("cosine", "onecycle")
-    if fixed_length and checkpoint["max_epochs"] != epochs:
+    kept = checkpoint.get(AVERAGING, {}).get("settings")
+    mine = None if averaging is None else averaging.settings()
+    if kept != mine:
         raise UserError(
-            f"ckpt_path={path}: its schedule was laid out for {checkpoint['max_epochs']} epochs, not {epochs}; "
+            f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
+            "go on with the same"
+        )
+    theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
+    if theirs != groups:  # also of runs with weight decay of before 2026-11-24, when it applied to all parameters
+        raise UserError(
+            f"ckpt_path={path}: its optimizer has {theirs} group{'s'[: theirs > 1]} of parameters, now it would have "
+            f"{groups}: weight decay makes a second one, of what it spares; go on with its optimizer.weight_decay"
+        )
+    if checkpoint["max_epochs"] != epochs and (reason := fixed_length(config)):
+        raise UserError(
+            f"ckpt_path={path}: {reason} was laid out for {checkpoint['max_epochs']} epochs, not {epochs}; "
             f"go on with trainer.max_epochs={checkpoint['max_epochs']}"
         )
+
+
+def in_short(averaging: dict[str, Any] | None) -> str:
+    if averaging is None:
+        return "none"
+    return f"{averaging['name']} ({', '.join(f'{key}={value}' for key, value in averaging.items() if key != 'name')})"
+
+
+def fixed_length(config: dict[str, Any]) -> str | None:
+    """What of a training depends on how many epochs it has in all, if anything."""
+    aug = config["aug"]
+    if config["scheduler"]["_target_"].rpartition(".")[2] in ("cosine", "onecycle"):
+        return "its schedule"
+    if (aug["mixup"] or aug["cutmix"]) and aug["mix_until"] < 1:
+        return "aug.mix_until"
+    if 0 < aug["small_until"] < 1:
+        return "aug.small_until"
+    if config["averaging"].get("start"):
+        return "averaging.start"
+    return None
 
 
 def make_model(config: dict[str, Any]) -> EmotionClassifier:
@@ -138,22 +198,59 @@ def make_model(config: dict[str, Any]) -> EmotionClassifier:
     return model
 
 
+def make_averaging(config: dict[str, Any]) -> Averaging | None:
+    if "_target_" not in config["averaging"]:
+        return None
+    averaging = make("averaging", config)
+    if not isinstance(averaging, Averaging):
+        raise UserError(f"averaging._target_: {type(averaging).__name__} is no Averaging")
+    return averaging
+
+
+def open_distillation(config: dict[str, Any], datamodule: FERDataModule) -> Teachers | None:
+    distill = config["distill"]
+    if not distill["teachers"]:
+        return None
+    return open_teachers(distill["teachers"], datamodule, distill["temperature"])
+
+
+def check_small(config: dict[str, Any], model: EmotionClassifier) -> None:
+    """Whether the network and its teachers, if any, take the pictures of the first epochs."""
+    if not config["aug"]["small_until"]:
+        return
+    if not model.any_size:
+        raise UserError(
+            f"aug.small_until: a {type(model).__name__} takes no pictures but of {SIZE} pixels; set it to 0"
+        )
+    if config["distill"]["teachers"]:
+        raise UserError("aug.small_until with distill.teachers: teachers know no small pictures; set one of them only")
+
+
 def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
-    strengths = {key: value for key, value in config["aug"].items() if key not in ("name", "normalize")}
+    aug, data = config["aug"], config["data"]
+    strengths = {key: value for key, value in aug.items() if key not in ("name", "normalize", *MIXING, *SMALL)}
+    mixing = {key: aug[key] for key in MIXING if key != "mix_until"}
     check_arguments("aug", Augment, strengths)
-    check_arguments("data", FERDataModule, {"batch_size": config["data"]["batch_size"]})
+    check_arguments("aug", Mix, mixing)
+    check_arguments("data", FERDataModule, {key: data[key] for key in ("batch_size", "split_seed")})
+    check_arguments("aug", FERDataModule, {key: aug[key] for key in ("mix_until", *SMALL)})
     try:
-        augment = Augment(**strengths)
+        augment, mix = Augment(**strengths), Mix(len(CLASSES), **mixing)
     except ValueError as error:
         raise UserError(f"aug.{error}") from None
     try:
         return FERDataModule(
             faces,
-            batch_size=config["data"]["batch_size"],
-            val_split=config["data"]["val_split"],
+            batch_size=data["batch_size"],
+            val_split=data["val_split"],
             augment=augment,
-            normalize=config["aug"]["normalize"],
+            normalize=aug["normalize"],
             seed=config["seed"],
+            split_seed=data["split_seed"],
+            mix=mix if mix.betas else None,
+            mix_until=aug["mix_until"],
+            small=aug["small"],
+            small_until=aug["small_until"],
         )
     except ValueError as error:
         raise UserError(f"data.{error}") from None
@@ -207,11 +304,23 @@ def check_values(config: dict[str, Any]) -> None:
     data, trainer = config["data"], config["trainer"]
     if data["name"] not in NAMES:
         raise UserError(f"data.name={data['name']}: it must be one of {', '.join(NAMES)}")
+    if data["split_seed"] is not None and not (is_a(data["split_seed"], int) and 0 <= data["split_seed"] < 2**32):
+        raise UserError(
+            f"data.split_seed={data['split_seed']!r}: it must be null or a whole number from 0 to {2**32 - 1}"
+        )
     share = data["val_split"]
     if share != "public" and not (is_a(share, float) and 0 < share < 1):
         raise UserError(f"data.val_split={share!r}: it must be a share between 0 and 1, such as 0.1, or public")
     if not is_a(config["aug"]["normalize"], bool):
         raise UserError(f"aug.normalize={config['aug']['normalize']!r}: it must be true or false")
+    for key in ("mix_until", "small_until"):
+        until = config["aug"][key]
+        if not (is_a(until, float) and 0 <= until <= 1):
+            raise UserError(f"aug.{key}={until!r}: it must be a share of the epochs between 0 and 1")
+    small = config["aug"]["small"]
+    if not (is_a(small, int) and SMALLEST <= small <= SIZE):
+        raise UserError(f"aug.small={small!r}: it must be a whole number of pixels from {SMALLEST} to {SIZE}")
+    check_distill(config["distill"])
     epochs = trainer["max_epochs"]
     if epochs != "auto" and not (is_a(epochs, int) and epochs >= 1):
         raise UserError(f"trainer.max_epochs={epochs!r}: it must be a whole number of at least 1, or auto")
@@ -219,6 +328,16 @@ def check_values(config: dict[str, Any]) -> None:
         raise UserError(f"trainer.compile={trainer['compile']!r}: it must be true, false or auto")
     set_values = {key: value for key, value in trainer.items() if value != "auto" and key != "compile"}
     check_arguments("trainer", Trainer, set_values)
+
+
+def check_distill(distill: dict[str, Any]) -> None:
+    teachers, weight, temperature = distill["teachers"], distill["weight"], distill["temperature"]
+    if not is_a(teachers, list[str]):
+        raise UserError(f"distill.teachers={teachers!r}: it must be a list of runs or checkpoints, such as [RUN1,RUN2]")
+    if not (is_a(weight, float) and 0 <= weight <= 1):
+        raise UserError(f"distill.weight={weight!r}: it must be a share between 0 and 1")
+    if not (is_a(temperature, float) and temperature > 0):
+        raise UserError(f"distill.temperature={temperature!r}: it must be a number above 0")
 
 
 def make(group: str, config: dict[str, Any], *skip: str, **more: Any) -> Any:

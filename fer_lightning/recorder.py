@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from fer_lightning.averaging import Averaging
 from fer_lightning.data.datamodule import epoch_seed
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.progress import epoch_line, forecast
@@ -33,15 +35,16 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     """Records each epoch in `folder`; `rows` are the epochs before this training, where it goes on from a checkpoint.
 
     last.ckpt is the state before the epoch now running (so there is one from the start), best.ckpt the weights of the
-    first epoch with the highest validation accuracy.
+    first epoch with the highest validation accuracy: those that were validated, so `averaging`'s where there is one.
     """
 
-    def __init__(self, folder: Path, seed: int, rows: list[Row]) -> None:
+    def __init__(self, folder: Path, seed: int, rows: list[Row], averaging: Averaging | None = None) -> None:
         self.metrics = folder / "metrics.csv"
         self.last = folder / "checkpoints" / "last.ckpt"
         self.best = folder / "checkpoints" / "best.ckpt"
         self.seed = seed
         self.rows = rows
+        self.averaging = averaging
         self.images = 0  # in the last epoch
         self.announced = False
 
@@ -84,7 +87,8 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         assert isinstance(pl_module, EmotionClassifier)
         self.images = int(pl_module.train_sums[2])
         if better:
-            trainer.save_checkpoint(self.best, weights_only=True)
+            with nullcontext() if self.averaging is None else self.averaging.applied(pl_module):
+                trainer.save_checkpoint(self.best, weights_only=True)
         if trainer.is_global_zero:
             with open(self.metrics, "a", newline="") as file:
                 csv.DictWriter(file, EPOCH_COLUMNS).writerow(row)

@@ -74,17 +74,19 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     logger: TensorBoardLogger | bool = False
     if parts.config["logger"]["tensorboard"]:
         logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
-    recorder = Recorder(folder, parts.config["seed"], rows)
+    recorder = Recorder(folder, parts.config["seed"], rows, parts.averaging)
     bar = [EpochBar()] if sys.stdout.isatty() else []
     trainer = pl.Trainer(
         **parts.trainer_arguments,
         logger=logger,
-        callbacks=[recorder, *bar],
+        callbacks=[*([] if parts.averaging is None else [parts.averaging]), recorder, *bar],
         default_root_dir=folder,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    if parts.teachers is not None:
+        parts.teachers.to(trainer.strategy.root_device)
     started = time.perf_counter()
     try:
         trainer.fit(parts.model, parts.datamodule, ckpt_path=checkpoint)

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
-from fer_lightning.augment import Augment, Normalize, warp
+from fer_lightning.augment import Augment, Mix, Normalize, warp
 
 
 @pytest.fixture
@@ -97,3 +97,58 @@ def test_normalize_is_torchvisions(faces):
     torch.testing.assert_close(Normalize()(faces), faces)
     with pytest.raises(ValueError, match="std"):
         Normalize(0.5, 0.0)
+
+
+TARGETS = torch.arange(64) % 8  # no image beside one of its own class
+
+
+def other(x: torch.Tensor) -> torch.Tensor:
+    return x.roll(1, 0)
+
+
+def test_mixup_mixes_each_image_and_its_target_in_one_share(faces):
+    torch.manual_seed(0)
+    mixed, targets = Mix(8, mixup=0.4)(faces, TARGETS)
+    assert mixed.shape == faces.shape
+    hard = torch.nn.functional.one_hot(TARGETS, 8).float()
+    apart = faces - other(faces)
+    share = ((mixed - other(faces)) * apart).sum((1, 2, 3)) / apart.square().sum((1, 2, 3))
+    torch.testing.assert_close(mixed, other(faces) + share.view(-1, 1, 1, 1) * apart, atol=1e-5, rtol=0)
+    torch.testing.assert_close(targets, other(hard) + share.view(-1, 1) * (hard - other(hard)), atol=1e-4, rtol=0)
+    assert len(share.unique()) > 60
+
+
+def test_cutmix_pastes_a_rectangle_of_the_next_image_and_its_share_of_the_target(faces):
+    torch.manual_seed(0)
+    mixed, targets = Mix(8, cutmix=1.0)(faces, TARGETS)
+    pasted = mixed == other(faces)
+    assert (pasted | (mixed == faces)).all()
+    rows, columns = pasted.any(3).float().sum((1, 2)), pasted.any(2).float().sum((1, 2))
+    torch.testing.assert_close(rows * columns, pasted.float().sum((1, 2, 3)))
+    own = 1 - pasted.float().mean((1, 2, 3))
+    torch.testing.assert_close(targets.gather(1, TARGETS[:, None]).squeeze(1), own)
+    torch.testing.assert_close(targets.sum(1), torch.ones(64))
+    assert len(own.unique()) > 40
+    assert 0.5 < own.mean() < 0.9  # 0.5 for whole rectangles; the image's border cuts many
+
+
+def test_shares_are_drawn_from_beta():
+    torch.manual_seed(0)
+    own = Mix(2, mixup=0.2)(torch.zeros(4000, 1, 2, 2), torch.arange(4000) % 2)[1].max(1).values
+    drawn = torch.distributions.Beta(0.2, 0.2).sample((4000,))
+    assert own.mean() == pytest.approx(torch.maximum(drawn, 1 - drawn).mean().item(), abs=0.01)
+
+
+def test_with_both_each_image_is_mixed_one_way_or_the_other():
+    torch.manual_seed(0)
+    faces = torch.rand(2000, 1, 8, 8)
+    mixed, targets = Mix(7, mixup=5.0, cutmix=1.0)(faces, torch.arange(2000) % 7)
+    pasted = ((mixed == faces) | (mixed == other(faces))).flatten(1).all(1)
+    assert 0.45 < pasted.float().mean() < 0.55
+    torch.testing.assert_close(targets.sum(1), torch.ones(2000))
+
+
+@pytest.mark.parametrize("arguments", [{"mixup": -0.1}, {"cutmix": -1}, {"mixup": float("inf")}])
+def test_impossible_mixing_is_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Mix(7, **arguments)

@@ -51,6 +51,27 @@ def test_where_compiling_fails_a_message_says_so_and_the_run_is_the_same(cli, tm
     pd.testing.assert_frame_equal(figures(tmp_path / "fallen-back"), figures(tmp_path / "eager"), rtol=0, atol=0)
 
 
+def test_mixing_keeps_one_form_of_targets_and_teachers_are_compiled_too(cli, tmp_path, monkeypatch):
+    """Another form, once nothing is mixed any more, would be compiled anew in the middle of a training."""
+    assert cli(*SMALL, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
+    seen = {}
+
+    def recording(function, dynamic, mode):
+        def call(*tensors):
+            seen.setdefault((function.__name__, mode), set()).add(tuple((t.dtype, t.shape) for t in tensors))
+            return function(*tensors)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", recording)
+    run = (*SMALL, "trainer.max_epochs=4", "trainer.compile=true", "aug.mixup=1", "aug.mix_until=0.5")
+    ended = cli(*run, "distill.teachers=[teacher]", "hydra.run.dir=run")
+    assert ended.status == 0, ended.err
+    assert {name for name, _ in seen} == {"_train_faces", "_train_loss", "probabilities"}
+    assert all(len(forms) == 1 for forms in seen.values())
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["compiled"] is True
+
+
 def test_auto_compiles_on_no_cpu(cli, tmp_path):
     assert cli(*SMALL, "hydra.run.dir=run").status == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["compiled"] is False

@@ -13,6 +13,8 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fer_lightning.__main__ import CONF
+from fer_lightning.config import FER2013_EPOCHS, check
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES
@@ -236,6 +238,15 @@ MISTAKES = {
     "no data at all": (["data=fer2013"], "FER2013_ROOT"),
     "a checkpoint that is not there": (["ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
     "a broken override": (["model=="], "model"),
+    "an impossible mixing": (["aug.mixup=-1"], "aug.mixup"),
+    "a text for mixing": (["aug.cutmix=yes"], "aug.cutmix"),
+    "a share of epochs above one": (["aug.mix_until=2"], "aug.mix_until"),
+    "pictures too small": (["aug.small=8"], "aug.small"),
+    "small pictures for a network that takes none": (["model=dnn", "aug.small_until=0.5"], "aug.small_until"),
+    "a fractional seed of the split": (["data.split_seed=0.5"], "data.split_seed"),
+    "an impossible decay": (["averaging=ema", "averaging.decay=1"], "averaging.decay"),
+    "a text for a decay": (["averaging=ema", "averaging.decay=slow"], "averaging.decay"),
+    "an unknown averaging": (["averaging=emma"], "nearest: ema"),
     "too long a warm-up": (["scheduler=cosine", "scheduler.warmup_epochs=9", "trainer.max_epochs=3"], "warmup_epochs"),
 }
 
@@ -319,18 +330,35 @@ def test_help_and_configuration_come_without_torch(tmp_path):
     assert "max_epochs" in ended.stdout
 
 
-def test_two_processes_of_ddp_share_the_work(tmp_path):
+RECIPE = ("averaging=ema", "averaging.decay=0.5", "aug.mixup=0.2", "aug.cutmix=1", "optimizer=adamw")
+
+
+@pytest.mark.parametrize("recipe", [(), RECIPE], ids=["published", "recipe"])
+def test_two_processes_of_ddp_share_the_work(tmp_path, recipe):
     """On the CPU with gloo: the same figures on every rank, one set of files."""
     command = [sys.executable, "-m", "fer_lightning", *SMALL["dnn"], *QUICK, "trainer=ddp", "trainer.accelerator=cpu",
-               "trainer.devices=2", "hydra.run.dir=run"]  # fmt: skip
+               "trainer.devices=2", "hydra.run.dir=run", *recipe]  # fmt: skip
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["completed"]
     assert metrics["val_acc"] == pytest.approx(
-        float(rows(tmp_path / "run" / "metrics.csv")[metrics["best_epoch"] - 1]["val_acc"]), abs=0.01
+        float(rows(tmp_path / "run" / "metrics.csv")[metrics["best_epoch"] - 1]["val_acc"]), abs=1e-6
     )
     assert len(rows(tmp_path / "run" / "metrics.csv")) == 2
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_every_recipe_can_be_run(composed, name):
+    check(composed(f"experiment={name}", "data=synthetic", "trainer=cpu"))
+
+
+@pytest.mark.parametrize("model", ["cnn", "dnn"])
+def test_the_published_recipes_are_the_defaults(composed, model):
+    published, default = composed(f"experiment=published_{model}"), composed(f"model={model}")
+    assert published.trainer.pop("max_epochs") == FER2013_EPOCHS
+    assert default.trainer.pop("max_epochs") == "auto"
+    assert published == default
 
 
 def test_networks_and_data_module_agree_with_the_configuration(composed):

@@ -66,6 +66,44 @@ def test_smoothing_acts_in_training_only(network):
     assert (hits, images) == ((logits.argmax(1) == targets).sum(), 5)
 
 
+def test_mixed_targets_are_hit_by_their_share():
+    model = DNN(widths=(8, 8)).eval()
+    faces = torch.rand(2, 1, 48, 48)
+    predicted = model(faces).argmax(1)
+    targets = torch.zeros(2, 7)
+    targets[range(2), predicted] = torch.tensor([0.75, 0.5])
+    targets[range(2), (predicted + 1) % 7] = torch.tensor([0.25, 0.5])
+    loss = model.training_step((faces, targets), 0)
+    assert loss == nn.CrossEntropyLoss()(model(faces), targets)
+    assert model.train_sums[1:].tolist() == [1.25, 2]
+
+
+@pytest.mark.parametrize("network", [CNN, DNN])
+def test_weight_decay_spares_biases_and_batch_normalization(network):
+    model = network(optimizer=lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.5))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed, spared = ({names[id(p)] for p in group["params"]} for group in model.configure_optimizers().param_groups)
+    assert [group["weight_decay"] for group in model.configure_optimizers().param_groups] == [0.5, 0.0]
+    assert decayed | spared == set(names.values())
+    kinds = (nn.Conv2d, nn.Linear)
+    assert decayed == {f"{name}.weight" for name, layer in model.named_modules() if isinstance(layer, kinds)}
+
+
+def test_without_weight_decay_there_is_one_group_as_there_always_was():
+    model = DNN(widths=(8, 8))
+    assert len(model.configure_optimizers().param_groups) == 1
+
+
+def test_the_cnn_takes_smaller_faces_and_is_the_published_one_on_others(monkeypatch):
+    cnn = CNN(channels=(2, 2, 2, 2, 2), hidden=4).eval()
+    for size in (16, 32, 40, 64):
+        assert cnn(torch.rand(2, 1, size, size)).shape == (2, 7)
+    monkeypatch.setattr(torch.nn.functional, "adaptive_max_pool2d", lambda *args: pytest.fail("pooled"))
+    cnn(torch.rand(2, 1, 48, 48))
+    assert CNN.any_size
+    assert not DNN.any_size
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [

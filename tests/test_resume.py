@@ -17,6 +17,13 @@ SCHEDULES = {
     "onecycle": (),
     "plateau": ("scheduler.patience=0", "scheduler.factor=0.1"),
 }
+MIXED = ("aug.mixup=0.2", "aug.cutmix=1", "aug.mix_until=0.7")
+RECIPES = {
+    **{name: (*RUN, f"scheduler={name}", *more) for name, more in SCHEDULES.items()},
+    "ema": (*RUN, *MIXED, "optimizer=adamw", "averaging=ema", "averaging.every=3"),
+    "swa": (*RUN, *MIXED, "optimizer=sgd", "averaging=swa", "averaging.start=0.4"),
+    "small": (*SMALL["cnn"], *QUICK, "trainer.max_epochs=5", "+trainer.limit_train_batches=5", "aug.small_until=0.7"),
+}
 
 
 @pytest.fixture
@@ -37,9 +44,9 @@ def interrupt(monkeypatch):
     return at
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_resumed_run_is_the_whole_run(cli, tmp_path, interrupt, schedule):
-    run = (*RUN, f"scheduler={schedule}", *SCHEDULES[schedule])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_resumed_run_is_the_whole_run(cli, tmp_path, interrupt, recipe):
+    run = RECIPES[recipe]
     assert cli(*run, "hydra.run.dir=whole").status == 0
     interrupt(4)
     ended = cli(*run, "hydra.run.dir=parts")
@@ -92,6 +99,40 @@ def test_more_epochs_continue_a_finished_run_and_keep_its_settings(cli, tmp_path
     assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == hydra
 
 
+def test_a_finished_average_goes_on_as_if_it_had_not_ended(cli, tmp_path):
+    run = (*RUN, "averaging=ema")
+    assert cli(*run, "trainer.max_epochs=2", "hydra.run.dir=parts").status == 0
+    assert cli(*run, "trainer.max_epochs=4", "ckpt_path=parts").status == 0
+    assert cli(*run, "trainer.max_epochs=4", "hydra.run.dir=whole").status == 0
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+
+
+def test_a_student_goes_on_with_its_teacher(cli, tmp_path, interrupt):
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
+    run = (*RUN, "distill.teachers=[teacher]")
+    assert cli(*run, "hydra.run.dir=whole").status == 0
+    interrupt(3)
+    assert cli(*run, "hydra.run.dir=parts").status == 130
+    assert cli(*run, "ckpt_path=parts").status == 0
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (("aug.mixup=0.2", "aug.mix_until=0.5"), "aug.mix_until"),
+        ((*SMALL["cnn"], "aug.small_until=0.5"), "aug.small_until"),
+        (("averaging=swa", "averaging.start=0.5"), "averaging.start"),
+    ],
+)
+def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, settings, named):
+    run = (*RUN[len(SMALL["dnn"]) :], *(() if "model=cnn" in settings else SMALL["dnn"]), *settings)
+    assert cli(*run, "trainer.max_epochs=2", "hydra.run.dir=run").status == 0
+    ended = cli(*run, "trainer.max_epochs=4", "ckpt_path=run")
+    assert ended.status == 2
+    assert f"{named} was laid out for 2 epochs" in ended.err
+
+
 def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
     assert cli(*RUN, "trainer.max_epochs=2", "scheduler=onecycle", "hydra.run.dir=run").status == 0
     before = tree(tmp_path / "run")
@@ -103,6 +144,7 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
         ((*QUICK, *SMALL["cnn"], "trainer.max_epochs=4", "ckpt_path=run"), "model=dnn"),
         ((*RUN, "model.widths=[32,32]", "ckpt_path=run"), "model.widths"),
         ((*RUN, "ckpt_path=run/checkpoints/best.ckpt"), "last.ckpt"),
+        ((*RUN, "optimizer=adamw", "scheduler=constant", "ckpt_path=run"), "optimizer.weight_decay"),
         ((*RUN, "seed=3", "scheduler=constant", "ckpt_path=run"), "seed"),
         ((*RUN, "ckpt_path=other/checkpoints/last.ckpt", "hydra.run.dir=run"), "already holds a run"),
         ((*RUN, "ckpt_path=run/metrics.csv"), "not a readable checkpoint"),

@@ -102,6 +102,25 @@ def test_settings_are_told_apart_by_the_keys_that_differ(tmp_path):
     ]
 
 
+def test_runs_of_before_a_key_existed_are_of_the_same_setting(tmp_path):
+    write_job(tmp_path / "0-dnn-norm", seed=0)
+    newer = {"averaging": {"name": "none"}, "distill": {"teachers": [], "weight": 0.5, "temperature": 2},
+             "aug.mixup": 0.0, "aug.cutmix": 0.0, "aug.mix_until": 1.0, "aug.small": 32, "aug.small_until": 0.0,
+             "data.split_seed": None, "trainer.compile": False}  # fmt: skip
+    write_job(tmp_path / "1-dnn-norm", seed=1, changes=newer)
+    ema = {"_target_": "fer_lightning.averaging.EMA", "decay": 0.99}
+    write_job(tmp_path / "2-dnn-norm", changes=newer | {"averaging": ema}, metrics=scored(0.1))
+    distilled = {"teachers": ["a", "b"], "weight": 0.5, "temperature": 2}
+    write_job(tmp_path / "3-dnn-norm", changes=newer | {"distill": distilled}, metrics=scored(0.05))
+    table = sweep.compare(tmp_path)
+    assert table["runs"].tolist() == [2, 1, 1]
+    assert table["setting"].tolist() == [
+        "averaging=none distill.teachers=[]",
+        "averaging=EMA distill.teachers=[]",
+        'averaging=none distill.teachers=["a", "b"]',
+    ]
+
+
 def test_a_resumed_run_is_still_of_its_setting(tmp_path):
     write_job(tmp_path / "0-dnn-norm-seed0")
     own = "outputs/2026/1-dnn-norm-seed1/checkpoints/last.ckpt"

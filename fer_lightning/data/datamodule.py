@@ -1,5 +1,6 @@
 """`FERDataModule`: faces as one uint8 tensor, handed out in whole batches, augmented and normalized on the device."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from fer_lightning.augment import Augment, Normalize
+from fer_lightning.augment import Augment, Mix, Normalize
 from fer_lightning.compilation import Compiled
-from fer_lightning.data.faces import CLASSES, TRAINING, Faces, fingerprint
+from fer_lightning.data.faces import CLASSES, SIZE, TRAINING, Faces, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
 
@@ -64,7 +66,10 @@ class FERDataModule(pl.LightningDataModule):
 
     batch_size: images a training step on each device. val_split: see `make_splits`. augment: applied to training
     batches, faces float in 0–1; None for no augmentation. normalize: subtract the mean and divide by the standard
-    deviation of the training split's pixels; otherwise pixels stay in 0–1. seed: of the split and the order of batches.
+    deviation of the training split's pixels; otherwise pixels stay in 0–1. seed: of the order of batches, and of the
+    split where split_seed, for networks of several seeds that hold out the same images, is None.
+    mix: applied to training batches after all else in the first epochs, the share mix_until of them; None for not at
+    all. small, small_until: the side in pixels of training faces in the first epochs, that share of them.
 
     The pixels stay uint8, as one tensor on the training device, until a batch is taken: a quarter of the memory.
     """
@@ -77,16 +82,23 @@ class FERDataModule(pl.LightningDataModule):
         augment: Augment | None = None,
         normalize: bool = True,
         seed: int = 0,
+        split_seed: int | None = None,
+        mix: Mix | None = None,
+        mix_until: float = 1.0,
+        small: int = 32,
+        small_until: float = 0.0,
     ) -> None:
         super().__init__()
         if batch_size < 2:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 2, for batch normalization")
         self.faces = faces
         self.batch_size, self.val_split, self.seed = batch_size, val_split, seed
-        self.augment = augment
-        self.splits = make_splits(faces, val_split, seed)
+        self.augment, self.mix = augment, mix
+        self.mix_until, self.small, self.small_until = mix_until, small, small_until
+        self.split_seed = seed if split_seed is None else split_seed
+        self.splits = make_splits(faces, val_split, self.split_seed)
         self.normalize = Normalize(*pixel_statistics(faces.pixels, self.splits["train"])) if normalize else Normalize()
-        self.train_faces: Callable[[Tensor], Tensor] = self._train_faces
+        self.train_faces: Callable[..., Tensor] = self._train_faces
         self._tensors: tuple[Tensor, Tensor] | None = None
 
     def batches(self, split: str, shuffle: bool = False) -> Batches:
@@ -116,12 +128,35 @@ class FERDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         pixels, targets = batch
-        training = self.trainer is not None and self.trainer.training
-        return (self.train_faces(pixels) if training else self.normalize(unit(pixels))), targets
+        if self.trainer is not None and self.trainer.training:
+            return self._training_batch(pixels, targets)
+        return self.normalize(unit(pixels)), targets
 
-    def _train_faces(self, pixels: Tensor) -> Tensor:
+    def _training_batch(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        faces = self.train_faces(pixels, *((self.small,) if self._early(self.small_until) else ()))
+        if self.mix is None:
+            return faces, targets
+        if self._early(self.mix_until):
+            return self.mix(faces, targets)
+        return faces, self.mix.soft(targets)  # in one form all the time: nothing is compiled anew
+
+    def _early(self, share: float) -> bool:
+        """Whether the epoch now running is among the first, this share of them."""
+        trainer = self.trainer
+        assert trainer is not None
+        assert trainer.max_epochs is not None
+        return trainer.current_epoch < share * trainer.max_epochs
+
+    def _train_faces(self, pixels: Tensor, size: int = SIZE) -> Tensor:
         faces = unit(pixels)
+        if size != SIZE:
+            faces = F.interpolate(faces, size=(size, size), mode="bilinear", antialias=True)
         return self.normalize(faces if self.augment is None else self.augment(faces))
+
+    def training_faces(self, images: int) -> Iterator[Tensor]:
+        """The epoch's first batches, whole ones of at least that many images, as the network is trained on them."""
+        for pixels, targets in itertools.islice(self.train_dataloader(), math.ceil(images / self.batch_size)):
+            yield self._training_batch(pixels, targets)[0]
 
     def compile_training(self) -> Compiled:
         """Compile what makes faces of a whole training batch of pixels."""
@@ -135,7 +170,8 @@ class FERDataModule(pl.LightningDataModule):
             "mean": self.normalize.mean,
             "std": self.normalize.std,
             "val_split": self.val_split,
-            "seed": self.seed,
+            "seed": self.split_seed,  # what the split can be made again with
+            "order_seed": self.seed,
             "synthetic": self.faces.synthetic,
             "split": {name: fingerprint(self.faces, self.splits[name]) for name in ("train", "val")},
             "training_digests": torch.from_numpy(np.unique(self.faces.digests[self.faces.where(TRAINING)])),
@@ -144,11 +180,12 @@ class FERDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on from a checkpoint of another split: its validation images may have been trained on."""
         mine = self.state_dict()
-        for key in ("val_split", "seed", "mean", "std"):
-            if mine[key] != state_dict[key]:
+        for key in ("val_split", "seed", "order_seed", "mean", "std"):
+            theirs = state_dict.get(key, state_dict["seed"])  # before 2026-11-24 one seed was both
+            if mine[key] != theirs:
                 raise UserError(
-                    f"ckpt_path: the checkpoint was trained with {key} = {state_dict[key]}, this run has {mine[key]}; "
-                    "go on with the same data and the same data.val_split, seed and aug normalization"
+                    f"ckpt_path: the checkpoint was trained with {key} = {theirs}, this run has {mine[key]}; "
+                    "go on with the same data and the same data.val_split, seed, data.split_seed and aug normalization"
                 )
         if not torch.equal(mine["training_digests"], state_dict["training_digests"]):
             raise UserError(f"ckpt_path: the checkpoint was trained on other images than those of {self.faces.source}")

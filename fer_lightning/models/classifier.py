@@ -7,12 +7,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fer_lightning.compilation import Compiled
 
-Batch = tuple[Tensor, Tensor]  # faces float (B, 1, 48, 48), already normalized; targets int64 (B,)
-OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+# Faces float (B, 1, 48, 48), already normalized; targets int64 (B,), or float (B, 7) where images are mixed.
+Batch = tuple[Tensor, Tensor]
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]  # from parameters or groups of them
 SchedulerFactory = Callable[[torch.optim.Optimizer, int, int], dict[str, Any]]  # (optimizer, epochs, steps an epoch)
 
 
@@ -30,6 +31,7 @@ class EmotionClassifier(pl.LightningModule):
 
     train_sums: Tensor
     val_sums: Tensor
+    any_size = False  # whether `forward` takes faces of other sizes than 48 × 48
 
     def __init__(
         self,
@@ -47,24 +49,46 @@ class EmotionClassifier(pl.LightningModule):
         # an `.item()` a step stalls a GPU, and `self.log` a step costs a few percent of a DNN step.
         self.register_buffer("train_sums", torch.zeros(3), persistent=False)
         self.register_buffer("val_sums", torch.zeros(3), persistent=False)
-        self.train_loss: Callable[[Tensor, Tensor], Tensor] = self._train_loss
+        # Each rank has sums of its own: DDP would overwrite them with those of the first at every step.
+        self._ddp_params_and_buffers_to_ignore = ["train_sums", "val_sums"]
+        self.train_loss: Callable[..., Tensor] = self._train_loss
+        self.teachers: Callable[[Tensor], Tensor] | None = None
+
+    def learn_from(self, teachers: Callable[[Tensor], Tensor], weight: float, temperature: float) -> None:
+        """Distillation: in training the loss is (1 − weight) · cross-entropy + weight · temperature² · KL divergence.
+
+        teachers: from the faces of a training step, as this network sees them, to class probabilities float (B, 7) at
+        that temperature, from which the divergence of this network's is taken. No part of this module: they are not
+        trained and stand in no checkpoint of it. weight: in [0, 1]. temperature: above 0.
+        Hinton, Vinyals, Dean (2015), https://arxiv.org/abs/1503.02531
+        """
+        self.teachers, self.distill_weight, self.temperature = teachers, weight, temperature
 
     def compile_training(self, batch_size: int, mode: str) -> Compiled:
         """Compile forward pass and loss for training batches of this size, and with them their backward pass."""
         self.train_loss = compiled = Compiled(self._train_loss, batch_size, mode)
         return compiled
 
-    def _loss(self, faces: Tensor, targets: Tensor, label_smoothing: float, sums: Tensor) -> Tensor:
+    def _loss(
+        self, faces: Tensor, targets: Tensor, label_smoothing: float, sums: Tensor, taught: Tensor | None = None
+    ) -> Tensor:
         logits = self(faces).float()  # (B, 7); bf16 is too coarse for softmax and loss
         loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        if taught is not None:
+            t, w = self.temperature, self.distill_weight
+            divergence = F.kl_div((logits / t).log_softmax(1), taught, reduction="batchmean")
+            loss = (1 - w) * loss + w * t**2 * divergence
         with torch.no_grad():
             sums[0] += loss * len(targets)
-            sums[1] += (logits.argmax(1) == targets).sum()
+            predicted = logits.argmax(1)
+            # Of mixed targets a prediction hits the share that the image has of its class (as mixup's authors count).
+            mixed = targets.is_floating_point()
+            sums[1] += (targets.gather(1, predicted[:, None]) if mixed else predicted == targets).sum()
             sums[2] += len(targets)
         return loss
 
-    def _train_loss(self, faces: Tensor, targets: Tensor) -> Tensor:
-        return self._loss(faces, targets, self.label_smoothing, self.train_sums)
+    def _train_loss(self, faces: Tensor, targets: Tensor, taught: Tensor | None = None) -> Tensor:
+        return self._loss(faces, targets, self.label_smoothing, self.train_sums, taught)
 
     def _log_means(self, stage: str, sums: Tensor) -> None:
         loss, hits, images = self.trainer.strategy.reduce(sums, reduce_op="sum")
@@ -75,7 +99,9 @@ class EmotionClassifier(pl.LightningModule):
         self.train_sums.zero_()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.train_loss(*batch)
+        if self.teachers is None:
+            return self.train_loss(*batch)
+        return self.train_loss(*batch, self.teachers(batch[0]))
 
     def on_train_epoch_end(self) -> None:
         self._log_means("train", self.train_sums)
@@ -91,6 +117,8 @@ class EmotionClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())
+        if optimizer.defaults.get("weight_decay"):
+            optimizer = self.make_optimizer(decay_groups(self))
         if self.make_scheduler is None:
             return optimizer
         epochs = self.trainer.max_epochs
@@ -102,3 +130,16 @@ class EmotionClassifier(pl.LightningModule):
         # With `hyper_parameters`, all that is needed to make the network again without knowing which it was.
         checkpoint["network"] = f"{type(self).__module__}.{type(self).__qualname__}"
         checkpoint["max_epochs"] = self.trainer.max_epochs
+
+
+def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """The parameters in two groups, of which the second, vectors, keeps its size: no weight decay.
+
+    Vectors are the biases and what batch normalization scales and shifts by; decay only changes the effective learning
+    rate of what stands before such a layer, and hurts there. He et al. (2018), https://arxiv.org/abs/1812.01187, 3.1
+    """
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]

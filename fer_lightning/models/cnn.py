@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_lightning.data.faces import CLASSES, SIZE
@@ -19,7 +20,7 @@ def conv_block(inputs: int, outputs: int, kernel: int, dropout: float, pool: boo
 
 
 class CNN(EmotionClassifier):
-    """Faces float (B, 1, 48, 48) to logits (B, 7).
+    """Faces float (B, 1, 48, 48) to logits (B, 7); other sizes from 16 on work too, for training on smaller pictures.
 
     channels: output channels of conv0 to conv4; conv1 to conv4 halve the image.
     hidden: width of fc1 and fc2.
@@ -27,6 +28,8 @@ class CNN(EmotionClassifier):
     fc_dropout: drop rate after fc1 and after fc2, in [0, 1).
     The rest: see `EmotionClassifier`. Raises ValueError for values out of range.
     """
+
+    any_size = True
 
     def __init__(
         self,
@@ -64,5 +67,7 @@ class CNN(EmotionClassifier):
         x = self.conv2(x)  # (B, 128, 12, 12)
         x = self.conv3(x)  # (B, 512, 6, 6)
         x = self.conv4(x)  # (B, 512, 3, 3)
+        if x.shape[2] != SIZE // 16:  # of smaller or larger faces
+            x = F.adaptive_max_pool2d(x, SIZE // 16)
         x = x.flatten(1)  # (B, 4608)
         return self.fc3(self.fc2(self.fc1(x)))

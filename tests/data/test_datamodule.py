@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fer_lightning.augment import Mix
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import Batches, FERDataModule, pixel_statistics
 from fer_lightning.data.faces import TRAINING
@@ -57,6 +58,49 @@ def test_ranks_share_an_epoch(count):
     assert all(len(list(rank)) == len(rank) for rank in evaluated)
 
 
+class At:
+    """A trainer in one of ten epochs."""
+
+    training, max_epochs = True, 10
+
+    def __init__(self, epoch: int) -> None:
+        self.current_epoch = epoch
+
+
+def test_mixing_and_small_pictures_end_where_they_should():
+    faces = synthetic.draw(train=100, test=20)
+    data = FERDataModule(faces, mix=Mix(7, mixup=1.0), mix_until=0.8, small=32, small_until=0.3)
+    batch = (torch.from_numpy(faces.pixels[:50]), torch.from_numpy(faces.labels[:50].astype(np.int64)))
+    for epoch in range(10):
+        data.trainer = At(epoch)
+        pictures, targets = data.on_after_batch_transfer(batch, 0)
+        assert pictures.shape[2] == (32 if epoch < 3 else 48)
+        assert targets.dtype == torch.float32
+        assert (targets.max(1).values < 1).any() == (epoch < 8)
+    data.trainer.training = False
+    pictures, targets = data.on_after_batch_transfer(batch, 0)
+    assert pictures.shape == (50, 1, 48, 48)
+    assert torch.equal(targets, batch[1])
+
+
+def test_small_pictures_are_the_whole_ones():
+    """A picture that changes slowly is the same at any size."""
+    ramp = torch.arange(48, dtype=torch.uint8).view(1, 1, -1).expand(2, 48, 48) * 5
+    data = FERDataModule(synthetic.draw(train=100, test=20), normalize=False)
+    small = data._train_faces(ramp, 32)
+    centres = (torch.arange(32) + 0.5) * 1.5 - 0.5
+    torch.testing.assert_close(small[0, 0, 7, 1:-1], 5 * centres[1:-1] / 255, atol=1e-3, rtol=0)
+
+
+def test_a_seed_of_its_own_for_the_split():
+    faces = synthetic.draw(train=200, test=20)
+    first, second = (FERDataModule(faces, seed=seed, split_seed=7) for seed in (1, 2))
+    assert np.array_equal(first.splits["val"], second.splits["val"])
+    assert np.array_equal(first.splits["val"], FERDataModule(faces, seed=7).splits["val"])
+    with pytest.raises(UserError, match="order_seed = 1"):
+        second.load_state_dict(first.state_dict())
+
+
 def test_statistics_are_those_of_the_pixels_over_255():
     pixels = np.random.default_rng(0).integers(0, 256, (3000, 48, 48), dtype=np.uint8)
     positions = np.arange(0, 3000, 2)
@@ -85,5 +129,5 @@ def test_going_on_is_refused_on_the_same_images_with_other_labels(normalize):
     other = FERDataModule(replace(faces, labels=labels), normalize=normalize)
     with pytest.raises(UserError, match=r"ckpt_path: .* other labels|ckpt_path: .* mean"):
         other.load_state_dict(state)
-    del state["split"]  # a checkpoint of before it was written goes on where it always did
+    del state["split"], state["order_seed"]  # a checkpoint of before it was written goes on where it always did
     FERDataModule(faces, normalize=normalize).load_state_dict(state)

@@ -1,0 +1,68 @@
+"""`Teachers`: trained networks whose mean judgement of a training batch another network learns from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.inference import Classifier, load
+
+
+class Teachers:
+    """Networks in eval mode; each sees the very pixels that the student sees, normalized as in its own training.
+
+    mean, std: of the student's normalization. temperature: by which logits are divided. No nn.Module, so that a student
+    that refers to it neither trains nor saves them.
+    """
+
+    def __init__(self, classifiers: Sequence[Classifier], mean: float, std: float, temperature: float) -> None:
+        self.classifiers, self.mean, self.std, self.temperature = list(classifiers), mean, std, temperature
+        for classifier in self.classifiers:
+            classifier.model.requires_grad_(False)
+
+    def to(self, device: torch.device) -> None:
+        for classifier in self.classifiers:
+            classifier.model.to(device)
+
+    @torch.no_grad()
+    def probabilities(self, faces: Tensor) -> Tensor:
+        """The mean over the teachers, float (B, 7), for faces float (B, 1, 48, 48), normalized as the student's."""
+        each = []
+        for classifier in self.classifiers:
+            theirs = classifier.normalize
+            seen = faces
+            if (theirs.mean, theirs.std) != (self.mean, self.std):
+                seen = theirs(faces * self.std + self.mean)
+            each.append((classifier.model(seen).float() / self.temperature).softmax(1))
+        return torch.stack(each).mean(0)
+
+
+def open_teachers(paths: Sequence[str], datamodule: FERDataModule, temperature: float) -> Teachers:
+    """The networks of checkpoint files or run folders. UserError where one cannot be had, or would not be honest."""
+    classifiers = []
+    for path in paths:
+        try:
+            classifier = load(Path(path))
+        except UserError as error:
+            raise UserError(f"distill.teachers: {error}") from None
+        check_split(path, classifier, datamodule)
+        classifiers.append(classifier)
+    return Teachers(classifiers, datamodule.normalize.mean, datamodule.normalize.std, temperature)
+
+
+def check_split(path: str, teacher: Classifier, datamodule: FERDataModule) -> None:
+    """Raise UserError unless the teacher held out the images that the student is validated on.
+
+    Otherwise the student hears of their labels from a teacher that has learned them, and its validation score says too
+    much.
+    """
+    mine, theirs = datamodule.state_dict(), teacher.data
+    if mine["split"] != theirs.get("split"):
+        raise UserError(
+            f"distill.teachers: {path} held out other images (data.val_split={theirs['val_split']}, split seed "
+            f"{theirs['seed']}) than this run would (data.val_split={mine['val_split']}, split seed {mine['seed']}): "
+            "it has learned some that this run is validated on; take the same data, data.val_split and data.split_seed"
+        )
