@@ -17,8 +17,8 @@ PAIRS_WITH_FACES, PAIRS_LISTED, FACES = 3, 6, 20
 Pair = tuple[str, str]
 
 
-def answer(study: Study, archive: Archive) -> tuple[list[Block], str]:
-    """The part, and its answer in short."""
+def answer(study: Study, archive: Archive) -> tuple[list[Block], list[str]]:
+    """The part, and its answers in short."""
     blocks: list[Block] = [
         Heading("4. Which classes are taken for which"),
         Text(
@@ -36,7 +36,7 @@ def answer(study: Study, archive: Archive) -> tuple[list[Block], str]:
         more, sentence = _network(study, condition, runs, archive)
         blocks += [Heading(f"{condition.title}, seed {runs[0].metrics['seed']}", 3), *more]
         short.append(f"{network.upper()}: {sentence}")
-    return blocks, " ".join(short) or "not answered, for want of predictions."
+    return blocks, short or ["not answered, for want of predictions."]
 
 
 def _network(study: Study, condition: Condition, runs: list[Run], archive: Archive) -> tuple[list[Block], str]:
