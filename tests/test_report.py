@@ -232,6 +232,12 @@ def test_parameters_and_layers_stand_beside_the_published_ones(page):
     assert [*dict(page.table("DNN, input"))] == ["fc1", "fc2", "fc3"]
 
 
+def test_another_network_than_the_published_one_is_named_beside_its_accuracy(tmp_path, small_csv, page):
+    assert "not the published network" not in page.text
+    write_trained(tmp_path / "0", small_csv, params=40_431)
+    assert "DNN norm, not the published network (parameters: 40,431): validation" in reported(tmp_path).text
+
+
 def test_a_printed_network_of_any_depth_is_read():
     printed = """Net(
   (stem): Conv2d(1, 8, kernel_size=(3, 5), stride=(2, 2))
@@ -484,8 +490,11 @@ def test_onsets_that_do_not_differ_are_told_in_words(tmp_path, small_csv):
     assert f"overfitting begins with both at once (onset: epoch {onset} of 12, against epoch {onset} of 12)." in text
     write_trained(tmp_path / "again" / "norm_aug", small_csv, aug="norm_aug")
     write_trained(tmp_path / "again" / "norm", small_csv, aug="norm")
+    write_trained(tmp_path / "again" / "norm-1", small_csv, aug="norm", seed=1)
     text = reported(tmp_path / "again").text
-    assert "and neither overfits yet (onset: none within 12 epochs, against none within 12 epochs)." in text
+    assert (
+        "and neither overfits yet (onset: none within 12 epochs, against none within 12 epochs with any seed)." in text
+    )
 
 
 def test_all_settings_stand_in_one_picture(page):
@@ -637,6 +646,27 @@ def test_recall_and_pairs_agree_with_the_predictions(page, runs):
         assert study[place] == pairs.index(pair) + 1
     worst = np.argsort(recall(matrix), kind="stable")[:2]
     assert f"Lowest recall: {CLASSES[worst[0]]} ({recall(matrix)[worst[0]]:.3f})" in page.text
+
+
+@pytest.mark.parametrize(
+    ("classes", "found", "words"),
+    [
+        (
+            CLASSES,
+            "happy",
+            "angry (0.000), disgust (0.000), fear (0.000), sad (0.000), surprise (0.000) and neutral (0.",
+        ),
+        (CLASSES[2:5], "fear", "happy (0.000) and sad (0.000). The study: fear and sad; not the same."),
+        (("fear", "sad", "happy"), "happy", "fear (0.000) and sad (0.000). The study: fear and sad; the same."),
+        (("sad",), "sad", "sad (1.000). The study: fear and sad; not the same."),
+    ],
+)
+def test_classes_of_one_recall_are_all_named(tmp_path, small_csv, classes, found, words):
+    folder = write_trained(tmp_path / "0", small_csv)
+    table = pd.read_csv(folder / "predictions.csv")
+    table["predicted"] = found
+    table[table["target"].isin(classes)].to_csv(folder / "predictions.csv", index=False)
+    assert f"Lowest recall: {words}" in reported(tmp_path).text
 
 
 def test_faces_are_those_of_the_data_surest_first(page, runs, small_csv):

@@ -92,6 +92,8 @@ def median_onset(condition: Condition) -> float | None:
 def onset_in_words(condition: Condition) -> str:
     onset = median_onset(condition)
     seeds = f" (median of {onsets(condition)})" if len(condition.runs) > 1 else ""
+    if not any(condition.onsets):
+        seeds = " with any seed" if seeds else ""
     if onset is None:
         return f"none within {words.count(condition.epochs, 'epoch')}{seeds}"
     return f"epoch {onset:g} of {condition.epochs}{seeds}"

@@ -54,7 +54,9 @@ def headline(study: Study) -> list[str]:
             beside.append(f"study {said}" if said else "")
             more = "; ".join(part for part in beside if part)
             parts.append(f"{name} {words.spread(condition.values(score))}" + (f" ({more})" if more else ""))
-        sentences.append(f"{condition.title}: {', '.join(parts)}.")
+        params, known = condition.runs[0].metrics["params"], published.PARAMS.get(condition.network)
+        other = "" if known in (None, params) else f", not the published network (parameters: {words.whole(params)})"
+        sentences.append(f"{condition.title}{other}: {', '.join(parts)}.")
     return sentences
 
 
