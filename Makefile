@@ -49,7 +49,7 @@ report: $(INSTALLED) ## the whole study, end to end, as one HTML page (ARGS="tra
 tensorboard: $(INSTALLED) ## curves, images and hyper-parameters of all runs, in the browser
 	$(BIN)/tensorboard --logdir outputs
 
-bench: $(INSTALLED) ## speed beside a plain baseline, 25 minutes (ARGS=--quick: two; ARGS="dnn csv": single rows)
+bench: $(INSTALLED) ## speed beside a plain baseline, some 20 minutes (ARGS=--quick: small sizes; ARGS="dnn csv": single rows)
 	$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove .venv and caches; outputs/ stays

@@ -28,7 +28,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="single rows (default: all)")
-    parser.add_argument("--quick", action="store_true", help="a minute or two: sizes too small to judge a bar by")
+    parser.add_argument("--quick", action="store_true", help="small sizes, too small to judge a bar by")
     parser.add_argument("--pairs", type=int, help=f"pairs or runs of each (default: {PAIRS}, quick {QUICK_PAIRS})")
     parser.add_argument("--images", type=int, help=f"training images of a CNN epoch (default: {FULL.cnn[0]:,})")
     parser.add_argument("--against", choices=("baseline", "handwritten"), help="only one opponent in cnn and dnn")
