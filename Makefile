@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint train ablation report tensorboard clean
+.PHONY: help install demo test lint train ablation report tensorboard bench clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -48,6 +48,9 @@ report: $(INSTALLED) ## the whole study, end to end, as one HTML page (ARGS="tra
 
 tensorboard: $(INSTALLED) ## curves, images and hyper-parameters of all runs, in the browser
 	$(BIN)/tensorboard --logdir outputs
+
+bench: $(INSTALLED) ## speed beside a plain baseline, some 20 minutes (ARGS=--quick: small sizes; ARGS="dnn csv": single rows)
+	$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove .venv and caches; outputs/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

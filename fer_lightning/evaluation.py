@@ -22,6 +22,7 @@ from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED, Splits, make_splits
 from fer_lightning.errors import UserError
 from fer_lightning.inference import TTA_COPIES, TTA_SHIFT, Classifier, load
+from fer_lightning.memory import keep_freed_memory
 from fer_lightning.paths import best_checkpoint, holds_run, last_checkpoint, nearest
 from fer_lightning.results import prediction_table, write_json, write_predictions
 from fer_lightning.runs import in_order, read_config, read_run
@@ -74,6 +75,7 @@ def evaluate(
     prediction is made.
     """
     started = time.perf_counter()
+    keep_freed_memory()
     members = [open_member(name) for name in checkpoints]
     others = [] if compare is None else [open_member(compare)]
     faces = open_data(data, members[0])

@@ -48,7 +48,7 @@ th { font-weight: 600; vertical-align: bottom; }
 .n { text-align: right; }
 td.n { white-space: nowrap; }
 figure { margin: 1rem 0; }
-@media (max-width: 40rem) { td:not(.n) { min-width: 6.5rem; } }
+@media (max-width: 40rem) { td:not(.n) { min-width: 6.5rem; } td.long { min-width: 15rem; } }
 img { max-width: 100%; height: auto; }
 .faces { display: flex; flex-wrap: wrap; gap: .6rem .3rem; margin: .5rem 0; }
 .faces figure { margin: 0; width: 5.9rem; break-inside: avoid; }
@@ -57,6 +57,9 @@ img { max-width: 100%; height: auto; }
 @media print { :root { font-size: 11px; } body, p, ul, ol { max-width: none; } body { padding: 0; }
   .scroll { overflow: visible; } figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
+
+
+LONG = 40  # letters of a cell from which on a narrow column makes it a tower of single words
 
 
 class Html(str):
@@ -89,10 +92,11 @@ def document(title: str, body: str, css: str = "") -> str:
 def table(headers: Sequence[object], rows: Iterable[Sequence[object]], caption: str = "") -> Html:
     """A table that scrolls sideways where the window is narrower. Cells are text, or markup where they are `Html`.
 
-    Columns of numbers are set flush right, see `numeric`.
+    Columns of numbers are set flush right, see `numeric`; columns of sentences stay wide enough to read on a phone.
     """
     lines = [list(row) for row in rows]
-    classes = [' class="n"' if numeric(row[i] for row in lines) else "" for i in range(len(headers))]
+    columns = [[row[i] for row in lines] for i in range(len(headers))]
+    classes = [' class="n"' if numeric(column) else ' class="long"' if _long(column) else "" for column in columns]
 
     def row(tag: str, cells: Iterable[object]) -> str:
         marked = (f"<{tag}{c}>{_markup(cell)}</{tag}>" for c, cell in zip(classes, cells, strict=True))
@@ -109,6 +113,10 @@ def numeric(cells: Iterable[object]) -> bool:
     """Whether a column is one of numbers: some cell has a digit and none has a letter."""
     text = "".join(str(cell) for cell in cells)
     return any(letter.isdigit() for letter in text) and not any(letter.isalpha() for letter in text)
+
+
+def _long(cells: Iterable[object]) -> bool:
+    return any(len(str(cell)) > LONG for cell in cells)
 
 
 def image(png_bytes: bytes, alt: str) -> Html:

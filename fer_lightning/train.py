@@ -22,6 +22,7 @@ from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
 from fer_lightning.inference import load
+from fer_lightning.memory import keep_freed_memory
 from fer_lightning.progress import EpochBar
 from fer_lightning.recorder import Recorder, Row, best_row
 from fer_lightning.results import (
@@ -50,6 +51,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     An interruption (Ctrl-C) returns as usual with `interrupted` set. A failure leaves a metrics.json that says so and
     is raised again. UserError for a mistake in the configuration or the data.
     """
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     metrics: dict[str, Any] = {"completed": False, "interrupted": False, "error": None}
     try:

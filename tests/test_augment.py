@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
-from fer_lightning.augment import Augment, Mix, Normalize, warp
+from fer_lightning.augment import Augment, Mix, Normalize, affine_grid, warp
 
 
 @pytest.fixture
@@ -32,6 +33,12 @@ def test_warp_is_torchvisions_affine_then_hflip(faces):
         if flip[i]:
             expected = reference.hflip(expected)
         torch.testing.assert_close(warped[i], expected, atol=2e-4, rtol=0)
+
+
+def test_affine_grid_is_torchs():
+    theta = torch.randn(16, 2, 3, generator=torch.Generator().manual_seed(3))
+    expected = F.affine_grid(theta, [16, 1, 48, 48], align_corners=False)
+    torch.testing.assert_close(affine_grid(theta[:, :, :2], theta[:, :, 2:], 48), expected, atol=2e-6, rtol=0)
 
 
 def test_strengths_of_zero_change_nothing(faces):

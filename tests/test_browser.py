@@ -19,8 +19,9 @@ import pandas as pd
 import pytest
 
 from fer_lightning.__main__ import work
+from fer_lightning.page import document
 from fer_lightning.report import __main__ as report
-from fer_lightning.report.charts import LIGHT
+from fer_lightning.report.charts import CSS, LIGHT, Chart, Line, svg
 from fer_lightning.runs import read_epochs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -184,6 +185,26 @@ def test_nothing_overflows(browser, page, width):
         }).map(text => text.textContent)"""
     )
     assert outside == []
+
+
+@pytest.mark.parametrize(
+    ("label", "values"),
+    [("accuracy", [0.15, 0.18]), ("loss", [17.5, 12.5, 10.5]), ("accuracy (axis cut, highest 1.23e+04)", [0.1, 0.4])],
+)
+def test_the_text_of_a_chart_keeps_a_distance(browser, tmp_path, label, values):
+    chart = Chart("A title", label, [Line("training", values, 0), Line("validation", values[::-1], 1)])
+    path = tmp_path / "page.html"
+    path.write_text(document("Chart", svg(chart), CSS))
+    tab = Tab(browser, path.as_uri(), width=460)
+    touching = tab.run(
+        """(() => {
+            const texts = [...document.querySelectorAll('svg > text')].map(of => [of, of.getBoundingClientRect()]);
+            return texts.flatMap(([one, a], i) => texts.slice(i + 1).filter(([, b]) => a.left < b.right + 4
+                && b.left < a.right + 4 && a.top < b.bottom && b.top < a.bottom)
+                .map(([other]) => one.textContent + ' on ' + other.textContent));
+        })()"""
+    )
+    assert touching == []
 
 
 def test_tables_fit_on_paper(browser, page):

@@ -8,6 +8,7 @@ from torch import nn
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.models import CNN, DNN
+from fer_lightning.models.layers import Dropout
 
 
 @pytest.mark.parametrize(("network", "parameters"), [(CNN, 5_758_791), (DNN, 5_778_439)])
@@ -136,3 +137,23 @@ def test_a_network_and_the_data_module_work_in_any_trainer(tmp_path):
     trainer.fit(DNN(widths=(64, 32)), data)
     assert trainer.callback_metrics["train/loss"] < 1.9
     assert 0 <= trainer.callback_metrics["val/acc"] <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_is_torchs_but_for_the_draw(dtype):
+    """Kept values are scaled to keep the mean, the gradient passes where a value did, evaluation changes nothing."""
+    dropout = Dropout(0.4)
+    x = torch.full((200, 500), 3.0, dtype=dtype, requires_grad=True)
+    torch.manual_seed(0)
+    y = dropout(x)
+    assert y.dtype == dtype
+    kept = y != 0
+    assert kept.float().mean().item() == pytest.approx(0.6, abs=0.01)
+    torch.testing.assert_close(y[kept], torch.full_like(y[kept], 5.0))
+    y.sum().backward()
+    assert ((x.grad != 0) == kept).all()
+    torch.testing.assert_close(x.grad[kept], torch.full_like(y[kept], 1 / 0.6))
+    torch.manual_seed(1)
+    assert (dropout(x) != y).any()
+    assert dropout.eval()(x) is x
+    assert repr(dropout) == repr(nn.Dropout(0.4))

@@ -102,6 +102,11 @@ def test_columns_of_numbers_stand_flush_right(cells, numbers):
     assert {cell.get("class") for tag in ("th", "td") for cell in table.iter(tag)} == {"n" if numbers else None}
 
 
+def test_columns_of_sentences_are_told_from_those_of_words():
+    table = parsed(page.table(["word", "sentence"], [["short", "s" * 40], ["short", "s" * 41]]))
+    assert [cell.get("class") for cell in table.iter("td")] == [None, "long", None, "long"]
+
+
 def test_an_image_is_inside_the_page():
     source = parsed(page.image(b"\x89PNG bytes", "a picture"))[0].get("src", "")
     assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == b"\x89PNG bytes"

@@ -25,7 +25,7 @@ from fer_lightning.report import answers, findings, html, markdown
 from fer_lightning.report.ablation import _falls
 from fer_lightning.report.archive import Archive, positions
 from fer_lightning.report.chance import holm, incomplete_beta, paired_t, welch_t
-from fer_lightning.report.charts import Chart, Line, epoch_ticks, svg, ticks, y_range
+from fer_lightning.report.charts import LEFT, Chart, Line, epoch_ticks, svg, ticks, y_range
 from fer_lightning.report.comparisons import compare_accuracy
 from fer_lightning.report.findings import main_condition, rivals, unique_names
 from fer_lightning.report.networks import layers_of
@@ -232,6 +232,12 @@ def test_parameters_and_layers_stand_beside_the_published_ones(page):
     assert [*dict(page.table("DNN, input"))] == ["fc1", "fc2", "fc3"]
 
 
+def test_another_network_than_the_published_one_is_named_beside_its_accuracy(tmp_path, small_csv, page):
+    assert "not the published network" not in page.text
+    write_trained(tmp_path / "0", small_csv, params=40_431)
+    assert "DNN norm, not the published network (parameters: 40,431): validation" in reported(tmp_path).text
+
+
 def test_a_printed_network_of_any_depth_is_read():
     printed = """Net(
   (stem): Conv2d(1, 8, kernel_size=(3, 5), stride=(2, 2))
@@ -371,7 +377,7 @@ def test_the_onset_is_marked_where_the_rule_says(page, runs):
     for run, title in (("cnn", "CNN norm_aug: loss"), ("cnn", "CNN norm_aug: accuracy")):
         onset = overfitting_epoch(pd.read_csv(runs / run / "metrics.csv")["val_loss"])
         mark = page.charts[title].find("svg/line[@class='mark']")
-        assert float(mark.get("x1")) + 48 == pytest.approx(epoch_places(page.charts[title])[str(onset)], abs=0.1)
+        assert float(mark.get("x1")) + LEFT == pytest.approx(epoch_places(page.charts[title])[str(onset)], abs=0.1)
         assert f"onset: epoch {onset}" in "".join(page.charts[title].itertext())
     assert page.charts["DNN norm_aug: loss"].find("svg/line[@class='mark']") is None
     rows = {row[0]: row[1:4] for row in page.table("setting")}
@@ -471,7 +477,24 @@ def test_gap_and_onset_of_each_setting(page, runs):
         onsets = [overfitting_epoch(pd.read_csv(job / "metrics.csv")["val_loss"]) for job in jobs(runs, aug)]
         assert rows[aug][3] == ", ".join("none yet" if onset is None else str(onset) for onset in onsets)
     assert "Against aug=norm, augmentation leaves a gap in loss that is smaller at the end" in page.text
-    assert "overfitting begins later: not within 12 epochs" in page.text
+    assert "overfitting begins later (onset: none within 12 epochs" in page.text
+
+
+def test_onsets_that_do_not_differ_are_told_in_words(tmp_path, small_csv):
+    for aug in ("none", "norm", "norm_aug"):
+        epochs = curve(12, lowest=99 if aug == "none" else 4)
+        write_trained(tmp_path / aug, small_csv, aug=aug, epochs=epochs)
+    onset = overfitting_epoch(epochs["val_loss"])
+    text = reported(tmp_path).text
+    assert f"and overfitting begins earlier (onset: epoch {onset} of 12, against none within 12 epochs)." in text
+    assert f"overfitting begins with both at once (onset: epoch {onset} of 12, against epoch {onset} of 12)." in text
+    write_trained(tmp_path / "again" / "norm_aug", small_csv, aug="norm_aug")
+    write_trained(tmp_path / "again" / "norm", small_csv, aug="norm")
+    write_trained(tmp_path / "again" / "norm-1", small_csv, aug="norm", seed=1)
+    text = reported(tmp_path / "again").text
+    assert (
+        "and neither overfits yet (onset: none within 12 epochs, against none within 12 epochs with any seed)." in text
+    )
 
 
 def test_all_settings_stand_in_one_picture(page):
@@ -623,6 +646,27 @@ def test_recall_and_pairs_agree_with_the_predictions(page, runs):
         assert study[place] == pairs.index(pair) + 1
     worst = np.argsort(recall(matrix), kind="stable")[:2]
     assert f"Lowest recall: {CLASSES[worst[0]]} ({recall(matrix)[worst[0]]:.3f})" in page.text
+
+
+@pytest.mark.parametrize(
+    ("classes", "found", "words"),
+    [
+        (
+            CLASSES,
+            "happy",
+            "angry (0.000), disgust (0.000), fear (0.000), sad (0.000), surprise (0.000) and neutral (0.",
+        ),
+        (CLASSES[2:5], "fear", "happy (0.000) and sad (0.000). The study: fear and sad; not the same."),
+        (("fear", "sad", "happy"), "happy", "fear (0.000) and sad (0.000). The study: fear and sad; the same."),
+        (("sad",), "sad", "sad (1.000). The study: fear and sad; not the same."),
+    ],
+)
+def test_classes_of_one_recall_are_all_named(tmp_path, small_csv, classes, found, words):
+    folder = write_trained(tmp_path / "0", small_csv)
+    table = pd.read_csv(folder / "predictions.csv")
+    table["predicted"] = found
+    table[table["target"].isin(classes)].to_csv(folder / "predictions.csv", index=False)
+    assert f"Lowest recall: {words}" in reported(tmp_path).text
 
 
 def test_faces_are_those_of_the_data_surest_first(page, runs, small_csv):
@@ -1019,6 +1063,14 @@ def test_a_path_without_completed_runs_is_refused(call, tmp_path):
     assert status == 2
     assert re.fullmatch(r"fer_lightning: empty: no run in it or below it .*\n", error)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_of_unfinished_runs_names_them(call, tmp_path):
+    (write_job(tmp_path / "sweep" / "0-running") / "metrics.json").unlink()
+    status, _, error = call("sweep")
+    assert status == 2
+    assert "sweep: no run in it or below it" in error
+    assert f"{tmp_path}/sweep/0-running: left no metrics.json: killed, or still running (after 3 epochs)" in error
 
 
 def test_a_mistyped_folder_is_told_the_nearest(call, runs, tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,9 @@ from fer_lightning.data.faces import CLASSES, SIZE, TRAINING, Faces, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
 
-EVAL_BATCH = 512  # nothing is kept for a backward pass, so larger batches than in training cost no memory
+# Nothing is kept for a backward pass, so larger batches than in training cost no memory. CNN images a second on two CPU
+# cores: 428 with 32, 457 with 256, 407 with 512.
+EVAL_BATCH = 256
 
 
 class Batches:
@@ -108,7 +111,7 @@ class FERDataModule(pl.LightningDataModule):
         device = trainer.strategy.root_device
         if self._tensors is None or self._tensors[0].device != device:
             self._tensors = (
-                torch.from_numpy(np.array(self.faces.pixels)).to(device),
+                shared_tensor(self.faces.pixels).to(device),
                 torch.from_numpy(self.faces.labels.astype(np.int64)).to(device),
             )
         return Batches(
@@ -197,6 +200,13 @@ class FERDataModule(pl.LightningDataModule):
             )
 
 
+def shared_tensor(array: np.ndarray) -> Tensor:
+    """A tensor on the array's own memory, to be read only. No copy: of 300,000 images it took 0.9 s at every start."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*", category=UserWarning)
+        return torch.from_numpy(array)
+
+
 def unit(pixels: Tensor) -> Tensor:
     """float (B, 1, 48, 48) in 0–1 from uint8 (B, 48, 48)."""
     return pixels.unsqueeze(1).float() / 255
@@ -209,11 +219,13 @@ def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
 
 def pixel_statistics(pixels: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of x / 255 over uint8 (N, 48, 48) at `positions`, exact to rounding."""
+    # In float32, which holds sums of up to 256 squares of bytes exactly: integers take more than twice as long.
+    ones = np.ones(256, np.float32)
     total = squares = 0
-    for chunk in np.array_split(positions, len(positions) // 1024 + 1):  # 1024 images fit the cache
-        x = pixels[chunk].astype(np.uint32)
-        total += int(x.sum(dtype=np.uint64))
-        squares += int(np.square(x, out=x).sum(dtype=np.uint64))
+    for chunk in np.array_split(positions, len(positions) // 128 + 1):  # 128 images as float32 fit the cache
+        x = pixels[chunk].astype(np.float32).reshape(-1, 256)  # 48 × 48 is a multiple of 256
+        total += int((x @ ones).sum(dtype=np.float64))
+        squares += int(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64))
     count = len(positions) * pixels[0].size
     mean = total / count
     std = math.sqrt(squares / count - mean * mean)

@@ -25,8 +25,8 @@ COLUMNS = {
 }
 
 
-def answer(study: Study) -> tuple[list[Block], str]:
-    """The part, and its answer in short."""
+def answer(study: Study) -> tuple[list[Block], list[str]]:
+    """The part, and its answers in short."""
     blocks: list[Block] = [
         Heading("3. Normalization and augmentation"),
         Text("The study’s table does not say for which network it holds; here every network has its own."),
@@ -46,9 +46,9 @@ def answer(study: Study) -> tuple[list[Block], str]:
             blocks += more
             short.append(f"{network.upper()}, too strong: {sentence}")
     if short:
-        return blocks, " ".join(short)
+        return blocks, short
     text = "No network was trained with two of aug=none, norm and norm_aug and otherwise the same settings."
-    return [*blocks, Text(text)], "not answered, for want of runs that differ in their augmentation alone."
+    return [*blocks, Text(text)], ["not answered, for want of runs that differ in their augmentation alone."]
 
 
 @dataclass
@@ -210,11 +210,14 @@ def _against_overfitting(ablation: Ablation) -> list[Block]:
         gaps = augmented.row["gap_loss"], other.row["gap_loss"]
         kind = "smaller" if gaps[0] < gaps[1] else "larger" if gaps[0] > gaps[1] else "the same"
         when = [median_onset(condition) or float("inf") for condition in (augmented, other)]
-        later = "later" if when[0] > when[1] else "earlier" if when[0] < when[1] else "no later and no earlier"
+        if when[0] == when[1]:
+            later = "overfitting begins with both at once" if when[0] < float("inf") else "neither overfits yet"
+        else:
+            later = f"overfitting begins {'later' if when[0] > when[1] else 'earlier'}"
         sentences.append(
             f"Against aug={other.aug}, augmentation leaves a gap in loss that is {kind} at the end "
-            f"({words.signed(gaps[0])} against {words.signed(gaps[1])}), and overfitting begins {later}: "
-            f"{onset_in_words(augmented)} against {onset_in_words(other)}."
+            f"({words.signed(gaps[0])} against {words.signed(gaps[1])}), and {later} "
+            f"(onset: {onset_in_words(augmented)}, against {onset_in_words(other)})."
         )
     return [*blocks, Bullets([Point(sentence) for sentence in sentences])]
 

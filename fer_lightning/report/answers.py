@@ -20,7 +20,7 @@ def report(study: Study, archive: Archive, command: str) -> list[Block]:
         "Normalization and augmentation": ablation.answer(study),
         "Confusions": confusions.answer(study, archive),
     }
-    in_short = {"Accuracy": networks.headline(study), **{lead: short for lead, (_, short) in parts.items()}}
+    in_short = {"Accuracy": networks.headline(study), **{lead: answers for lead, (_, answers) in parts.items()}}
     counted = f"{words.count(len(study.runs), 'completed run')} in {words.count(len(study.conditions), 'setting')}"
     return [
         Heading(f"{TITLE} · SYNTHETIC FACES" if study.synthetic else TITLE, 1),
@@ -31,7 +31,7 @@ def report(study: Study, archive: Archive, command: str) -> list[Block]:
             "in the test that is named."
         ),
         Heading("In short"),
-        Bullets([Point(short, lead=f"{lead}:") for lead, short in in_short.items()]),
+        Bullets([Point(short, lead=f"{lead}:") for lead, answers in in_short.items() for short in answers]),
         *closing.missing(study, archive),
         *(block for blocks, _ in parts.values() for block in blocks),
         *closing.others(study),

@@ -13,7 +13,7 @@ import numpy as np
 from fer_lightning.page import escape
 
 WIDTH, PLOT_HEIGHT = 460, 220  # units of the SVG, pixels at its natural size
-LEFT, RIGHT, BOTTOM = 48, 14, 42
+LEFT, RIGHT, BOTTOM = 58, 14, 42
 HEAD, LEGEND_ROW = 26, 18
 LETTER = 6.6  # mean width of a letter in the legend
 COLUMNS = 50  # at most so many places to hover over
@@ -105,7 +105,7 @@ def svg(chart: Chart, standalone: bool = False) -> str:
     middle = LEFT + plot_width / 2
     parts.append(f'<text x="{middle:.0f}" y="{top + PLOT_HEIGHT + 34}" text-anchor="middle">epoch</text>')
     label = chart.y_label if highest is None else f"{chart.y_label} (axis cut, highest {highest:.3g})"
-    turned = f'transform="translate(12 {top + PLOT_HEIGHT / 2:.0f}) rotate(-90)"'
+    turned = f'transform="translate(11 {top + PLOT_HEIGHT / 2:.0f}) rotate(-90)"'
     parts.append(f'<text {turned} text-anchor="middle">{escape(label)}</text>')
     # an <svg> inside clips what leaves the plot, without an id that would have to be unique on the page
     parts.append(f'<svg x="{LEFT}" y="{top}" width="{plot_width}" height="{PLOT_HEIGHT}">')

@@ -17,8 +17,8 @@ PAIRS_WITH_FACES, PAIRS_LISTED, FACES = 3, 6, 20
 Pair = tuple[str, str]
 
 
-def answer(study: Study, archive: Archive) -> tuple[list[Block], str]:
-    """The part, and its answer in short."""
+def answer(study: Study, archive: Archive) -> tuple[list[Block], list[str]]:
+    """The part, and its answers in short."""
     blocks: list[Block] = [
         Heading("4. Which classes are taken for which"),
         Text(
@@ -36,13 +36,15 @@ def answer(study: Study, archive: Archive) -> tuple[list[Block], str]:
         more, sentence = _network(study, condition, runs, archive)
         blocks += [Heading(f"{condition.title}, seed {runs[0].metrics['seed']}", 3), *more]
         short.append(f"{network.upper()}: {sentence}")
-    return blocks, " ".join(short) or "not answered, for want of predictions."
+    return blocks, short or ["not answered, for want of predictions."]
 
 
 def _network(study: Study, condition: Condition, runs: list[Run], archive: Archive) -> tuple[list[Block], str]:
     matrices = [confusion_of(run.predictions) for run in runs if run.predictions is not None]
     matrix, recall = matrices[0], scores.recall(matrices[0])
-    lowest = np.argsort(recall, kind="stable")[:2]  # NaN last
+    order = np.argsort(recall, kind="stable")  # NaN last
+    order = order[~np.isnan(recall[order])]
+    lowest = [i for i in order if recall[i] <= recall[order[:2]].max()]  # two, more where several are level
     worst = words.in_words([f"{CLASSES[i]} ({recall[i]:.3f})" for i in lowest])
     same = {CLASSES[i] for i in lowest} == set(published.WORST_CLASSES)
     orders = [_order(other) for other in matrices]
@@ -82,7 +84,7 @@ def _network(study: Study, condition: Condition, runs: list[Run], archive: Archi
             [
                 Point(
                     f"Lowest recall: {worst}. The study: {words.in_words(published.WORST_CLASSES)}; "
-                    + ("the same two." if same else "not the same two.")
+                    + ("the same." if same else "not the same.")
                 ),
                 Point(
                     f"Confused most: {', '.join(confused) or 'none'}. Ranks of the study’s three pairs among all "

@@ -20,7 +20,7 @@ TRAINING = (
 )
 
 
-def answer(study: Study) -> tuple[list[Block], str]:
+def answer(study: Study) -> tuple[list[Block], list[str]]:
     """The part, and its answer in short. Conditions of an ablation have their curves in part 3."""
     blocks: list[Block] = []
     rows, short = [], []
@@ -47,7 +47,7 @@ def answer(study: Study) -> tuple[list[Block], str]:
         Text(TRAINING),
         Table(heads, rows),
         *blocks,
-    ], " ".join(short)
+    ], short
 
 
 def _curves(study: Study, condition: Condition) -> list[Block]:
@@ -71,7 +71,7 @@ def _curves(study: Study, condition: Condition) -> list[Block]:
         for epoch in epochs_listed(condition.epochs)
     ]
     heads = ("epoch", "training loss", "validation loss", "training accuracy", "validation accuracy")
-    caption = f"{condition.title}: overfitting begins {onset_in_words(condition)}.{thin_lines(condition)}"
+    caption = f"{condition.title}. Onset of overfitting: {onset_in_words(condition)}.{thin_lines(condition)}"
     return [
         Heading(condition.title, 3),
         Charts(charts, caption),
@@ -92,6 +92,8 @@ def median_onset(condition: Condition) -> float | None:
 def onset_in_words(condition: Condition) -> str:
     onset = median_onset(condition)
     seeds = f" (median of {onsets(condition)})" if len(condition.runs) > 1 else ""
+    if not any(condition.onsets):
+        seeds = " with any seed" if seeds else ""
     if onset is None:
-        return f"not within {words.count(condition.epochs, 'epoch')}{seeds}"
-    return f"at epoch {onset:g} of {condition.epochs}{seeds}"
+        return f"none within {words.count(condition.epochs, 'epoch')}{seeds}"
+    return f"epoch {onset:g} of {condition.epochs}{seeds}"

@@ -121,7 +121,11 @@ def read(paths: Sequence[str | Path]) -> Study:
     """
     found: dict[Path, Run | str] = {}  # or why it cannot be read
     for path in paths:
-        places = [folder.resolve() for folder in run_folders(path)]
+        try:
+            places = [folder.resolve() for folder in run_folders(path)]
+        except UserError as error:
+            unfinished = [f"{place}: {cause}" for place, cause in without_metrics([path]).items()]
+            raise UserError("\n  ".join([str(error), *unfinished])) from None
         for place in places:
             if place not in found:
                 found[place] = _read_or_why(place)

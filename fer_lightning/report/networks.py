@@ -21,7 +21,7 @@ DEFAULTS = (  # arguments in a printed layer that say nothing: PyTorch's default
 )
 
 
-def answer(study: Study) -> tuple[list[Block], str]:
+def answer(study: Study) -> tuple[list[Block], list[str]]:
     """The part, and its answer in short."""
     blocks: list[Block] = [Heading("1. The networks, CNN beside DNN"), _parameters(study)]
     for condition in study.mains.values():
@@ -31,14 +31,14 @@ def answer(study: Study) -> tuple[list[Block], str]:
     rivals = findings.rivals(study)
     if rivals is None:
         lacking = words.in_words([name.upper() for name in findings.NETWORKS if name not in study.networks])
-        return [*blocks, Text(f"No completed run of the {lacking}: nothing to compare.")], (
+        return [*blocks, Text(f"No completed run of the {lacking}: nothing to compare.")], [
             f"not answered, for want of a completed run of the {lacking}."
-        )
+        ]
     more, short = _beside(study, *rivals)
-    return blocks + more, short
+    return blocks + more, [short]
 
 
-def headline(study: Study) -> str:
+def headline(study: Study) -> list[str]:
     """The accuracies of what stands for each network, beside the study's."""
     names = {"val_acc": "validation", **sweep.TESTS}
     sentences = []
@@ -54,8 +54,10 @@ def headline(study: Study) -> str:
             beside.append(f"study {said}" if said else "")
             more = "; ".join(part for part in beside if part)
             parts.append(f"{name} {words.spread(condition.values(score))}" + (f" ({more})" if more else ""))
-        sentences.append(f"{condition.title}: {', '.join(parts)}.")
-    return " ".join(sentences)
+        params, known = condition.runs[0].metrics["params"], published.PARAMS.get(condition.network)
+        other = "" if known in (None, params) else f", not the published network (parameters: {words.whole(params)})"
+        sentences.append(f"{condition.title}{other}: {', '.join(parts)}.")
+    return sentences
 
 
 def _parameters(study: Study) -> Table:
