@@ -231,7 +231,7 @@ def _label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
     shown = []
     for key, value in own.items():
         group = key.partition(".")[0]
-        peers = [other for other in all_keys if key == group or other.get(group) == own[group]]
+        peers = [other for other in all_keys if key == group or other.get(group) == own.get(group)]
         if key not in ("model", "aug") and any(other.get(key) != value for other in peers):
             shown.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     return " ".join(shown)
