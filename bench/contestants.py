@@ -180,11 +180,9 @@ def augmentation(channel: Channel, rows: str, images: int) -> None:
 
 def augment_keys() -> dict[str, Any]:
     """The arguments that conf/aug/norm_aug.yaml gives to `Augment`."""
-    from omegaconf import OmegaConf
+    from fer_lightning.config import augment_arguments, resolve
 
-    keys = OmegaConf.to_container(compose("aug=norm_aug").aug)
-    assert isinstance(keys, dict)
-    return {str(key): value for key, value in keys.items() if key not in ("name", "normalize")}
+    return augment_arguments(resolve(compose("aug=norm_aug").aug))
 
 
 def compose(*overrides: str) -> "DictConfig":

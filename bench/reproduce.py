@@ -101,8 +101,9 @@ def train(todo: list[Run], work: Path, overrides: list[str], jobs: int, end: flo
             running[run.name] = start(run, work, overrides)
             print(f"{run.name}: started", flush=True)
         if time.monotonic() >= end:
-            for process in running.values():
-                process.terminate()  # as Ctrl-C, which a process in the background may not hear
+            for name, process in running.items():
+                if not metrics_of(work / name).get("completed"):  # one that only draws its figures ends by itself
+                    process.terminate()  # as Ctrl-C, which a process in the background may not hear
             for process in running.values():
                 try:
                     process.wait(GRACE)

@@ -226,9 +226,14 @@ def check_small(config: dict[str, Any], model: EmotionClassifier) -> None:
         raise UserError("aug.small_until with distill.teachers: teachers know no small pictures; set one of them only")
 
 
+def augment_arguments(aug: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `Augment` among the keys of the aug group."""
+    return {key: value for key, value in aug.items() if key not in ("name", "normalize", *MIXING, *SMALL)}
+
+
 def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
     aug, data = config["aug"], config["data"]
-    strengths = {key: value for key, value in aug.items() if key not in ("name", "normalize", *MIXING, *SMALL)}
+    strengths = augment_arguments(aug)
     mixing = {key: aug[key] for key in MIXING if key != "mix_until"}
     check_arguments("aug", Augment, strengths)
     check_arguments("aug", Mix, mixing)
