@@ -90,7 +90,7 @@ class Averaging(pl.Callback):
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(datamodule, FERDataModule)
             with trainer.precision_plugin.val_step_context():
-                update_bn(datamodule.training_faces(MEASURED), pl_module)
+                update_bn(datamodule.training_faces(MEASURED), pl_module)  # DDP validates with the first rank's
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._swap(pl_module)

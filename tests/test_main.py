@@ -335,9 +335,9 @@ RECIPE = ("averaging=ema", "averaging.decay=0.5", "aug.mixup=0.2", "aug.cutmix=1
 
 @pytest.mark.parametrize("recipe", [(), RECIPE], ids=["published", "recipe"])
 def test_two_processes_of_ddp_share_the_work(tmp_path, recipe):
-    """On the CPU with gloo: the same figures on every rank, one set of files."""
+    """On the CPU with gloo: figures of all ranks' images, of several batches each, and one set of files."""
     command = [sys.executable, "-m", "fer_lightning", *SMALL["dnn"], *QUICK, "trainer=ddp", "trainer.accelerator=cpu",
-               "trainer.devices=2", "hydra.run.dir=run", *recipe]  # fmt: skip
+               "trainer.devices=2", "data.val_split=0.9", "hydra.run.dir=run", *recipe]  # fmt: skip
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -346,6 +346,10 @@ def test_two_processes_of_ddp_share_the_work(tmp_path, recipe):
         float(rows(tmp_path / "run" / "metrics.csv")[metrics["best_epoch"] - 1]["val_acc"]), abs=1e-6
     )
     assert len(rows(tmp_path / "run" / "metrics.csv")) == 2
+    if recipe:  # the ranks validate one and the same average, which is that of best.ckpt, but for bf16
+        val = pd.read_csv(tmp_path / "run" / "predictions.csv").query("split == 'val'")
+        chosen = val.apply(lambda row: row[row["target"]], axis=1).to_numpy(float)
+        assert -np.log(chosen).mean() == pytest.approx(metrics["val_loss"], abs=2e-4)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))

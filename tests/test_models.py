@@ -79,6 +79,17 @@ def test_mixed_targets_are_hit_by_their_share():
     assert model.train_sums[1:].tolist() == [1.25, 2]
 
 
+def test_running_sums_are_each_ranks_own(tmp_path):
+    """DDP sends the first rank's buffers to all others at every step of a training."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = DNN(widths=(8, 8))
+        sent = {id(buffer) for buffer in nn.parallel.DistributedDataParallel(model).modules_buffers}
+    finally:
+        torch.distributed.destroy_process_group()
+    assert {name for name, buffer in model.named_buffers() if id(buffer) not in sent} == {"train_sums", "val_sums"}
+
+
 @pytest.mark.parametrize("network", [CNN, DNN])
 def test_weight_decay_spares_biases_and_batch_normalization(network):
     model = network(optimizer=lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.5))
