@@ -29,6 +29,7 @@ RECIPES = {
 @pytest.fixture
 def interrupt(monkeypatch):
     """`interrupt(3)` presses Ctrl-C in the third epoch, once."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job that a script starts with & ignores it
 
     def at(epoch: int) -> None:
         usual = Recorder.on_validation_start
