@@ -18,8 +18,8 @@ from fer_lightning.data.faces import CLASSES, SIZE, TRAINING, Faces, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
 
-# Nothing is kept for a backward pass, so larger batches than in training cost no memory. On two CPU cores the CNN was as
-# fast with 256 as with any other size from 32 to 512 (docs/performance.md).
+# Nothing is kept for a backward pass, so larger batches than in training cost no memory. On two CPU cores the CNN was
+# as fast with 256 as with any other size from 32 to 512 (docs/performance.md).
 EVAL_BATCH = 256
 
 
