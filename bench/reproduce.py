@@ -132,26 +132,16 @@ def evaluate(stage: str, work: Path) -> dict[str, dict]:
     return found
 
 
-def write_half(folder: Path, target: Path) -> None:
-    """best.ckpt with its weights in fp16: half the size, read by `evaluate` all the same."""
-    import torch
-
-    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
-    for name, tensor in checkpoint["state_dict"].items():
-        if tensor.is_floating_point():
-            checkpoint["state_dict"][name] = half = tensor.half()
-            if not half.isfinite().all():
-                raise OverflowError(f"{folder}: {name} does not fit into fp16")
-    torch.save(checkpoint, target)
-
-
 def write_results(stage: str, done: list[Run], work: Path, evaluated: dict[str, dict], out: Path) -> None:
     from fer_lightning import sweep
+    from fer_lightning.inference import read_checkpoint
+    from fer_lightning.paths import best_checkpoint
+    from fer_lightning.weights import SUFFIX, write_weights
 
     out.mkdir(parents=True, exist_ok=True)
     if stage != "ablation":
         for run in done:
-            write_half(work / run.name, out / f"{run.name}.ckpt")
+            write_weights(read_checkpoint(best_checkpoint(work / run.name)), out / f"{run.name}{SUFFIX}")
     content = {"runs": {run.name: metrics_of(work / run.name) for run in done}, "evaluations": evaluated}
     (out / "metrics.json").write_text(json.dumps(content, indent=1) + "\n")
     lines = [f"# Stage {stage}: {len(done)} runs finished", "", "All runs so far:", ""]
@@ -194,8 +184,9 @@ def main() -> int:
     done = [run for run in every[stage] if metrics_of(work / run.name).get("completed")]
     complete = len(done) == len(every[stage])
     evaluated = evaluate(stage, work) if complete else {}
-    write_results(stage, done, work, evaluated, options.out / stage)
-    print((options.out / stage / "summary.md").read_text())
+    if done:
+        write_results(stage, done, work, evaluated, options.out / stage)
+        print((options.out / stage / "summary.md").read_text())
     if failed:
         return 1
     if complete:

@@ -21,12 +21,12 @@ from fer_lightning.augment import Augment, Mix
 from fer_lightning.averaging import KEY as AVERAGING
 from fer_lightning.averaging import Averaging
 from fer_lightning.compilation import Compiled
-from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.data.datamodule import DATA_STATE, FERDataModule
 from fer_lightning.data.faces import CLASSES, SIZE, Faces
 from fer_lightning.data.source import NAMES, open_faces
 from fer_lightning.distillation import Teachers, open_teachers
 from fer_lightning.errors import UserError
-from fer_lightning.inference import DATA_STATE, read_checkpoint
+from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.paths import last_checkpoint
 

@@ -7,11 +7,12 @@ from typing import NoReturn
 from fer_lightning.errors import run_command
 
 DESCRIPTION = """\
-Score a run's best checkpoint, or any checkpoint: accuracy with its 95 % Wilson interval, the same on
-the images that do not also stand among its Training rows (pixel for pixel), balanced accuracy, log
-loss, expected calibration error, precision, recall and F1 of each class, the confusion matrix.
-Writes evaluation.json and predictions.csv into RUN/evaluation/<split>[-tta][-ensemble]/; a run's own
-files are never touched."""
+Score a run's best checkpoint, any checkpoint, or the network that comes with the package:
+accuracy with its 95 % Wilson interval, the same on the images that do not also stand among its
+Training rows (pixel for pixel), balanced accuracy, log loss, expected calibration error, precision,
+recall and F1 of each class, the confusion matrix. Writes evaluation.json and predictions.csv into
+RUN/evaluation/<split>[-tta][-ensemble]/ (the package's network: into ./evaluation/); a run's own files
+are never touched."""
 
 EPILOG = """\
 examples:
@@ -28,7 +29,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("run", metavar="RUN|CKPT", help="a run's folder (its best.ckpt is meant) or a checkpoint file")
+    made.add_argument(
+        "run",
+        metavar="RUN|CKPT",
+        nargs="?",
+        help="a run's folder (its best.ckpt is meant), a checkpoint file or a safetensors file of ours "
+        "(default: the network that comes with the package)",
+    )
     made.add_argument(
         "--data", metavar="PATH", help="FER2013 in any form, or `synthetic` (default: what the run was trained on)"
     )
@@ -59,12 +66,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> NoReturn:
     """The command: exit status 0 done, 1 failed, 2 a mistake in the input, 130 interrupted."""
     options = vars(parser().parse_args())
-    checkpoints = [options.pop("run"), *options.pop("ensemble")]
+    run, others = options.pop("run"), options.pop("ensemble")
 
     def work() -> None:
-        from fer_lightning.evaluation import evaluate  # torch and Lightning, so not before --help is answered
+        from fer_lightning.evaluation import evaluate, packaged_network  # torch and Lightning: not before --help
 
-        evaluate(checkpoints, **options)
+        evaluate([run or packaged_network(), *others], **options)
 
     run_command(work)
 

@@ -27,6 +27,7 @@ from fer_lightning.paths import best_checkpoint, holds_run, last_checkpoint, nea
 from fer_lightning.results import prediction_table, write_json, write_predictions
 from fer_lightning.runs import in_order, read_config, read_run
 from fer_lightning.votes import APART, CHOICES, TAGGERS, majority, read_votes
+from fer_lightning.weights import packaged
 
 WIDTH = 100  # columns of the printed tables
 BLOCK = 4 * EVAL_BATCH  # images copied out of the data at once; whole batches, so that they are those of training
@@ -136,6 +137,14 @@ def evaluate(
 
 
 # Checkpoints and data
+
+
+def packaged_network() -> str:
+    """The path of the network that comes with the package. UserError where none does."""
+    path = packaged()
+    if path is None:
+        raise UserError("name a run's folder or a checkpoint: no network comes with this version of fer_lightning")
+    return str(path)
 
 
 def open_member(name: str) -> Member:
@@ -434,12 +443,13 @@ def output_folder(members: Sequence[Member], split: str, tta: bool, out: Path | 
     """The folder for the files, made. UserError where they would stand among a run's own, or cannot be written.
 
     In RUN/evaluation for a run's best.ckpt; another checkpoint has a folder of its name there, one that stands in no
-    run in `evaluation` beside it.
+    run in `evaluation` beside it, the package's network in `evaluation` in the current folder.
     """
     folder = out
     if folder is None:
         first = members[0]
-        home = (first.run or first.checkpoint.parent) / "evaluation"
+        home = Path() if first.checkpoint == packaged() else first.run or first.checkpoint.parent
+        home /= "evaluation"
         if first.run is None or first.checkpoint.name != "best.ckpt":
             home /= first.checkpoint.stem
         folder = home / f"{split}{'-tta' if tta else ''}{'-ensemble' if len(members) > 1 else ''}"

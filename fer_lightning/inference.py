@@ -12,21 +12,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fer_lightning.augment import Normalize
-from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule, unit
+from fer_lightning.data.datamodule import DATA_STATE, EVAL_BATCH, unit
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.paths import best_checkpoint
+from fer_lightning.weights import SUFFIX, read_weights
 
-DATA_STATE = FERDataModule.__qualname__  # where Lightning keeps the data module's state
 TTA_SHIFT = 2  # pixels
 TTA_COPIES = 10
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's dictionary, on the CPU, read without running code in it. UserError where it is none of ours."""
+    """The checkpoint's dictionary, on the CPU, read without running code in it. UserError where it is none of ours.
+
+    Of a safetensors file of ours (see `fer_lightning.weights`), what it holds of one.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
+    if path.suffix == SUFFIX:
+        try:
+            return read_weights(path)
+        except ValueError as error:
+            raise UserError(f"{path}: no weights of fer_lightning, or damaged ones: {error}") from None
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler stumbles over files of another kind in some ten ways

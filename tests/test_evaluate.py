@@ -31,6 +31,7 @@ from fer_lightning.results import write_json
 from fer_lightning.runs import read_predictions
 from fer_lightning.train import train
 from fer_lightning.votes import APART, CHOICES, HEADER
+from fer_lightning.weights import write_weights
 
 STATE = "FERDataModule"
 
@@ -586,6 +587,34 @@ def test_other_checkpoints_have_folders_of_their_own(run, evaluate, tmp_path):
     assert evaluate("weights/b.ckpt", "--split", "val")[0] == 0
     found = report(tmp_path / "weights" / "evaluation" / "b" / "val")
     assert found["checkpoints"][0]["precision"] == "32-true"
+
+
+@pytest.fixture
+def packaged(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A network that comes with the package: the run's, in half precision, in a folder that is not written to."""
+    path = tmp_path / "package" / "some_cnn.safetensors"
+    path.parent.mkdir()
+    write_weights(read_checkpoint(run / "checkpoints" / "best.ckpt"), path)
+    monkeypatch.setattr(evaluation, "packaged", lambda: path)
+    return path
+
+
+def test_the_package_s_network_is_scored_where_no_run_is_named(packaged, run, evaluate, tmp_path):
+    status, out, err = evaluate("--ensemble", "run", "--compare", "run")
+    assert (status, err) == (0, "")
+    assert str(packaged) in out
+    found = report(tmp_path / "evaluation" / "some_cnn" / "all-ensemble")
+    assert [Path(each["checkpoint"]).name for each in found["checkpoints"]] == ["some_cnn.safetensors", "best.ckpt"]
+    for split in found["comparison"]["splits"].values():  # the same network but for rounding
+        assert abs(split["points"]) < 1.5
+    assert list(packaged.parent.iterdir()) == [packaged]
+
+
+def test_without_a_network_in_the_package_a_run_must_be_named(evaluate, monkeypatch):
+    monkeypatch.setattr(evaluation, "packaged", lambda: None)
+    status, _, err = evaluate("--split", "val")
+    assert status == 2
+    assert "name a run's folder or a checkpoint" in err
 
 
 def test_the_tables_fit_100_columns(run, evaluate, tmp_path, faces):
