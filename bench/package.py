@@ -1,0 +1,165 @@
+"""Put a run's network into the package: python -m bench.package RUN NAME [--data PATH] [--votes CSV]
+
+Writes fer_lightning/weights/NAME.safetensors (half precision) and its model card, README.md beside it, whose scores are
+those of the file written, by `python -m fer_lightning.evaluate`. One network comes with the package; another one that
+is there already must be removed first.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_lightning import weights
+from fer_lightning.errors import UserError, run_command
+from fer_lightning.evaluation import evaluate
+from fer_lightning.inference import read_checkpoint
+from fer_lightning.paths import best_checkpoint
+from fer_lightning.runs import Run, read_run
+
+FOLDER = Path(weights.__file__).parent
+KEYS = ("precision", "recall", "f1")
+NAMES = {"val": "validation (held out of Training)", "public": "PublicTest", "private": "PrivateTest"}
+
+CARD = """\
+# {name}: the network that comes with fer_lightning
+
+`python -m fer_lightning.evaluate` scores it where no run is named; from Python
+`fer_lightning.inference.load(fer_lightning.weights.packaged())`.
+
+| | |
+|---|---|
+| network | {network}, {params:,} parameters; gray faces of 48×48 pixels to the probabilities of {classes} |
+| file | `{name}.safetensors`, {megabytes:.1f} MB, float16; its metadata holds all that makes the network again |
+| trained on | {train_n:,} images of FER2013's Training split (Kaggle, 2013), no other data |
+| recipe | `python -m fer_lightning {recipe}` |
+| cost | {epochs} epochs, {minutes:.0f} minutes on {device}, {precision} |
+| checkpoint | epoch {best_epoch}, the highest validation accuracy; {versions} |
+
+## Scores
+
+Of this file, in float32, one image at a time without test-time augmentation. "Unseen" leaves out the test images that
+also stand, pixel for pixel, in Training. Intervals: Wilson, 95 %.
+
+{scores}
+
+{classes_table}
+
+{votes}## Meant for
+
+Repeating and comparing experiments on FER2013; teaching; a start for one's own trainings.
+
+## Limits
+
+- It names the label that FER2013's taggers would have given to a picture of a face, one of seven. That is not what a
+  person feels. People agree with these labels in about two of three images (65 ± 5 %, Goodfellow et al. 2013).
+- It has seen what a web search for emotion words found in 2013: unknown people, uneven in age, origin and light, with
+  many posed expressions. How it does on any group of people has not been measured, and it must not be used to judge
+  anyone: not in hiring, teaching, policing or medicine.
+- Faces must be cropped as FER2013's are, upright and filling the picture. It has no notion of "no face" or "none of
+  these": every picture gets one of the seven.
+- Its probabilities are calibrated as the expected calibration error above says, on FER2013 alone.
+"""
+
+
+def share(value: float | None, bounds: Sequence[float] | None) -> str:
+    return "" if value is None or bounds is None else f"{value:.4f} ({bounds[0]:.4f}–{bounds[1]:.4f})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+
+
+def card(run: Run, name: str, size: int, recipe: Sequence[str], report: dict[str, Any]) -> str:
+    """The model card, from the run's files and evaluation.json of the file in half precision."""
+    metrics, splits = run.metrics, report["splits"]
+    scores = table(
+        ("split", "images", "accuracy", "unseen", "balanced accuracy", "log loss", "calibration error"),
+        [
+            (
+                NAMES[split],
+                f"{found['n']:,}",
+                share(found["acc"], found["acc_95"]),
+                share(found["acc_unseen"], found["acc_unseen_95"]) if split != "val" else "",
+                *(f"{found[key]:.4f}" for key in ("balanced_acc", "log_loss", "ece")),
+            )
+            for split, found in splits.items()
+        ],
+    )
+    last = list(splits)[-1]
+    per_class = splits[last]["classes"]
+    classes_table = f"By class, {NAMES[last]}:\n\n" + table(
+        ("class", "images", "precision", "recall", "F1"),
+        [
+            (each, f"{found['support']:,}", *("" if found[key] is None else f"{found[key]:.3f}" for key in KEYS))
+            for each, found in per_class.items()
+        ],
+    )
+    votes = ""
+    if "votes" in splits[last]:
+        agreeing = {n: found for n, found in splits[last]["votes"]["agreeing"].items() if found["n"]}
+        votes = f"By how many of FER+'s ten taggers agree on the emotion, {NAMES[last]}:\n\n" + table(
+            ("taggers", "images", "accuracy"),
+            [(n, f"{found['n']:,}", share(found["acc"], found["acc_95"])) for n, found in agreeing.items()],
+        )
+        votes += "\n\n"
+    return CARD.format(
+        name=name,
+        network=report["checkpoints"][0]["network"],
+        classes=", ".join(per_class),
+        megabytes=size / 1e6,
+        recipe=" ".join(recipe),
+        minutes=metrics["train_seconds"] / 60,
+        versions=", ".join(f"{what} {version}" for what, version in metrics["versions"].items()),
+        scores=scores,
+        classes_table=classes_table,
+        votes=votes,
+        **{key: metrics[key] for key in ("params", "train_n", "epochs", "device", "precision", "best_epoch")},
+    )
+
+
+def package(run_folder: Path, name: str, data: str | None, votes: Path | None, folder: Path) -> None:
+    """Write weights and card into `folder`. UserError where the run will not do or another network is there."""
+    run = read_run(run_folder)
+    if not run.metrics["completed"]:
+        raise UserError(f"{run_folder}: the run did not complete")
+    if run.metrics["synthetic"]:
+        raise UserError(f"{run_folder}: the run was trained on the built-in faces")
+    others = list(folder.glob(f"*{weights.SUFFIX}"))
+    if others:
+        raise UserError(f"{others[0]}: the package holds this network; remove it first")
+    recipe = (run_folder / ".hydra" / "overrides.yaml").read_text().splitlines()
+    mine = ("hydra.", "data.root", "ckpt_path")  # of this machine
+    recipe = [line for line in (line.removeprefix("- ") for line in recipe) if not line.startswith(mine)]
+    target = folder / f"{name}{weights.SUFFIX}"
+    weights.write_weights(read_checkpoint(best_checkpoint(run_folder)), target)
+    try:
+        with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+            evaluate([str(target)], data=data or run.metrics["source"], votes=votes, out=Path(scratch) / "evaluation")
+            report = json.loads((Path(scratch) / "evaluation" / "evaluation.json").read_text())
+    except BaseException:
+        target.unlink()
+        raise
+    (folder / "README.md").write_text(card(run, name, target.stat().st_size, recipe, report))
+    print(f"written: {target} and README.md beside it")
+
+
+def main() -> None:
+    """The command: exit status 0 done, 1 failed, 2 a mistake in the input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.package", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="a finished run's folder")
+    parser.add_argument("name", metavar="NAME", help="of the network, say that of its recipe")
+    parser.add_argument("--data", metavar="PATH", help="FER2013 (default: what the run was trained on)")
+    parser.add_argument("--votes", metavar="CSV", type=Path, help="FER+ votes: accuracy by how many taggers agree")
+    options = parser.parse_args()
+    run_command(lambda: package(options.run, options.name, options.data, options.votes, FOLDER))
+
+
+if __name__ == "__main__":
+    main()
