@@ -101,9 +101,10 @@ class Augment(nn.Module):
 class Mix(nn.Module):
     """mixup and CutMix: each image with the next of its batch, their targets in the same shares.
 
-    float (B, 1, H, W) and targets int64 (B,) to the same shape and targets float (B, classes). mixup, cutmix: α of
-    the distribution Beta(α, α) of an image's own share, 0 for not at all; with both, each image is mixed one way or the
-    other by an even chance. Raises ValueError for values out of range.
+    float (B, 1, H, W) and targets int64 (B,) to the same shape and targets float (B, classes); further float (B,
+    classes), such as teachers' judgements, are mixed alike. mixup, cutmix: α of the distribution Beta(α, α) of an
+    image's own share, 0 for not at all; with both, each image is mixed one way or the other by an even chance. Raises
+    ValueError for values out of range.
 
     Unlike torchvision's `v2.MixUp` and `v2.CutMix`, which draw one share and one rectangle for a whole batch and make
     Python numbers of them, these are drawn for each image (less noise from step to step) and stay tensors, so that
@@ -120,7 +121,7 @@ class Mix(nn.Module):
         self.classes = classes
         self.betas = {name: Beta(a, a) for name, a in (("mixup", mixup), ("cutmix", cutmix)) if a}
 
-    def forward(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, faces: Tensor, targets: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         n, device = len(faces), faces.device
         drawn = {name: beta.sample((n, 1)).to(device, non_blocking=True) for name, beta in self.betas.items()}
         own = drawn.get("mixup", torch.ones(n, 1, device=device))  # the image's own share, (B, 1)
@@ -130,8 +131,9 @@ class Mix(nn.Module):
             outside = self._outside(1 - drawn["cutmix"], faces)
             own = torch.where(cut, outside.mean((1, 2, 3)).unsqueeze(1), own)
             pixels = torch.where(cut.view(-1, 1, 1, 1), outside, pixels)
-        soft = self.soft(targets)  # batches are shuffled, so the next image is any image
-        return torch.lerp(faces.roll(1, 0), faces, pixels), torch.lerp(soft.roll(1, 0), soft, own)
+        # Batches are shuffled, so the next image is any image.
+        mixed = [torch.lerp(each.roll(1, 0), each, own) for each in (self.soft(targets), *more)]
+        return torch.lerp(faces.roll(1, 0), faces, pixels), *mixed
 
     def soft(self, targets: Tensor) -> Tensor:
         """Targets of images that are not mixed in the form of those that are: float (B, classes) from int64 (B,)."""

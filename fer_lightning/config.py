@@ -105,9 +105,11 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
         compiled = [datamodule.compile_training(), model.compile_training(datamodule.batch_size, mode)]
     teachers = open_distillation(config, datamodule)  # after the model: to load a network draws random weights first
     if teachers is not None:
-        judge: Callable[[torch.Tensor], torch.Tensor] = teachers.probabilities
-        if compile_steps:
-            compiled.append(judge := Compiled(teachers.probabilities, datamodule.batch_size))
+        judge: Callable[[torch.Tensor], torch.Tensor] | None = None
+        if not config["distill"]["once"]:
+            judge = teachers.probabilities
+            if compile_steps:
+                compiled.append(judge := Compiled(teachers.probabilities, datamodule.batch_size))
         model.learn_from(judge, config["distill"]["weight"], config["distill"]["temperature"])
     return Parts(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
 
@@ -222,8 +224,8 @@ def check_small(config: dict[str, Any], model: EmotionClassifier) -> None:
         raise UserError(
             f"aug.small_until: a {type(model).__name__} takes no pictures but of {SIZE} pixels; set it to 0"
         )
-    if config["distill"]["teachers"]:
-        raise UserError("aug.small_until with distill.teachers: teachers know no small pictures; set one of them only")
+    if config["distill"]["teachers"] and not config["distill"]["once"]:
+        raise UserError("aug.small_until with distill.teachers: teachers know no small pictures; add distill.once=true")
 
 
 def augment_arguments(aug: dict[str, Any]) -> dict[str, Any]:
@@ -343,6 +345,8 @@ def check_distill(distill: dict[str, Any]) -> None:
         raise UserError(f"distill.weight={weight!r}: it must be a share between 0 and 1")
     if not (is_a(temperature, float) and temperature > 0):
         raise UserError(f"distill.temperature={temperature!r}: it must be a number above 0")
+    if not is_a(distill["once"], bool):
+        raise UserError(f"distill.once={distill['once']!r}: it must be true or false")
 
 
 def make(group: str, config: dict[str, Any], *skip: str, **more: Any) -> Any:

@@ -70,6 +70,7 @@ BEFORE = {  # what the configuration of a run of before a key existed would say
     "distill.teachers": [],
     "distill.weight": 0.5,
     "distill.temperature": 2,
+    "distill.once": False,
     "aug.mixup": 0.0,
     "aug.cutmix": 0.0,
     "aug.mix_until": 1.0,

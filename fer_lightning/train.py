@@ -89,6 +89,8 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     )
     if parts.teachers is not None:
         parts.teachers.to(trainer.strategy.root_device)
+        if parts.config["distill"]["once"]:
+            judge_once(parts)
     started = time.perf_counter()
     try:
         trainer.fit(parts.model, parts.datamodule, ckpt_path=checkpoint)
@@ -105,6 +107,17 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     metrics["compiled"] = bool(parts.compiled) and all(part.worked for part in parts.compiled)
     metrics.update(epoch_figures(recorder.rows, recorder.images))
     finish(parts, faces, folder, metrics, trainer)
+
+
+def judge_once(parts: Parts) -> None:
+    """Have the teachers judge the training images before the first epoch."""
+    teachers = parts.teachers
+    assert teachers is not None
+    started = time.perf_counter()
+    precision = parts.trainer_arguments["precision"]
+    parts.datamodule.teach(lambda pixels: teachers.judgement(pixels, precision))
+    images = len(parts.datamodule.splits["train"])
+    log.info(f"the teachers judged {images:,} training images in {time.perf_counter() - started:.1f} s")
 
 
 def finish(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any], trainer: pl.Trainer) -> None:

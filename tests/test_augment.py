@@ -125,6 +125,14 @@ def test_mixup_mixes_each_image_and_its_target_in_one_share(faces):
     assert len(share.unique()) > 60
 
 
+def test_further_targets_are_mixed_as_the_labels_are(faces):
+    torch.manual_seed(0)
+    _, targets, more = Mix(8, mixup=0.4, cutmix=1.0)(
+        faces, TARGETS, 2 * torch.nn.functional.one_hot(TARGETS, 8).float()
+    )
+    torch.testing.assert_close(more, 2 * targets)
+
+
 def test_cutmix_pastes_a_rectangle_of_the_next_image_and_its_share_of_the_target(faces):
     torch.manual_seed(0)
     mixed, targets = Mix(8, cutmix=1.0)(faces, TARGETS)

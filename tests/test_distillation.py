@@ -28,6 +28,18 @@ def test_teachers_say_the_mean_of_their_probabilities_of_their_own_pixels():
     assert not any(parameter.requires_grad for parameter in models[0].parameters())
 
 
+def test_asked_once_they_say_the_same_of_the_images_as_they_are():
+    torch.manual_seed(0)
+    models = [DNN(widths=(8, 8)).eval(), DNN(widths=(4, 8)).eval()]
+    with torch.no_grad():
+        models[0].fc3.bias[0] += 300  # whose probabilities of the other classes are 0 in float32
+    pixels = torch.randint(0, 256, (5, 48, 48), dtype=torch.uint8)
+    teachers = Teachers([Classifier(model, Normalize(0.5, 0.25), {}) for model in models], 0.5, 0.25, temperature=3.0)
+    said = teachers.judgement(pixels.numpy(), "32-true")
+    expected = teachers.probabilities((pixels.unsqueeze(1) / 255 - 0.5) / 0.25)
+    torch.testing.assert_close(torch.from_numpy(said), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_the_loss_is_hintons(monkeypatch):
     torch.manual_seed(0)
     student = DNN(widths=(8, 8), label_smoothing=0.1).eval()
@@ -40,6 +52,8 @@ def test_the_loss_is_hintons(monkeypatch):
     soft = (taught * (taught.log() - (logits / 2).log_softmax(1))).sum(1).mean()
     torch.testing.assert_close(student.training_step((faces, targets), 0), 0.7 * hard + 0.3 * 4 * soft)
     assert asked[0] is faces
+    student.learn_from(None, weight=0.3, temperature=2.0)
+    torch.testing.assert_close(student.training_step((faces, targets, taught), 0), 0.7 * hard + 0.3 * 4 * soft)
     plain = nn.CrossEntropyLoss()(logits, targets)
     student.validation_step((faces, targets), 0)
     torch.testing.assert_close(student.val_sums[0] / 6, plain.detach())
@@ -69,6 +83,23 @@ def test_a_student_hears_its_teachers_and_keeps_nothing_of_them(cli, tmp_path, t
     assert load(tmp_path / "student").model.teachers is None
 
 
+def test_teachers_asked_once_are_heard_of_each_image(cli, tmp_path, teachers):
+    """Without augmentation the pixels of each step are the images as they are, so it is the same training."""
+    for name in ("false", "true"):
+        ended = cli(
+            *RUN,
+            *teachers,
+            "aug=norm",
+            "trainer.precision=32-true",
+            f"distill.once={name}",
+            f"hydra.run.dir=once-{name}",
+        )
+        assert ended.status == 0, ended.err
+        assert ("the teachers judged" in ended.out) == (name == "true")
+    each, once = (pd.read_csv(tmp_path / f"once-{name}" / "metrics.csv") for name in ("false", "true"))
+    pd.testing.assert_frame_equal(each.drop(columns="seconds"), once.drop(columns="seconds"), rtol=1e-4)
+
+
 def test_a_student_begins_with_the_weights_it_would_have_without(cli, tmp_path, teachers, monkeypatch):
     """The loss of a first step with weight 0 is the loss without teachers, dropout and augmentation included."""
     for name, more in (("plain", ()), ("student", (*teachers, "distill.weight=0"))):
@@ -90,6 +121,7 @@ MISTAKES = {
     "no list": (["distill.teachers=run"], "distill.teachers"),
     "no run": (["distill.teachers=[nowhere]"], "nowhere"),
     "a weight above one": (["distill.weight=1.5"], "distill.weight"),
+    "once no truth value": (["distill.once=2"], "distill.once"),
     "a temperature of zero": (["distill.temperature=0"], "distill.temperature"),
 }
 

@@ -27,7 +27,8 @@ class Batches:
     """An iterable of (faces uint8 (B, 48, 48), targets int64 (B,)) from tensors in memory; no worker, no copy an image.
 
     positions: int64 (M,) into the tensors. order: None keeps them in order; otherwise a function that gives the seed of
-    this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled.
+    this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled. taught: float
+    (N, 7), beside the labels; its rows are a batch's third part.
     A shuffled pass leaves out a last batch of a single image, which batch normalization cannot take.
     """
 
@@ -40,8 +41,10 @@ class Batches:
         order: Callable[[], int] | None = None,
         rank: int = 0,
         world: int = 1,
+        taught: Tensor | None = None,
     ) -> None:
-        self.pixels, self.labels, self.positions = pixels, labels, positions
+        self.pixels, self.positions = pixels, positions
+        self.tensors = (pixels, labels) if taught is None else (pixels, labels, taught)
         self.batch_size, self.order, self.rank, self.world = batch_size, order, rank, world
 
     def __len__(self) -> int:
@@ -53,7 +56,7 @@ class Batches:
     def _share(self, positions: Tensor) -> Tensor:
         return positions[self.rank :: self.world]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         device = self.pixels.device
         positions = self.positions.to(device)
         if self.order is not None:
@@ -61,7 +64,7 @@ class Batches:
             permutation = torch.randperm(len(positions), generator=generator, device=device)
             positions = positions[permutation[: len(positions) - len(positions) % self.world]]
         for chunk in self._share(positions).split(self.batch_size)[: len(self)]:
-            yield self.pixels[chunk], self.labels[chunk]
+            yield tuple(tensor[chunk] for tensor in self.tensors)
 
 
 class FERDataModule(pl.LightningDataModule):
@@ -102,7 +105,17 @@ class FERDataModule(pl.LightningDataModule):
         self.splits = make_splits(faces, val_split, self.split_seed)
         self.normalize = Normalize(*pixel_statistics(faces.pixels, self.splits["train"])) if normalize else Normalize()
         self.train_faces: Callable[..., Tensor] = self._train_faces
+        self.taught: Tensor | None = None
         self._tensors: tuple[Tensor, Tensor] | None = None
+
+    def teach(self, judge: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Hand out with every training batch what `judge` says of its images as they are, asked once, here.
+
+        judge: from uint8 (N, 48, 48) to class probabilities float32 (N, 7).
+        """
+        positions = self.splits["train"]
+        self.taught = torch.zeros(len(self.faces.labels), len(CLASSES))
+        self.taught[positions] = torch.from_numpy(judge(self.faces.pixels[positions]))
 
     def batches(self, split: str, shuffle: bool = False) -> Batches:
         """The batches of one split (a key of `splits`), as the trainer's device and rank see them."""
@@ -121,6 +134,7 @@ class FERDataModule(pl.LightningDataModule):
             (lambda: epoch_seed(self.seed, trainer.current_epoch)) if shuffle else None,
             trainer.global_rank,
             trainer.world_size,
+            self.taught.to(device) if shuffle and self.taught is not None else None,
         )
 
     def train_dataloader(self) -> Batches:
@@ -129,19 +143,19 @@ class FERDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> Batches:
         return self.batches("val")
 
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        pixels, targets = batch
+    def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
         if self.trainer is not None and self.trainer.training:
-            return self._training_batch(pixels, targets)
+            return self._training_batch(*batch)
+        pixels, targets = batch
         return self.normalize(unit(pixels)), targets
 
-    def _training_batch(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _training_batch(self, pixels: Tensor, targets: Tensor, *taught: Tensor) -> tuple[Tensor, ...]:
         faces = self.train_faces(pixels, *((self.small,) if self._early(self.small_until) else ()))
         if self.mix is None:
-            return faces, targets
+            return faces, targets, *taught
         if self._early(self.mix_until):
-            return self.mix(faces, targets)
-        return faces, self.mix.soft(targets)  # in one form all the time: nothing is compiled anew
+            return self.mix(faces, targets, *taught)
+        return faces, self.mix.soft(targets), *taught  # in one form all the time: nothing is compiled anew
 
     def _early(self, share: float) -> bool:
         """Whether the epoch now running is among the first, this share of them."""
@@ -158,8 +172,8 @@ class FERDataModule(pl.LightningDataModule):
 
     def training_faces(self, images: int) -> Iterator[Tensor]:
         """The epoch's first batches, whole ones of at least that many images, as the network is trained on them."""
-        for pixels, targets in itertools.islice(self.train_dataloader(), math.ceil(images / self.batch_size)):
-            yield self._training_batch(pixels, targets)[0]
+        for batch in itertools.islice(self.train_dataloader(), math.ceil(images / self.batch_size)):
+            yield self._training_batch(*batch)[0]
 
     def compile_training(self) -> Compiled:
         """Compile what makes faces of a whole training batch of pixels."""

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from fer_lightning.compilation import Compiled
 
-# Faces float (B, 1, 48, 48), already normalized; targets int64 (B,), or float (B, 7) where images are mixed.
-Batch = tuple[Tensor, Tensor]
+# Faces float (B, 1, 48, 48), already normalized; targets int64 (B,), or float (B, 7) where images are mixed; in
+# training perhaps what teachers said of the images before, float (B, 7).
+Batch = tuple[Tensor, ...]
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]  # from parameters or groups of them
 SchedulerFactory = Callable[[torch.optim.Optimizer, int, int], dict[str, Any]]  # (optimizer, epochs, steps an epoch)
 
@@ -54,12 +55,13 @@ class EmotionClassifier(pl.LightningModule):
         self.train_loss: Callable[..., Tensor] = self._train_loss
         self.teachers: Callable[[Tensor], Tensor] | None = None
 
-    def learn_from(self, teachers: Callable[[Tensor], Tensor], weight: float, temperature: float) -> None:
+    def learn_from(self, teachers: Callable[[Tensor], Tensor] | None, weight: float, temperature: float) -> None:
         """Distillation: in training the loss is (1 − weight) · cross-entropy + weight · temperature² · KL divergence.
 
         teachers: from the faces of a training step, as this network sees them, to class probabilities float (B, 7) at
         that temperature, from which the divergence of this network's is taken. No part of this module: they are not
-        trained and stand in no checkpoint of it. weight: in [0, 1]. temperature: above 0.
+        trained and stand in no checkpoint of it. None: the batches hold such probabilities as their third part.
+        weight: in [0, 1]. temperature: above 0.
         Hinton, Vinyals, Dean (2015), https://arxiv.org/abs/1503.02531
         """
         self.teachers, self.distill_weight, self.temperature = teachers, weight, temperature
@@ -110,7 +112,8 @@ class EmotionClassifier(pl.LightningModule):
         self.val_sums.zero_()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._loss(*batch, 0.0, self.val_sums)
+        faces, targets = batch
+        self._loss(faces, targets, 0.0, self.val_sums)
 
     def on_validation_epoch_end(self) -> None:
         self._log_means("val", self.val_sums)

@@ -35,6 +35,13 @@ def test_the_order_is_the_seeds():
     assert seen(first) == seen(again) != seen(other)
 
 
+def test_what_teachers_said_comes_with_its_image():
+    taught = torch.arange(100.0).view(-1, 1).expand(-1, 7)
+    for pixels, labels, said in Batches(PIXELS, LABELS, torch.arange(100), 16, order=lambda: 5, taught=taught):
+        assert (said[:, 0] == labels).all()
+        assert (pixels[:, 0, 0] == labels).all()
+
+
 def test_without_an_order_images_come_as_they_stand():
     assert seen(Batches(PIXELS, LABELS, torch.tensor([3, 1, 2]), 2)) == [3, 1, 2]
 
