@@ -357,6 +357,12 @@ def test_every_recipe_can_be_run(composed, name):
     check(composed(f"experiment={name}", "data=synthetic", "trainer=cpu"))
 
 
+def test_a_recipe_changes_what_the_main_file_says_and_the_command_line_both(composed):
+    assert composed("experiment=best_dnn").distill.once is True
+    assert composed("experiment=best_dnn").distill.temperature == composed().distill.temperature
+    assert composed("experiment=best_dnn", "distill.once=false").distill.once is False
+
+
 @pytest.mark.parametrize("model", ["cnn", "dnn"])
 def test_the_published_recipes_are_the_defaults(composed, model):
     published, default = composed(f"experiment=published_{model}"), composed(f"model={model}")
