@@ -42,7 +42,7 @@ CARD = """\
 
 ## Scores
 
-Of this file, in float32, one image at a time without test-time augmentation. "Unseen" leaves out the test images that
+Of this file, in float32, without test-time augmentation. "Unseen" leaves out the test images that
 also stand, pixel for pixel, in Training. Intervals: Wilson, 95 %.
 
 {scores}

@@ -30,3 +30,5 @@ def test_the_wheel_brings_its_configuration(tmp_path):
     assert ended.stdout.startswith(str(tmp_path / "site" / "fer_lightning" / "conf"))
     assert "fer_lightning.models.DNN" in ended.stdout
     assert "name: too_strong" in ended.stdout
+    for path in (root / "fer_lightning" / "weights").glob("[!_]*.*"):  # the network and its card, where there is one
+        assert (tmp_path / "site" / "fer_lightning" / "weights" / path.name).read_bytes() == path.read_bytes()

@@ -1,6 +1,7 @@
 """Weights in half precision: what is kept of a checkpoint, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fer_lightning.data.datamodule import DATA_STATE, FERDataModule
+from fer_lightning.data.faces import PUBLIC
 from fer_lightning.data.synthetic import draw
 from fer_lightning.errors import UserError
 from fer_lightning.inference import load, read_checkpoint
 from fer_lightning.models import CNN
-from fer_lightning.weights import write_weights
+from fer_lightning.weights import packaged, write_weights
 
 
 @pytest.fixture
@@ -55,6 +57,16 @@ def test_what_does_not_fit_into_half_precision_is_not_written(checkpoint, tmp_pa
     with pytest.raises(OverflowError, match=r"conv0\.2\.running_var"):
         write_weights(checkpoint, tmp_path / "w.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(packaged() is None, reason="no network comes with the package")
+def test_the_package_s_network_scores_what_its_card_says(real_faces):
+    path = packaged()
+    assert path is not None
+    public = real_faces.where(PUBLIC)
+    predicted = load(path).probabilities(real_faces.pixels[public]).argmax(axis=1)
+    (said,) = re.findall(r"^\| PublicTest \| 3,589 \| (0\.\d+) ", (path.parent / "README.md").read_text(), re.M)
+    assert (predicted == real_faces.labels[public]).mean() == pytest.approx(float(said), abs=0.002)
 
 
 @pytest.mark.parametrize(
