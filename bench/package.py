@@ -36,8 +36,8 @@ CARD = """\
 | network | {network}, {params:,} parameters; gray faces of 48×48 pixels to the probabilities of {classes} |
 | file | `{name}.safetensors`, {megabytes:.1f} MB, float16; its metadata holds all that makes the network again |
 | trained on | {train_n:,} images of FER2013's Training split (Kaggle, 2013), no other data |
-| recipe | `python -m fer_lightning {recipe}` |
-| cost | {epochs} epochs, {minutes:.0f} minutes on {device}, {precision} |
+| recipe | {recipe} |
+{taught_by}| cost | {epochs} epochs, {minutes:.0f} minutes on {device}, {precision} |
 | checkpoint | epoch {best_epoch}, the highest validation accuracy; {versions} |
 
 ## Scores
@@ -74,7 +74,25 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
-def card(run: Run, name: str, size: int, recipe: Sequence[str], report: dict[str, Any]) -> str:
+def recipe(run: Run) -> str:
+    """The command that trained a run, without what only this machine knows."""
+    lines = (run.folder / ".hydra" / "overrides.yaml").read_text().splitlines()
+    mine = ("hydra.", "data.root", "ckpt_path", "distill.teachers")
+    overrides = [line for line in (line.removeprefix("- ") for line in lines) if not line.startswith(mine)]
+    return f"`{' '.join(['python -m fer_lightning', *overrides])}`"
+
+
+def taught_by(run: Run) -> str:
+    """The card's row of the teachers, where the run had some."""
+    teachers = [read_run(path) for path in run.config.get("distill", {}).get("teachers", [])]
+    lines = [
+        f"{teacher.metrics['model'].upper()} of validation accuracy {teacher.metrics['val_acc']:.3f}: {recipe(teacher)}"
+        for teacher in teachers
+    ]
+    return f"| taught by | {'; '.join(lines)} |\n" if lines else ""
+
+
+def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
     """The model card, from the run's files and evaluation.json of the file in half precision."""
     metrics, splits = run.metrics, report["splits"]
     scores = table(
@@ -112,7 +130,8 @@ def card(run: Run, name: str, size: int, recipe: Sequence[str], report: dict[str
         network=report["checkpoints"][0]["network"],
         classes=", ".join(per_class),
         megabytes=size / 1e6,
-        recipe=" ".join(recipe),
+        recipe=recipe(run),
+        taught_by=taught_by(run),
         minutes=metrics["train_seconds"] / 60,
         versions=", ".join(f"{what} {version}" for what, version in metrics["versions"].items()),
         scores=scores,
@@ -132,9 +151,6 @@ def package(run_folder: Path, name: str, data: str | None, votes: Path | None, f
     others = list(folder.glob(f"*{weights.SUFFIX}"))
     if others:
         raise UserError(f"{others[0]}: the package holds this network; remove it first")
-    recipe = (run_folder / ".hydra" / "overrides.yaml").read_text().splitlines()
-    mine = ("hydra.", "data.root", "ckpt_path")  # of this machine
-    recipe = [line for line in (line.removeprefix("- ") for line in recipe) if not line.startswith(mine)]
     target = folder / f"{name}{weights.SUFFIX}"
     weights.write_weights(read_checkpoint(best_checkpoint(run_folder)), target)
     try:
@@ -144,7 +160,7 @@ def package(run_folder: Path, name: str, data: str | None, votes: Path | None, f
     except BaseException:
         target.unlink()
         raise
-    (folder / "README.md").write_text(card(run, name, target.stat().st_size, recipe, report))
+    (folder / "README.md").write_text(card(run, name, target.stat().st_size, report))
     print(f"written: {target} and README.md beside it")
 
 

@@ -12,13 +12,15 @@ from fer_lightning.inference import load
 from fer_lightning.runs import read_run
 
 
+SETTINGS = ("model=dnn", "model.widths=[8,8]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
+
+
 @pytest.fixture
 def run(cli, tmp_path):
     """A finished run on a file of FER2013's form."""
     faces = synthetic.draw(train=300, test=60)
     np.savez(tmp_path / "faces.npz", pixels=faces.pixels, emotion=faces.labels, usage=np.array(USAGES)[faces.usage])
-    settings = ("model=dnn", "model.widths=[8,8]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
-    assert cli(*settings, "data.root=faces.npz", "hydra.run.dir=run").status == 0
+    assert cli(*SETTINGS, "data.root=faces.npz", "hydra.run.dir=run").status == 0
     return tmp_path / "run"
 
 
@@ -39,6 +41,17 @@ def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, tmp_path):
     with pytest.raises(UserError, match=r"tiny\.safetensors: the package holds this network"):
         package(run, "other", None, None, tmp_path / "weights")
     assert path.read_bytes() == before
+
+
+def test_the_card_names_the_teachers(run, cli, tmp_path):
+    student = (*SETTINGS, "seed=1", "data.split_seed=0", "distill.teachers=[run]", "distill.once=true")
+    assert cli(*student, "data.root=faces.npz", "hydra.run.dir=student").status == 0
+    (tmp_path / "weights").mkdir()
+    package(tmp_path / "student", "tiny", None, None, tmp_path / "weights")
+    card = (tmp_path / "weights" / "README.md").read_text()
+    reached = read_run(run).metrics["val_acc"]
+    assert f"| taught by | DNN of validation accuracy {reached:.3f}: `python -m fer_lightning model=dnn " in card
+    assert "distill.teachers" not in card
 
 
 def test_a_run_that_did_not_complete_is_not_packaged(run, tmp_path):
