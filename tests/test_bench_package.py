@@ -11,7 +11,6 @@ from fer_lightning.evaluation import evaluate
 from fer_lightning.inference import load
 from fer_lightning.runs import read_run
 
-
 SETTINGS = ("model=dnn", "model.widths=[8,8]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
 
 
