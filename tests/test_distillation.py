@@ -84,7 +84,10 @@ def test_a_student_hears_its_teachers_and_keeps_nothing_of_them(cli, tmp_path, t
 
 
 def test_teachers_asked_once_are_heard_of_each_image(cli, tmp_path, teachers):
-    """Without augmentation the pixels of each step are the images as they are, so it is the same training."""
+    """Without augmentation the pixels of each step are the images as they are, so it is the same training.
+
+    But for the order of the teachers' sums (batches of another size), which may turn an image at the edge of two classes.
+    """
     for name in ("false", "true"):
         ended = cli(
             *RUN,
@@ -97,7 +100,10 @@ def test_teachers_asked_once_are_heard_of_each_image(cli, tmp_path, teachers):
         assert ended.status == 0, ended.err
         assert ("the teachers judged" in ended.out) == (name == "true")
     each, once = (pd.read_csv(tmp_path / f"once-{name}" / "metrics.csv") for name in ("false", "true"))
-    pd.testing.assert_frame_equal(each.drop(columns="seconds"), once.drop(columns="seconds"), rtol=1e-4)
+    accuracies = ["train_acc", "val_acc"]
+    pd.testing.assert_frame_equal(each[accuracies], once[accuracies], rtol=0, atol=0.01)
+    others = each.columns.drop(["seconds", *accuracies])
+    pd.testing.assert_frame_equal(each[others], once[others], rtol=1e-3)
 
 
 def test_a_student_begins_with_the_weights_it_would_have_without(cli, tmp_path, teachers, monkeypatch):
