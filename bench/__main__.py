@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help=f"pairs or runs of each (default: {PAIRS}, quick {QUICK_PAIRS})")
     parser.add_argument("--images", type=int, help=f"training images of a CNN epoch (default: {FULL.cnn[0]:,})")
     parser.add_argument("--against", choices=("baseline", "handwritten"), help="only one opponent in cnn and dnn")
-    parser.add_argument("--data", metavar="PATH", help="real rows (default: $FER2013_ROOT, else drawn faces)")
+    parser.add_argument("--data", metavar="PATH", help="real rows (default: $FER2013_ROOT, ./data, else drawn faces)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all single figures")
     parser.add_argument("--markdown", action="store_true", help="print the table once more, for a document")
     arguments = parser.parse_args()

@@ -50,7 +50,6 @@ def ours(channel: Channel, overrides: list[str], folder: str) -> None:
             super().on_train_epoch_start(trainer, pl_module)
 
         def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-            super().on_validation_start(trainer, pl_module)
             self.trained = time.perf_counter()
 
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

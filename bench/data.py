@@ -17,7 +17,7 @@ _TEXT = [str(value) for value in range(256)]
 
 
 def open_source(root: str | None) -> Faces:
-    """The faces of `root`, else of $FER2013_ROOT, else the built-in ones."""
+    """The faces of `root`, else of $FER2013_ROOT, else of ./data, else the built-in ones."""
     found = fer2013.find(root)
     return synthetic.draw() if found is None else fer2013.load(found)
 

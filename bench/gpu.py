@@ -1,7 +1,7 @@
 """The GPU's figures, in stages of at most ten minutes: python -m bench.gpu STAGE [--data PATH] [--out DIR]
 
 speed       CNN epochs of `train` beside the baseline with 16 loader processes, by turns; the GPU's busy share
-published   the published CNN for 250 epochs, a seed after the other, each gone on with where an earlier call left it
+published   the published CNN for 250 epochs, a seed after the other; called again, it goes on where it was cut off
 concurrent  none, norm and norm_aug as three jobs at once, beside one of them alone
 
 Each prints its table and writes an archive of the runs' small files (no checkpoint) to --out.
@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -27,6 +28,7 @@ from bench.data import TRAINING_ROWS, open_source, prepare
 from bench.rows import ratios, take_turns, versus
 from bench.table import HEADS, Bar, Line, in_columns, markdown, verdicts
 from bench.worker import ROOT, Answer, Channel, Worker, measure
+from fer_lightning.data import fer2013
 from fer_lightning.data.faces import Faces
 
 SMALL_FILES = {
@@ -97,8 +99,7 @@ def busy(channel: Channel, overrides: list[str], folder: str) -> None:
             if trainer.current_epoch == WARM:
                 profiler.start()
 
-        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-            super().on_validation_start(trainer, pl_module)  # which waits for the GPU
+        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # the recorder has waited for the GPU
             if trainer.current_epoch == WARM:
                 profiler.stop()
                 seconds.append(self.seconds)
@@ -134,16 +135,9 @@ def published(faces: Faces, settings: argparse.Namespace) -> tuple[list[Line], A
     walls, metrics = [], []
     for seed in settings.seeds:
         folder = settings.runs / f"published-{seed}"
-        record = folder / "wall.json"
-        parts = json.loads(record.read_text()) if record.is_file() else []
         if not completed(folder):
-            last = folder / "checkpoints" / "last.ckpt"
-            going_on = [f"ckpt_path={last}"] if last.is_file() else [f"hydra.run.dir={folder}"]
-            started = time.perf_counter()
-            command(settings, f"seed={seed}", f"trainer.max_epochs={settings.epochs}", *going_on)
-            record.write_text(json.dumps([*parts, time.perf_counter() - started]))
-            parts = json.loads(record.read_text())
-        walls.append(sum(parts))
+            go_on(settings, folder, f"seed={seed}", f"trainer.max_epochs={settings.epochs}")
+        walls.append(sum(end - start for start, end in pieces_of(folder)))
         metrics.append(json.loads((folder / "metrics.json").read_text()))
     lines = [Line("published", f"{settings.epochs} epochs, whole run", walls, "s", Bar(high=180))]
     for key in ("val_acc", "test_public_acc", "test_public_acc_unseen", "test_private_acc"):
@@ -152,6 +146,27 @@ def published(faces: Faces, settings: argparse.Namespace) -> tuple[list[Line], A
             spread = f"mean {mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
             lines.append(Line("published", f"  {key}", values, "", note=spread))
     return lines, {"walls": walls, "metrics": metrics}
+
+
+def go_on(settings: argparse.Namespace, folder: Path, *overrides: str) -> None:
+    """Train in `folder`, from its last.ckpt where it has one; when this began and ended joins wall.json."""
+    last, record = folder / "checkpoints" / "last.ckpt", folder / "wall.json"
+    pieces = pieces_of(folder) if last.is_file() else []
+    if not last.is_file():
+        shutil.rmtree(folder, ignore_errors=True)  # killed before its first epoch
+        folder.mkdir()
+    started = time.time()
+    record.write_text(json.dumps([*pieces, [started, None]]))
+    command(settings, *overrides, f"ckpt_path={last}" if last.is_file() else f"hydra.run.dir={folder}")
+    record.write_text(json.dumps([*pieces, [started, time.time()]]))
+
+
+def pieces_of(folder: Path) -> list[tuple[float, float]]:
+    """Begin and end of each part of a run, in seconds. One that was killed ended with the state that was kept of it."""
+    record = folder / "wall.json"
+    pieces = json.loads(record.read_text()) if record.is_file() else []
+    kept = folder / "checkpoints" / "last.ckpt"
+    return [(start, kept.stat().st_mtime if end is None else end) for start, end in pieces]
 
 
 def concurrent(faces: Faces, settings: argparse.Namespace) -> tuple[list[Line], Answer]:
@@ -223,7 +238,9 @@ def main() -> None:
     )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("overrides", nargs="*", help="further settings of every run, such as model=dnn")
-    parser.add_argument("--data", metavar="PATH", help="FER2013 (default: $FER2013_ROOT, else the built-in faces)")
+    parser.add_argument(
+        "--data", metavar="PATH", help="FER2013 (default: $FER2013_ROOT, ./data, else the built-in faces)"
+    )
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--runs", type=Path, default=Path("outputs/gpu"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu"), metavar="DIR", help="default: %(default)s")
@@ -235,7 +252,8 @@ def main() -> None:
     settings = parser.parse_args()
     settings.runs = settings.runs.absolute() / settings.stage
     settings.out = settings.out.absolute()
-    settings.data = settings.data or os.environ.get("FER2013_ROOT")
+    found = fer2013.find(settings.data)
+    settings.data = None if found is None else str(found)
     settings.epochs = settings.epochs or EPOCHS[settings.stage]
     settings.runs.mkdir(parents=True, exist_ok=True)
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The GPU figures of docs/performance.md, on a machine with one CUDA GPU: bench/gpu.sh [OPTION …]
 # Three stages, each of at most ten minutes; called one by one where a call may not take longer:
-#   STAGES=published bench/gpu.sh --data PATH --runs DIR --out DIR     goes on where it was cut off
-# Options: python -m bench.gpu --help. Without --data: $FER2013_ROOT.
+#   STAGES=published bench/gpu.sh --data PATH --runs DIR --out DIR     this stage goes on where it was cut off
+# Options: python -m bench.gpu --help
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=$root/.venv/bin/python

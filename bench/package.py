@@ -19,7 +19,7 @@ from fer_lightning.errors import UserError, run_command
 from fer_lightning.evaluation import evaluate
 from fer_lightning.inference import read_checkpoint
 from fer_lightning.paths import best_checkpoint
-from fer_lightning.runs import Run, read_run
+from fer_lightning.runs import Run, overrides_of, read_run
 
 FOLDER = Path(weights.__file__).parent
 KEYS = ("precision", "recall", "f1")
@@ -28,8 +28,20 @@ NAMES = {"val": "validation (held out of Training)", "public": "PublicTest", "pr
 CARD = """\
 # {name}: the network that comes with fer_lightning
 
-`python -m fer_lightning.evaluate` scores it where no run is named; from Python
-`fer_lightning.inference.load(fer_lightning.weights.packaged())`.
+`python -m fer_lightning.evaluate` scores it where no run is named (on FER2013, which must be there). From Python:
+
+```python
+import numpy as np
+from PIL import Image
+
+from fer_lightning.data.faces import CLASSES
+from fer_lightning.inference import load
+from fer_lightning.weights import packaged
+
+face = Image.open("face.png").convert("L").resize((48, 48))  # cropped as FER2013's are
+chances = load(packaged()).probabilities(np.asarray(face)[None])[0]  # uint8 (N, 48, 48) to float32 (N, 7)
+print(dict(zip(CLASSES, chances.tolist())))
+```
 
 | | |
 |---|---|
@@ -51,7 +63,8 @@ also stand, pixel for pixel, in Training. Intervals: Wilson, 95 %.
 
 {votes}## Meant for
 
-Repeating and comparing experiments on FER2013; teaching; a start for one's own trainings.
+Repeating and comparing experiments on FER2013; lectures and exercises; as a teacher of other networks
+(`distill.teachers=[PATH/{name}.safetensors] data.split_seed={split_seed}`). A training cannot start from it.
 
 ## Limits
 
@@ -76,20 +89,31 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def recipe(run: Run) -> str:
     """The command that trained a run, without what only this machine knows."""
-    lines = (run.folder / ".hydra" / "overrides.yaml").read_text().splitlines()
-    mine = ("hydra.", "data.root", "ckpt_path", "distill.teachers")
-    overrides = [line for line in (line.removeprefix("- ") for line in lines) if not line.startswith(mine)]
-    return f"`{' '.join(['python -m fer_lightning', *overrides])}`"
+    overrides = overrides_of(run.folder)
+    if overrides is None:
+        raise UserError(f"{run.folder / '.hydra' / 'overrides.yaml'}: not there, or not readable as Hydra wrote it")
+    shown = [
+        "distill.teachers=[TEACHER]" if override.startswith("distill.teachers=") else override
+        for override in overrides
+        if not override.startswith("data.root=")
+    ]
+    return f"`{' '.join(['python -m fer_lightning', *shown])}`"
 
 
 def taught_by(run: Run) -> str:
     """The card's row of the teachers, where the run had some."""
-    teachers = [read_run(path) for path in run.config.get("distill", {}).get("teachers", [])]
+    teachers = [read_run(run_of(path)) for path in run.config.get("distill", {}).get("teachers", [])]
     lines = [
-        f"{teacher.metrics['model'].upper()} of validation accuracy {teacher.metrics['val_acc']:.3f}: {recipe(teacher)}"
+        f"{teacher.metrics['model'].upper()} of validation accuracy {teacher.metrics['val_acc']:.3f}, "
+        f"trained in {teacher.metrics['train_seconds'] / 60:.0f} minutes: {recipe(teacher)}"
         for teacher in teachers
     ]
-    return f"| taught by | {'; '.join(lines)} |\n" if lines else ""
+    return f"| TEACHER | {'; '.join(lines)} |\n" if lines else ""
+
+
+def run_of(path: str) -> Path:
+    """The folder of the run that a teacher, a run or one of its checkpoints, belongs to."""
+    return Path(path) if Path(path).is_dir() else Path(path).resolve().parents[1]
 
 
 def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
@@ -133,6 +157,7 @@ def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
         recipe=recipe(run),
         taught_by=taught_by(run),
         minutes=metrics["train_seconds"] / 60,
+        split_seed=metrics["seed"] if (own := run.config["data"]["split_seed"]) is None else own,
         versions=", ".join(f"{what} {version}" for what, version in metrics["versions"].items()),
         scores=scores,
         classes_table=classes_table,
@@ -157,10 +182,10 @@ def package(run_folder: Path, name: str, data: str | None, votes: Path | None, f
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
             evaluate([str(target)], data=data or run.metrics["source"], votes=votes, out=Path(scratch) / "evaluation")
             report = json.loads((Path(scratch) / "evaluation" / "evaluation.json").read_text())
+        (folder / "README.md").write_text(card(run, name, target.stat().st_size, report))
     except BaseException:
         target.unlink()
         raise
-    (folder / "README.md").write_text(card(run, name, target.stat().st_size, report))
     print(f"written: {target} and README.md beside it")
 
 

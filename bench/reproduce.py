@@ -5,7 +5,8 @@ them cleanly when the time is over, and writes to DIR/<stage>/ the weights of th
 `python -m fer_lightning.evaluate FILE`), metrics.json and summary.md: at most eight files of 16 MiB, 64 MiB together.
 Exit status 0: all stages are finished; 75: call again; 1: a run failed; 2: a mistake in the arguments.
 
-Overrides apply to every run: `-- data.root=PATH`, or to try it all out in a minute or two on a CPU,
+Overrides apply to every run. FER2013 is found as a run finds it (data.root, $FER2013_ROOT, ./data) and must be there,
+but to try it all out in a minute or two on a CPU:
 `-- data=synthetic trainer=cpu trainer.max_epochs=2 'model.channels=[4,4,4,4,4]' model.hidden=8 logger=none`.
 """
 
@@ -82,7 +83,10 @@ def metrics_of(folder: Path) -> dict:
 def start(run: Run, work: Path, overrides: list[str]) -> subprocess.Popen:
     """The run's process, from its newest state where it has one; what it prints goes to <name>.log."""
     folder = work / run.name
-    command = [sys.executable, "-m", "fer_lightning", *run.settings, *overrides, f"hydra.run.dir={folder}"]
+    settings = [*run.settings, *overrides]
+    if not any(setting.startswith("data=") for setting in settings):
+        settings.append("data=fer2013")  # never the built-in faces unasked
+    command = [sys.executable, "-m", "fer_lightning", *settings, f"hydra.run.dir={folder}"]
     if (folder / "checkpoints" / "last.ckpt").is_file():
         command.append(f"ckpt_path={folder}")
     elif folder.exists():
@@ -101,8 +105,8 @@ def train(todo: list[Run], work: Path, overrides: list[str], jobs: int, end: flo
             running[run.name] = start(run, work, overrides)
             print(f"{run.name}: started", flush=True)
         if time.monotonic() >= end:
-            for name, process in running.items():
-                if not metrics_of(work / name).get("completed"):  # one that only draws its figures ends by itself
+            for process in running.values():
+                if process.poll() is None:
                     process.terminate()  # as Ctrl-C, which a process in the background may not hear
             for process in running.values():
                 try:

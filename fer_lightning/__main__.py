@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,9 +43,9 @@ def job(cfg: DictConfig) -> None:
         if settings.mode == RunMode.MULTIRUN:
             end_sweep(folder.parent)
         else:
-            arguments = " ".join(argument for argument in sys.argv[1:] if not argument.startswith("ckpt_path="))
-            last = folder / "checkpoints" / "last.ckpt"
-            log.info("interrupted; go on with: python -m fer_lightning %s ckpt_path=%s", arguments, last)
+            arguments = [argument for argument in sys.argv[1:] if not argument.startswith("ckpt_path=")]
+            arguments.append(f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}")
+            log.info("interrupted; go on with: python -m fer_lightning %s", shlex.join(arguments))
         sys.exit(130)
 
 

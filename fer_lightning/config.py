@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 import logging
+import shlex
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.paths import last_checkpoint
+from fer_lightning.runs import is_completed, overrides_of, read_config
 
 # Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
 # about two minutes (the CNN sees 120 of them a second there; the DNN overfits after some 20 epochs).
@@ -39,6 +41,20 @@ SYNTHETIC_EPOCHS_OTHER = 6
 MIXING = ("mixup", "cutmix", "mix_until")  # keys of aug
 SMALL = ("small", "small_until")  # keys of aug
 SMALLEST = 16  # pixels a side: the CNN halves a picture four times
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+# Arguments of Lightning's Trainer that a run decides for itself, and those with which an epoch would not be validated
+# whole, once, at its end.
+OWNED = (
+    *("logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_progress_bar"),
+    *("enable_model_summary", "enable_checkpointing"),
+)
+CUTTING = (
+    *("check_val_every_n_epoch", "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches"),
+    *("fast_dev_run", "barebones"),
+)
+# Of the trainer, what a training's figures depend on beside its length and device
+STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
 @dataclass
@@ -61,8 +77,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def check(cfg: DictConfig) -> None:
-    """Raise UserError unless `build(cfg)` would work, without drawing a random number or allocating a network."""
+def check(cfg: DictConfig) -> int:
+    """Raise UserError unless `build(cfg)` would work, without making the network; how many processes would train it."""
     config = resolve(cfg)
     quiet_lightning()
     check_values(config)
@@ -81,9 +97,10 @@ def check(cfg: DictConfig) -> None:
         check_resumable(checkpoint, model, datamodule, averaging, groups, arguments["max_epochs"], config)
     make("scheduler", config, "_partial_")(scratch, arguments["max_epochs"], 10)
     try:
-        Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer = Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {error}") from None
+    return trainer.world_size
 
 
 def build(cfg: DictConfig, faces: Faces) -> Parts:
@@ -144,9 +161,10 @@ def check_resumable(
         if (list(mine) if isinstance(mine, list | tuple) else mine) != value:
             raise UserError(f"ckpt_path={path}: it was trained with model.{key}={value}, now it is {mine}")
     datamodule.load_state_dict(checkpoint[DATA_STATE])
-    if checkpoint["epoch"] >= epochs:
+    done = checkpoint["epoch"]
+    if done > epochs or (done == epochs and is_completed(path.resolve().parents[1])):
         raise UserError(
-            f"ckpt_path={path}: it has {checkpoint['epoch']} epochs behind it and trainer.max_epochs is {epochs}; "
+            f"ckpt_path={path}: it has {done} epochs behind it and trainer.max_epochs is {epochs}; "
             "nothing is left to do (a larger trainer.max_epochs goes on)"
         )
     kept = checkpoint.get(AVERAGING, {}).get("settings")
@@ -156,6 +174,7 @@ def check_resumable(
             f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
             "go on with the same"
         )
+    check_same_settings(path, config)
     theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
     if theirs != groups:  # also of runs with weight decay of before 2026-11-24, when it applied to all parameters
         raise UserError(
@@ -167,6 +186,40 @@ def check_resumable(
             f"ckpt_path={path}: {reason} was laid out for {checkpoint['max_epochs']} epochs, not {epochs}; "
             f"go on with trainer.max_epochs={checkpoint['max_epochs']}"
         )
+
+
+def check_same_settings(path: Path, config: dict[str, Any]) -> None:
+    """Raise UserError where the checkpoint's run, as its config.yaml tells, was trained with other settings."""
+    folder = path.resolve().parents[1]
+    if not (folder / "config.yaml").is_file():
+        return
+    theirs, mine = deciding(read_config(folder / "config.yaml")), deciding(config)
+    changed = [key for key in mine if key in theirs and theirs[key] != mine[key]]
+    if changed:
+        listed = ", ".join(f"{key}={theirs[key]} (now {mine[key]})" for key in changed)
+        overrides = overrides_of(folder)
+        own = shlex.join(["python", "-m", "fer_lightning", *(overrides or ["…"]), f"ckpt_path={folder}"])
+        raise UserError(f"ckpt_path={path}: it was trained with {listed}; go on with its own settings: {own}")
+
+
+def deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """What a training's figures depend on beside what checkpoints tell themselves, as dotted keys."""
+    aug = {key: value for key, value in config["aug"].items() if key != "name"}
+    keys = flat({"aug": aug, "optimizer": config["optimizer"], "scheduler": config["scheduler"]})
+    keys["data.batch_size"] = config["data"]["batch_size"]
+    distill = config.get("distill", {"teachers": []})
+    keys["the number of distill.teachers"] = len(distill["teachers"])
+    if distill["teachers"]:
+        keys |= {f"distill.{key}": value for key, value in distill.items() if key != "teachers"}
+    return keys | {f"trainer.{key}": config["trainer"].get(key) for key in STEPS}
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def in_short(averaging: dict[str, Any] | None) -> str:
@@ -333,6 +386,18 @@ def check_values(config: dict[str, Any]) -> None:
         raise UserError(f"trainer.max_epochs={epochs!r}: it must be a whole number of at least 1, or auto")
     if trainer["compile"] != "auto" and not is_a(trainer["compile"], bool):
         raise UserError(f"trainer.compile={trainer['compile']!r}: it must be true, false or auto")
+    if trainer["precision"] not in ("auto", *PRECISIONS):
+        raise UserError(f"trainer.precision={trainer['precision']}: it must be auto, {' or '.join(PRECISIONS)}")
+    for key in OWNED:
+        if key in trainer:
+            raise UserError(f"trainer.{key}: a run decides it by itself; leave it out")
+    for key in CUTTING:
+        if key in trainer:
+            raise UserError(f"trainer.{key}: every epoch is trained and validated whole; leave it out")
+    if trainer.get("limit_val_batches") == 0:
+        raise UserError("trainer.limit_val_batches=0: the best epoch is chosen on validation images; leave it out")
+    if not is_a(config["logger"]["tensorboard"], bool):
+        raise UserError(f"logger.tensorboard={config['logger']['tensorboard']!r}: it must be true or false")
     set_values = {key: value for key, value in trainer.items() if value != "auto" and key != "compile"}
     check_arguments("trainer", Trainer, set_values)
 

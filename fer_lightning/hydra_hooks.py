@@ -55,23 +55,30 @@ class RunHooks(Callback):
             return
         with reporting():
             folder = Path(config.hydra.run.dir)
-            if holds_run(folder):
+            named = is_named(config, "hydra.run.dir") or config.get("ckpt_path") is not None
+            goes_on = named and holds_run(folder)
+            if goes_on:
                 claim_for_resuming(config, folder)
             check(config)
+            if not goes_on:
+                config.hydra.run.dir = str(claim(folder, "checkpoints", named))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with reporting():
             folder = Path(config.hydra.sweep.dir)
-            if any(holds_run(job) for job in folder.glob("*/")):
+            named = is_named(config, "hydra.sweep.dir")
+            if named and any(holds_run(job) for job in folder.glob("*/")):
                 raise UserError(f"{folder}: it already holds a sweep, which is not overwritten; name another folder")
             for job in sweep_jobs(config):
-                strategy = str(job.trainer.get("strategy", ""))
-                if strategy.startswith("ddp"):
+                if str(job.trainer.get("strategy", "")).startswith("ddp") or check(job) > 1:
                     raise UserError(
-                        "trainer=ddp with --multirun: each process of a job would start the whole sweep again; run the "
-                        "jobs one by one, or use trainer=gpu"
+                        "trainer=ddp, or trainer.devices above 1, with --multirun: each process of a job would start "
+                        "the whole sweep again; run the jobs one by one, or use trainer=gpu"
                     )
-                check(job)
+            if not named:
+                config.hydra.sweep.dir = str(claim(folder, ".", named))
+                with open_dict(config):  # from these, each job's configuration is composed
+                    config.hydra.overrides.hydra.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with reporting():
@@ -95,13 +102,36 @@ class reporting:
             sys.exit(1)
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig) -> int:
+    """`config.check` of a job: the number of its processes."""
     from fer_lightning import config as checks  # torch and Lightning, so not before a run is wanted
 
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)
-    checks.check(job)
+    return checks.check(job)
+
+
+def is_named(config: DictConfig, key: str) -> bool:
+    """Whether the command line says where the run or sweep goes; otherwise its folder is named after the second."""
+    return any(str(override).startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+
+
+def claim(folder: Path, below: str, named: bool) -> Path:
+    """Take a new folder by making the folder `below` in it, which only one process can.
+
+    Where another has: UserError if the user named it; otherwise (two began in the same second) it gets a number.
+    """
+    taken = folder
+    for number in itertools.count(2):
+        try:
+            (taken / below).mkdir(parents=True)
+            break
+        except FileExistsError:
+            if named:
+                raise UserError(f"{folder}: another run began in it just now; name another folder") from None
+            taken = folder.with_name(f"{folder.name}-{number}")
+    return taken
 
 
 def claim_for_resuming(config: DictConfig, folder: Path) -> None:

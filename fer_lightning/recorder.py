@@ -48,7 +48,13 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         self.images = 0  # in the last epoch
         self.announced = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.images = state_dict["images"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             with open(self.metrics, "w", newline="") as file:
                 writer = csv.DictWriter(file, EPOCH_COLUMNS)
@@ -66,8 +72,11 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
         self.started = _clock(pl_module)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds = _clock(pl_module) - self.started  # validation runs at the end of the training epoch
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:  # before validation, and what averaging does for that
+            self.seconds = _clock(pl_module) - self.started
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,6 +1,6 @@
 """What a run left in its folder, read from its plain files alone: no checkpoint, no live object, no torch.
 
-The files and their columns are those of DESIGN.md, section 3.
+The files are those of the README's section "What a run leaves"; their columns are below.
 """
 
 import csv
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
@@ -104,6 +104,27 @@ def in_order(path: Path) -> list[list[tuple[int, int, str]]]:
         [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", part) if piece]
         for part in path.parts
     ]
+
+
+def is_completed(folder: Path) -> bool:
+    """Whether the folder's metrics.json says that its run was trained and scored to the end."""
+    path = folder / "metrics.json"
+    return path.is_file() and bool(_read_metrics(path)["completed"])
+
+
+def overrides_of(folder: Path) -> list[str] | None:
+    """What was given on the command line of a run, by Hydra's record of its last start; None where nobody can read it.
+
+    Without ckpt_path, so that it is the command of the whole run.
+    """
+    resumed = sorted((folder / ".hydra").glob("resumed-*/overrides.yaml"), key=in_order)
+    try:
+        overrides = yaml.safe_load([folder / ".hydra" / "overrides.yaml", *resumed][-1].read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    if not isinstance(overrides, list):
+        return None
+    return [str(override) for override in overrides if not str(override).startswith("ckpt_path=")]
 
 
 def read_epochs(path: Path) -> pd.DataFrame:
@@ -204,7 +225,7 @@ def read_config(path: Path) -> dict:
     """config.yaml, nested. UserError where it is none."""
     try:
         config = OmegaConf.to_container(OmegaConf.create(_text(path)))  # PyYAML's own loader takes 1e-3 for a string
-    except YAMLError as error:
+    except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(config, dict) or not config:
         raise UserError(f"{path}: expected configuration keys with their values, found {config!r}")

@@ -15,9 +15,10 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from fer_lightning import __version__
-from fer_lightning.config import Parts, build, resumed_checkpoint
+from fer_lightning.config import Parts, build, flat, resumed_checkpoint
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
@@ -36,7 +37,7 @@ from fer_lightning.results import (
     write_predictions,
     write_submission,
 )
-from fer_lightning.runs import read_epochs, write_file
+from fer_lightning.runs import METRIC_KEYS, read_epochs, write_file
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         run(parts, faces, folder, metrics)
     except Exception as error:
         metrics |= {"completed": False, "error": f"{type(error).__name__}: {error}"}
-        write_json(folder / "metrics.json", with_all_keys(metrics))
+        write_metrics(metrics, folder)
         raise
     return metrics
 
@@ -102,11 +103,16 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     if not trainer.is_global_zero:
         return
     metrics["fit_seconds"] = round(time.perf_counter() - started, 3)
-    metrics["completed"] = not metrics["interrupted"]
     metrics["device"] = device_name(trainer.strategy.root_device)
     metrics["compiled"] = bool(parts.compiled) and all(part.worked for part in parts.compiled)
     metrics.update(epoch_figures(recorder.rows, recorder.images))
-    finish(parts, faces, folder, metrics, trainer)
+    write_metrics(metrics, folder)  # not completed yet: a run that ends here can be gone on with
+    try:
+        finish(parts, faces, folder, metrics, trainer)
+        metrics["completed"] = not metrics["interrupted"]
+    except KeyboardInterrupt:
+        metrics["interrupted"] = True
+    write_metrics(metrics, folder)
 
 
 def judge_once(parts: Parts) -> None:
@@ -127,15 +133,13 @@ def finish(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any], tr
         classifier = load(folder / "checkpoints" / "best.ckpt")
         classifier.model.to(trainer.strategy.root_device)
         precision = metrics["precision"]
-        names = SCORED if metrics["completed"] else ("val",)
+        names = ("val",) if metrics["interrupted"] else SCORED
         table = predict_splits(classifier, faces, splits, names, precision)
         write_predictions(table, folder / "predictions.csv")
         metrics.update(split_scores(table, faces, splits))
         metrics["recall"] = recall_by_class(confusion_of(table))
-        if metrics["completed"] and len(splits["unlabelled"]):
+        if not metrics["interrupted"] and len(splits["unlabelled"]):
             write_submission(classifier, faces, splits, precision, folder / "submission.csv")
-    write_json(folder / "metrics.json", with_all_keys(metrics))
-    if metrics["epochs"]:
         draw_run(folder, faces, splits)
         if isinstance(trainer.logger, TensorBoardLogger):
             log_results(trainer.logger, parts.config, metrics, folder)
@@ -185,26 +189,32 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
     }
 
 
-def with_all_keys(metrics: dict[str, Any]) -> dict[str, Any]:
-    """`metrics` with null for whatever of the contract's keys is not known."""
-    from fer_lightning.runs import METRIC_KEYS
-
-    return {**dict.fromkeys(METRIC_KEYS), **metrics}
+@rank_zero_only
+def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
+    """metrics.json, with null for whatever of the contract's keys is not known."""
+    write_json(folder / "metrics.json", {**dict.fromkeys(METRIC_KEYS), **metrics})
 
 
 def take_over(checkpoint: Path, folder: Path) -> list[Row]:
-    """The epochs that a checkpoint's run has behind it; its best.ckpt is copied where the run goes on elsewhere."""
+    """The epochs that a checkpoint's run has behind it; its checkpoints are copied where the run goes on elsewhere."""
     source = checkpoint.resolve().parents[1]
     done = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
     table = read_epochs(source / "metrics.csv") if done else None
     rows: list[Row] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
     if source != folder.resolve():
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if rows:
-            shutil.copy2(source / "checkpoints" / "best.ckpt", folder / "checkpoints" / "best.ckpt")
+        copy_checkpoints(checkpoint, folder, bool(rows))
     return rows
 
 
+@rank_zero_only
+def copy_checkpoints(last: Path, folder: Path, best: bool) -> None:
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    shutil.copy2(last, folder / "checkpoints" / "last.ckpt")
+    if best:
+        shutil.copy2(last.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt")
+
+
+@rank_zero_only
 def write_settings(parts: Parts, folder: Path) -> None:
     """config.yaml and model.txt. A resumed run's earlier config.yaml is kept as config-1.yaml, config-2.yaml, …"""
     path = folder / "config.yaml"
@@ -234,14 +244,6 @@ def log_results(logger: TensorBoardLogger, config: dict[str, Any], metrics: dict
         {name: value for name, value in reached.items() if value is not None},
     )
     logger.finalize("success")
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def summary(metrics: dict[str, Any], folder: Path) -> str:

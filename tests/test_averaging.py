@@ -1,6 +1,7 @@
 """Weight averaging: what is averaged, that it is what counts, and that training goes on as if it were not there."""
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -121,6 +122,18 @@ def test_the_average_is_validated_and_scored_and_changes_no_training(cli, tmp_pa
     assert not torch.equal(last["state_dict"]["fc1.0.weight"], trained["fc1.0.weight"])
     scored = load(tmp_path / kind / "checkpoints" / "last.ckpt").model.state_dict()
     torch.testing.assert_close(scored, last["state_dict"])
+
+
+def test_an_epochs_seconds_are_of_its_training_alone(cli, tmp_path, monkeypatch):
+    usual = EMA.on_validation_start
+
+    def slow(*arguments):
+        time.sleep(3)
+        usual(*arguments)
+
+    monkeypatch.setattr(EMA, "on_validation_start", slow)
+    assert cli(*RUN, *KINDS["ema"], "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    assert pd.read_csv(tmp_path / "run" / "metrics.csv")["seconds"].iloc[0] < 3
 
 
 def test_to_go_on_takes_the_same_averaging(cli):

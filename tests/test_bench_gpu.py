@@ -1,6 +1,7 @@
 """The stages of bench/gpu.sh, tried on the CPU with tiny networks: what they write, and that they go on."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -38,11 +39,14 @@ def test_published_goes_on_where_it_was_cut_off(stage, tmp_path):
     first = stage("published", "--epochs", "1", "--seeds", "0")
     assert first["figures"]["metrics"][0]["completed"]
     metrics = tmp_path / "runs" / "published" / "published-0" / "metrics.json"
-    killed = json.loads(metrics.read_text()) | {"completed": False}  # as if the call had been cut off after an epoch
-    metrics.write_text(json.dumps(killed))
+    metrics.unlink()  # as if the call had been killed, 1,000 seconds after its start and 100 after its last checkpoint
+    record, last = metrics.with_name("wall.json"), metrics.parent / "checkpoints" / "last.ckpt"
+    ((start, _),) = json.loads(record.read_text())
+    record.write_text(json.dumps([[start, None]]))
+    os.utime(last, (start + 900, start + 900))
     again = stage("published", "--epochs", "2", "--seeds", "0")
     assert again["figures"]["metrics"][0]["epochs"] == 2
-    assert again["figures"]["walls"][0] > first["figures"]["walls"][0]
+    assert 900 < again["figures"]["walls"][0] < 1000
     before = metrics.read_bytes()
     stage("published", "--epochs", "2", "--seeds", "0")
     assert metrics.read_bytes() == before

@@ -49,8 +49,18 @@ def test_the_card_names_the_teachers(run, cli, tmp_path):
     package(tmp_path / "student", "tiny", None, None, tmp_path / "weights")
     card = (tmp_path / "weights" / "README.md").read_text()
     reached = read_run(run).metrics["val_acc"]
-    assert f"| taught by | DNN of validation accuracy {reached:.3f}: `python -m fer_lightning model=dnn " in card
-    assert "distill.teachers" not in card
+    assert (
+        f"| TEACHER | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning " in card
+    )
+    assert "data.split_seed=0 distill.teachers=[TEACHER] distill.once=true" in card
+
+
+def test_a_failure_leaves_nothing_that_stops_the_next_try(run, tmp_path):
+    (run / ".hydra" / "overrides.yaml").unlink()
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(UserError, match=r"overrides\.yaml"):
+        package(run, "tiny", None, None, tmp_path / "weights")
+    assert not list((tmp_path / "weights").iterdir())
 
 
 def test_a_run_that_did_not_complete_is_not_packaged(run, tmp_path):

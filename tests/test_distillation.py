@@ -86,7 +86,7 @@ def test_a_student_hears_its_teachers_and_keeps_nothing_of_them(cli, tmp_path, t
 def test_teachers_asked_once_are_heard_of_each_image(cli, tmp_path, teachers):
     """Without augmentation the pixels of each step are the images as they are, so it is the same training.
 
-    But for the order of the teachers' sums (batches of another size), which may turn an image at the edge of two classes.
+    But for the order of the teachers' sums (batches of another size), which may turn an image between two classes.
     """
     for name in ("false", "true"):
         ended = cli(

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import DictConfig
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fer_lightning import hydra_hooks
 from fer_lightning.__main__ import CONF
 from fer_lightning.config import FER2013_EPOCHS, check
 from fer_lightning.data import synthetic
@@ -233,6 +235,11 @@ MISTAKES = {
     "an impossible flip": (["aug.flip=3"], "aug.flip"),
     "a wrong list": (["aug.scale=[0.9]"], "scale"),
     "an unknown precision": (["trainer.precision=17"], "trainer.precision"),
+    "a precision of one's own": (["trainer.precision=bf16-true"], "trainer.precision"),
+    "what a run decides": (["+trainer.default_root_dir=here"], "trainer.default_root_dir"),
+    "epochs without validation": (["+trainer.check_val_every_n_epoch=2"], "trainer.check_val_every_n_epoch"),
+    "no validation at all": (["+trainer.limit_val_batches=0"], "trainer.limit_val_batches"),
+    "a word for a truth value": (["logger.tensorboard=no"], "logger.tensorboard"),
     "a missing GPU": (["trainer=gpu"], "trainer"),
     "data that is not there": (["data=fer2013", "data.root=nowhere"], "nowhere"),
     "no data at all": (["data=fer2013"], "FER2013_ROOT"),
@@ -313,10 +320,31 @@ def test_an_impossible_value_stops_a_sweep_before_its_first_job(cli, tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
-def test_ddp_in_a_sweep_is_refused(cli, tmp_path):
-    ended = cli("--multirun", "trainer=ddp", "aug=none,norm", "data=synthetic")
+@pytest.mark.parametrize("several", [["trainer=ddp"], ["trainer=cpu", "trainer.devices=2"]], ids=["ddp", "devices"])
+def test_several_processes_in_a_sweep_are_refused(cli, tmp_path, several):
+    ended = cli("--multirun", *several, "aug=none,norm", "data=synthetic")
     assert ended.status == 2
     assert "trainer=ddp" in ended.err
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("multirun", [(), ("--multirun",)], ids=["run", "multirun"])
+def test_two_that_start_in_one_second_have_a_folder_each(cli, tmp_path, monkeypatch, multirun):
+    """The other one makes its folder while this one is still reading its data."""
+    usual = hydra_hooks.check
+
+    def meanwhile(config: DictConfig) -> int:
+        Path(config.hydra.sweep.dir, "checkpoints").mkdir(parents=True)  # the name is that of hydra.run.dir as well
+        return usual(config)
+
+    monkeypatch.setattr(hydra_hooks, "check", meanwhile)
+    ended = cli(*multirun, *SMALL["dnn"], *QUICK, "trainer.max_epochs=1")
+    assert ended.status == 0, ended.err
+    others, mine = sorted((tmp_path / "outputs").glob("*/*"))
+    assert mine.name == f"{others.name}-2"
+    assert [path.name for path in others.iterdir()] == ["checkpoints"]
+    run = mine / "0-dnn-norm_aug" if multirun else mine
+    assert json.loads((run / "metrics.json").read_text())["completed"]
 
 
 def test_help_and_configuration_come_without_torch(tmp_path):
@@ -346,6 +374,7 @@ def test_two_processes_of_ddp_share_the_work(tmp_path, recipe):
         float(rows(tmp_path / "run" / "metrics.csv")[metrics["best_epoch"] - 1]["val_acc"]), abs=1e-6
     )
     assert len(rows(tmp_path / "run" / "metrics.csv")) == 2
+    assert not (tmp_path / "run" / "config-1.yaml").exists()  # which would be a resumed run's
     if recipe:  # the ranks validate one and the same average, which is that of best.ckpt, but for bf16
         val = pd.read_csv(tmp_path / "run" / "predictions.csv").query("split == 'val'")
         chosen = val.apply(lambda row: row[row["target"]], axis=1).to_numpy(float)

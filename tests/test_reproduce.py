@@ -55,3 +55,12 @@ def test_a_run_that_fails_is_named_with_the_end_of_what_it_said(tmp_path, monkey
     monkeypatch.setattr("sys.argv", ["reproduce", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "o")])
     assert reproduce.main() == 1
     assert "model=nope: there is no such choice" in capsys.readouterr().err
+
+
+def test_without_fer2013_nothing_is_trained_in_its_place(tmp_path, monkeypatch, capsys):
+    settings = [setting for setting in TINY if not setting.startswith("data=")]
+    monkeypatch.setattr(reproduce, "stages", lambda work: {"best_cnn": reproduce.runs("a", range(1), *settings)})
+    monkeypatch.setattr("sys.argv", ["reproduce", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "o")])
+    monkeypatch.chdir(tmp_path)
+    assert reproduce.main() == 1
+    assert "no FER2013 found" in capsys.readouterr().err

@@ -78,6 +78,33 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_goes_on(cli, tmp_path, inte
     assert len(rows(tmp_path / "run" / "metrics.csv")) == 5
 
 
+@pytest.mark.parametrize("elsewhere", [(), ("hydra.run.dir=other",)], ids=["there", "elsewhere"])
+def test_a_run_ended_while_it_is_scored_goes_on_there(cli, tmp_path, monkeypatch, elsewhere):
+    run = (*RUN, "scheduler=onecycle")
+    assert cli(*run, "hydra.run.dir=whole").status == 0
+
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_lightning.train.predict_splits", pressed)
+        ended = cli(*run, "hydra.run.dir=parts")
+    assert ended.status == 130
+    assert "go on with" in ended.out
+    metrics = json.loads((tmp_path / "parts" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["interrupted"], metrics["epochs"]) == (False, True, 5)
+    ended = cli(*run, "ckpt_path=parts", *elsewhere)
+    assert ended.status == 0, ended.err
+    parts = tmp_path / ("other" if elsewhere else "parts")
+    assert figures(parts) == figures(tmp_path / "whole")
+    assert (parts / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
+    metrics, whole = (json.loads((folder / "metrics.json").read_text()) for folder in (parts, tmp_path / "whole"))
+    assert metrics["completed"]
+    assert {key for key in whole if whole[key] is not None} == {key for key in metrics if metrics[key] is not None}
+    assert (parts / "checkpoints" / "last.ckpt").exists()
+    assert cli(*run, f"ckpt_path={parts}").status == 2  # nothing is left to do now
+
+
 def test_going_on_elsewhere_leaves_the_first_folder_as_it_was(cli, tmp_path, interrupt):
     interrupt(3)
     assert cli(*RUN, "hydra.run.dir=first").status == 130
@@ -138,10 +165,10 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
     assert cli(*RUN, "trainer.max_epochs=2", "scheduler=onecycle", "hydra.run.dir=run").status == 0
     before = tree(tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "other")
-    one = ("scheduler=onecycle", "trainer.max_epochs=2")
+    one, more = (("scheduler=onecycle", f"trainer.max_epochs={epochs}") for epochs in (2, 4))
     for arguments, remedy in (
         ((*RUN, *one, "ckpt_path=run"), "larger trainer.max_epochs"),
-        ((*RUN, "scheduler=onecycle", "trainer.max_epochs=4", "ckpt_path=run"), "laid out for 2 epochs"),
+        ((*RUN, *more, "ckpt_path=run"), "laid out for 2 epochs"),
         ((*QUICK, *SMALL["cnn"], "trainer.max_epochs=4", "ckpt_path=run"), "model=dnn"),
         ((*RUN, "model.widths=[32,32]", "ckpt_path=run"), "model.widths"),
         ((*RUN, "ckpt_path=run/checkpoints/best.ckpt"), "last.ckpt"),
@@ -149,6 +176,10 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
         ((*RUN, "seed=3", "scheduler=constant", "ckpt_path=run"), "seed"),
         ((*RUN, "ckpt_path=other/checkpoints/last.ckpt", "hydra.run.dir=run"), "already holds a run"),
         ((*RUN, "ckpt_path=run/metrics.csv"), "not a readable checkpoint"),
+        ((*RUN, "trainer.max_epochs=4", "ckpt_path=run"), "its own settings: python -m fer_lightning model=dnn"),
+        ((*RUN, *more, "aug=norm", "ckpt_path=run"), "aug.degrees=10 (now 0)"),
+        ((*RUN, *more, "data.batch_size=32", "ckpt_path=run"), "data.batch_size=64 (now 32)"),
+        ((*RUN, *more, "+trainer.gradient_clip_val=1", "ckpt_path=run"), "trainer.gradient_clip_val=None (now 1)"),
     ):
         ended = cli(*arguments)
         assert ended.status == 2, arguments

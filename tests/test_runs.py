@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
-from fer_lightning.runs import CONTRACT_KEYS, EPOCH_COLUMNS, read_run, run_folders, write_file
+from fer_lightning.runs import CONTRACT_KEYS, EPOCH_COLUMNS, overrides_of, read_run, run_folders, write_file
 
 METRICS = {
     "model": "dnn",
@@ -87,6 +87,21 @@ def test_a_run_is_read_from_its_files(tmp_path):
     assert run.predictions["index"].tolist() == [17, 28709]
     assert run.predictions["target"].tolist() == ["fear", "happy"]
     np.testing.assert_array_equal(run.predictions["sad"], [0.6, 0.0])
+
+
+def test_a_runs_command_is_that_of_its_last_start_for_the_whole(tmp_path):
+    assert overrides_of(tmp_path) is None
+    starts = {
+        ".hydra": ["model=dnn", "trainer.max_epochs=2"],
+        ".hydra/resumed-9": ["model=dnn", "trainer.max_epochs=3", "ckpt_path=run"],
+        ".hydra/resumed-10": ["model=dnn", "trainer.max_epochs=4", "ckpt_path='a, b'"],
+    }
+    for folder, overrides in starts.items():
+        (tmp_path / folder).mkdir()
+        OmegaConf.save(overrides, tmp_path / folder / "overrides.yaml")
+    assert overrides_of(tmp_path) == ["model=dnn", "trainer.max_epochs=4"]
+    (tmp_path / ".hydra/resumed-10/overrides.yaml").write_text("a: [")
+    assert overrides_of(tmp_path) is None
 
 
 def test_a_run_without_predictions_has_none(tmp_path):

@@ -3,14 +3,12 @@
 import math
 import shlex
 
-import yaml  # type: ignore[import-untyped]
-
 from fer_lightning.data.faces import Faces
 from fer_lightning.report import findings, published, words
 from fer_lightning.report.archive import Archive, counts
 from fer_lightning.report.blocks import Block, Bullets, Code, Heading, Point, Table, Text
 from fer_lightning.report.findings import Condition, Study
-from fer_lightning.runs import Run
+from fer_lightning.runs import Run, overrides_of
 
 
 def others(study: Study) -> list[Block]:
@@ -81,13 +79,8 @@ def repeat(study: Study, archive: Archive, command: str) -> list[Block]:
 
 def command_of(run: Run) -> str | None:
     """The command that made the run, as Hydra recorded it; None where it did not, or nobody can read it."""
-    try:
-        overrides = yaml.safe_load((run.folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    if not isinstance(overrides, list):
-        return None
-    return shlex.join(["python", "-m", "fer_lightning", *map(str, overrides)])
+    overrides = overrides_of(run.folder)
+    return None if overrides is None else shlex.join(["python", "-m", "fer_lightning", *overrides])
 
 
 def _data(study: Study, archive: Archive) -> list[tuple[str, ...]]:

@@ -1,0 +1,22 @@
+"""What a person sees while a run trains."""
+
+import io
+import sys
+
+from fer_lightning.progress import EpochBar
+
+
+def test_the_bar_gives_the_cursor_back_when_a_run_is_interrupted(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    bar = EpochBar()
+    bar.progress.start()
+    assert "\x1b[?25l" in sys.stdout.getvalue()
+    assert "\x1b[?25h" not in sys.stdout.getvalue()
+    bar.on_exception(None, None, KeyboardInterrupt())
+    assert "\x1b[?25h" in sys.stdout.getvalue()
+    assert not bar.progress.live.is_started
