@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (about 3 minutes) and compare them
 	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn data=synthetic aug=norm $(ARGS)
 
-test: $(INSTALLED) ## pass the tests
+test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
@@ -39,11 +39,11 @@ ablation: $(INSTALLED) ## none, norm and norm_aug, compared: make ablation ARGS=
 	$(BIN)/python -m fer_lightning --multirun aug=none,norm,norm_aug $(ARGS)
 
 # Both networks, the three settings and the strengths set too high, as one page. With ARGS for its length, say
-# make report ARGS="trainer.max_epochs=20"; a run's folder is never used twice, so the study's carries the time.
+# make report ARGS="trainer.max_epochs=20 seed=0,1,2"; a run's folder is never used twice, so the study's carries the time.
 STUDY := outputs/study-$(shell date +%Y%m%d-%H%M%S)
 report: $(INSTALLED) ## the whole study, end to end, as one HTML page (ARGS="trainer.max_epochs=20 data.root=PATH")
 	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn aug=none,norm,norm_aug hydra.sweep.dir=$(STUDY)/ablation $(ARGS)
-	$(BIN)/python -m fer_lightning model=dnn experiment=too_strong hydra.run.dir=$(STUDY)/too_strong $(ARGS)
+	$(BIN)/python -m fer_lightning --multirun model=dnn experiment=too_strong hydra.sweep.dir=$(STUDY)/too_strong $(ARGS)
 	$(BIN)/python -m fer_lightning.report $(STUDY) --out $(STUDY)/report.html
 
 tensorboard: $(INSTALLED) ## curves, images and hyper-parameters of all runs, in the browser
