@@ -1,16 +1,11 @@
 """From configuration to objects, checked: the only file that instantiates what `conf/` names."""
 
-import difflib
 import importlib
-import inspect
 import logging
-import shlex
-import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -18,19 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from fer_lightning.annotations import check_arguments, is_a
 from fer_lightning.augment import Augment, Mix
-from fer_lightning.averaging import KEY as AVERAGING
 from fer_lightning.averaging import Averaging
 from fer_lightning.compilation import Compiled
-from fer_lightning.data.datamodule import DATA_STATE, FERDataModule
+from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES, SIZE, Faces
 from fer_lightning.data.source import NAMES, open_faces
 from fer_lightning.distillation import Teachers, open_teachers
 from fer_lightning.errors import UserError
-from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.paths import last_checkpoint
-from fer_lightning.runs import is_completed, overrides_of, read_config
+from fer_lightning.resuming import check_resumable, resumed_checkpoint
 
 # Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
 # about two minutes (the CNN sees 120 of them a second there; the DNN overfits after some 20 epochs).
@@ -53,8 +46,6 @@ CUTTING = (
     *("check_val_every_n_epoch", "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches"),
     *("fast_dev_run", "barebones"),
 )
-# Of the trainer, what a training's figures depend on beside its length and device
-STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
 @dataclass
@@ -129,117 +120,6 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
                 compiled.append(judge := Compiled(teachers.probabilities, datamodule.batch_size))
         model.learn_from(judge, config["distill"]["weight"], config["distill"]["temperature"])
     return Parts(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
-
-
-def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
-    """The checkpoint that `ckpt_path`, a file or a run's folder, names."""
-    return None if config["ckpt_path"] is None else last_checkpoint(config["ckpt_path"])
-
-
-def check_resumable(
-    path: Path,
-    model: EmotionClassifier,
-    datamodule: FERDataModule,
-    averaging: Averaging | None,
-    groups: int,
-    epochs: int,
-    config: dict[str, Any],
-) -> None:
-    """Raise UserError unless a training of `model` over `epochs` epochs can go on from the checkpoint.
-
-    groups: how many groups of parameters its optimizer will have.
-    """
-    checkpoint = read_checkpoint(path)
-    if "optimizer_states" not in checkpoint:
-        raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
-    network = f"{type(model).__module__}.{type(model).__qualname__}"
-    if checkpoint["network"] != network:
-        name = checkpoint["network"].rpartition(".")[2]
-        raise UserError(f"ckpt_path={path}: it holds a {name}, not a {type(model).__name__}; add model={name.lower()}")
-    for key, value in checkpoint["hyper_parameters"].items():
-        mine = model.hparams[key]
-        if (list(mine) if isinstance(mine, list | tuple) else mine) != value:
-            raise UserError(f"ckpt_path={path}: it was trained with model.{key}={value}, now it is {mine}")
-    datamodule.load_state_dict(checkpoint[DATA_STATE])
-    done = checkpoint["epoch"]
-    if done > epochs or (done == epochs and is_completed(path.resolve().parents[1])):
-        raise UserError(
-            f"ckpt_path={path}: it has {done} epochs behind it and trainer.max_epochs is {epochs}; "
-            "nothing is left to do (a larger trainer.max_epochs goes on)"
-        )
-    kept = checkpoint.get(AVERAGING, {}).get("settings")
-    mine = None if averaging is None else averaging.settings()
-    if kept != mine:
-        raise UserError(
-            f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
-            "go on with the same"
-        )
-    check_same_settings(path, config)
-    theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
-    if theirs != groups:  # also of runs with weight decay of before 2026-11-24, when it applied to all parameters
-        raise UserError(
-            f"ckpt_path={path}: its optimizer has {theirs} group{'s'[: theirs > 1]} of parameters, now it would have "
-            f"{groups}: weight decay makes a second one, of what it spares; go on with its optimizer.weight_decay"
-        )
-    if checkpoint["max_epochs"] != epochs and (reason := fixed_length(config)):
-        raise UserError(
-            f"ckpt_path={path}: {reason} was laid out for {checkpoint['max_epochs']} epochs, not {epochs}; "
-            f"go on with trainer.max_epochs={checkpoint['max_epochs']}"
-        )
-
-
-def check_same_settings(path: Path, config: dict[str, Any]) -> None:
-    """Raise UserError where the checkpoint's run, as its config.yaml tells, was trained with other settings."""
-    folder = path.resolve().parents[1]
-    if not (folder / "config.yaml").is_file():
-        return
-    theirs, mine = deciding(read_config(folder / "config.yaml")), deciding(config)
-    changed = [key for key in mine if key in theirs and theirs[key] != mine[key]]
-    if changed:
-        listed = ", ".join(f"{key}={theirs[key]} (now {mine[key]})" for key in changed)
-        overrides = overrides_of(folder)
-        own = shlex.join(["python", "-m", "fer_lightning", *(overrides or ["…"]), f"ckpt_path={folder}"])
-        raise UserError(f"ckpt_path={path}: it was trained with {listed}; go on with its own settings: {own}")
-
-
-def deciding(config: dict[str, Any]) -> dict[str, Any]:
-    """What a training's figures depend on beside what checkpoints tell themselves, as dotted keys."""
-    aug = {key: value for key, value in config["aug"].items() if key != "name"}
-    keys = flat({"aug": aug, "optimizer": config["optimizer"], "scheduler": config["scheduler"]})
-    keys["data.batch_size"] = config["data"]["batch_size"]
-    distill = config.get("distill", {"teachers": []})
-    keys["the number of distill.teachers"] = len(distill["teachers"])
-    if distill["teachers"]:
-        keys |= {f"distill.{key}": value for key, value in distill.items() if key != "teachers"}
-    return keys | {f"trainer.{key}": config["trainer"].get(key) for key in STEPS}
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
-def in_short(averaging: dict[str, Any] | None) -> str:
-    if averaging is None:
-        return "none"
-    return f"{averaging['name']} ({', '.join(f'{key}={value}' for key, value in averaging.items() if key != 'name')})"
-
-
-def fixed_length(config: dict[str, Any]) -> str | None:
-    """What of a training depends on how many epochs it has in all, if anything."""
-    aug = config["aug"]
-    if config["scheduler"]["_target_"].rpartition(".")[2] in ("cosine", "onecycle"):
-        return "its schedule"
-    if (aug["mixup"] or aug["cutmix"]) and aug["mix_until"] < 1:
-        return "aug.mix_until"
-    if 0 < aug["small_until"] < 1:
-        return "aug.small_until"
-    if config["averaging"].get("start"):
-        return "averaging.start"
-    return None
 
 
 def make_model(config: dict[str, Any]) -> EmotionClassifier:
@@ -457,58 +337,3 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     # Lightning 2.6.6 on torch 2.15, once in every fit, from torch's own pytree
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-
-
-def check_arguments(group: str, target: Any, arguments: dict[str, Any]) -> None:
-    """Raise UserError for a key that `target` does not take, or a value that its annotations rule out."""
-    function = target.__init__ if inspect.isclass(target) else target
-    parameters = [name for name in inspect.signature(target).parameters if name != "self"]
-    hints = get_type_hints(function)
-    for key, value in arguments.items():
-        if key not in parameters:
-            near = difflib.get_close_matches(key, parameters, n=3) or parameters
-            raise UserError(f"{group}.{key}: {target.__name__} has no such argument; the nearest are {', '.join(near)}")
-        if key in hints and not is_a(value, hints[key]):
-            raise UserError(f"{group}.{key}={value!r}: it must be {in_words(hints[key])}")
-
-
-def is_a(value: Any, hint: Any) -> bool:
-    """Whether a plain YAML value fits a type annotation."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if hint is None or hint is type(None):
-        return value is None
-    if origin in (Union, types.UnionType):
-        return any(is_a(value, option) for option in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin in (list, tuple, Sequence) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
-        kinds = [kind for kind in arguments if kind is not Ellipsis] or [Any]
-        fixed = origin is tuple and Ellipsis not in arguments
-        return (
-            isinstance(value, list)
-            and (not fixed or len(value) == len(kinds))
-            and all(is_a(item, kinds[i % len(kinds)]) for i, item in enumerate(value))
-        )
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    return inspect.isclass(hint) and isinstance(value, hint)
-
-
-def in_words(hint: Any) -> str:
-    """A type annotation for a person: "a whole number", "a list of numbers", …"""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(in_words(option) for option in arguments))
-    if origin is Literal:
-        return " or ".join(str(option) for option in arguments)
-    if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
-        kinds = " and ".join(dict.fromkeys(in_words(kind) for kind in arguments if kind is not Ellipsis))
-        return f"a list, each {kinds}" if kinds else "a list"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-    return words.get(hint, getattr(hint, "__name__", str(hint)))

@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import shutil
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fer_lightning import __version__
-from fer_lightning.config import Parts, build, flat, resumed_checkpoint
+from fer_lightning.config import Parts, build
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
@@ -37,7 +36,8 @@ from fer_lightning.results import (
     write_predictions,
     write_submission,
 )
-from fer_lightning.runs import METRIC_KEYS, read_epochs, write_file
+from fer_lightning.resuming import resumed_checkpoint, take_over
+from fer_lightning.runs import METRIC_KEYS, flat, write_file
 
 log = logging.getLogger(__name__)
 
@@ -193,25 +193,6 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
 def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
     """metrics.json, with null for whatever of the contract's keys is not known."""
     write_json(folder / "metrics.json", {**dict.fromkeys(METRIC_KEYS), **metrics})
-
-
-def take_over(checkpoint: Path, folder: Path) -> list[Row]:
-    """The epochs that a checkpoint's run has behind it; its checkpoints are copied where the run goes on elsewhere."""
-    source = checkpoint.resolve().parents[1]
-    done = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
-    table = read_epochs(source / "metrics.csv") if done else None
-    rows: list[Row] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
-    if source != folder.resolve():
-        copy_checkpoints(checkpoint, folder, bool(rows))
-    return rows
-
-
-@rank_zero_only
-def copy_checkpoints(last: Path, folder: Path, best: bool) -> None:
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    shutil.copy2(last, folder / "checkpoints" / "last.ckpt")
-    if best:
-        shutil.copy2(last.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt")
 
 
 @rank_zero_only

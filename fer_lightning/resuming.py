@@ -1,0 +1,142 @@
+"""Going on with a run: from which checkpoint, and whether the training it belongs to is the one configured."""
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from fer_lightning.averaging import KEY as AVERAGING
+from fer_lightning.averaging import Averaging
+from fer_lightning.data.datamodule import DATA_STATE, FERDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.inference import read_checkpoint
+from fer_lightning.models import EmotionClassifier
+from fer_lightning.paths import last_checkpoint
+from fer_lightning.runs import flat, is_completed, overrides_of, read_config, read_epochs
+
+# Of the trainer, what a training's figures depend on beside its length and device
+STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
+
+
+def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
+    """The checkpoint that `ckpt_path`, a file or a run's folder, names."""
+    return None if config["ckpt_path"] is None else last_checkpoint(config["ckpt_path"])
+
+
+def check_resumable(
+    path: Path,
+    model: EmotionClassifier,
+    datamodule: FERDataModule,
+    averaging: Averaging | None,
+    groups: int,
+    epochs: int,
+    config: dict[str, Any],
+) -> None:
+    """Raise UserError unless a training of `model` over `epochs` epochs can go on from the checkpoint.
+
+    groups: how many groups of parameters its optimizer will have.
+    """
+    checkpoint = read_checkpoint(path)
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
+    network = f"{type(model).__module__}.{type(model).__qualname__}"
+    if checkpoint["network"] != network:
+        name = checkpoint["network"].rpartition(".")[2]
+        raise UserError(f"ckpt_path={path}: it holds a {name}, not a {type(model).__name__}; add model={name.lower()}")
+    for key, value in checkpoint["hyper_parameters"].items():
+        mine = model.hparams[key]
+        if (list(mine) if isinstance(mine, list | tuple) else mine) != value:
+            raise UserError(f"ckpt_path={path}: it was trained with model.{key}={value}, now it is {mine}")
+    datamodule.load_state_dict(checkpoint[DATA_STATE])
+    done = checkpoint["epoch"]
+    if done > epochs or (done == epochs and is_completed(path.resolve().parents[1])):
+        raise UserError(
+            f"ckpt_path={path}: it has {done} epochs behind it and trainer.max_epochs is {epochs}; "
+            "nothing is left to do (a larger trainer.max_epochs goes on)"
+        )
+    kept = checkpoint.get(AVERAGING, {}).get("settings")
+    mine = None if averaging is None else averaging.settings()
+    if kept != mine:
+        raise UserError(
+            f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
+            "go on with the same"
+        )
+    check_same_settings(path, config)
+    theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
+    if theirs != groups:  # also of runs with weight decay of before 2026-11-24, when it applied to all parameters
+        raise UserError(
+            f"ckpt_path={path}: its optimizer has {theirs} group{'s'[: theirs > 1]} of parameters, now it would have "
+            f"{groups}: weight decay makes a second one, of what it spares; go on with its optimizer.weight_decay"
+        )
+    if checkpoint["max_epochs"] != epochs and (reason := fixed_length(config)):
+        raise UserError(
+            f"ckpt_path={path}: {reason} was laid out for {checkpoint['max_epochs']} epochs, not {epochs}; "
+            f"go on with trainer.max_epochs={checkpoint['max_epochs']}"
+        )
+
+
+def check_same_settings(path: Path, config: dict[str, Any]) -> None:
+    """Raise UserError where the checkpoint's run, as its config.yaml tells, was trained with other settings."""
+    folder = path.resolve().parents[1]
+    if not (folder / "config.yaml").is_file():
+        return
+    theirs, mine = deciding(read_config(folder / "config.yaml")), deciding(config)
+    changed = [key for key in mine if key in theirs and theirs[key] != mine[key]]
+    if changed:
+        listed = ", ".join(f"{key}={theirs[key]} (now {mine[key]})" for key in changed)
+        overrides = overrides_of(folder)
+        own = shlex.join(["python", "-m", "fer_lightning", *(overrides or ["…"]), f"ckpt_path={folder}"])
+        raise UserError(f"ckpt_path={path}: it was trained with {listed}; go on with its own settings: {own}")
+
+
+def deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """What a training's figures depend on beside what checkpoints tell themselves, as dotted keys."""
+    aug = {key: value for key, value in config["aug"].items() if key != "name"}
+    keys = flat({"aug": aug, "optimizer": config["optimizer"], "scheduler": config["scheduler"]})
+    keys["data.batch_size"] = config["data"]["batch_size"]
+    distill = config.get("distill", {"teachers": []})
+    keys["the number of distill.teachers"] = len(distill["teachers"])
+    if distill["teachers"]:
+        keys |= {f"distill.{key}": value for key, value in distill.items() if key != "teachers"}
+    return keys | {f"trainer.{key}": config["trainer"].get(key) for key in STEPS}
+
+
+def in_short(averaging: dict[str, Any] | None) -> str:
+    if averaging is None:
+        return "none"
+    return f"{averaging['name']} ({', '.join(f'{key}={value}' for key, value in averaging.items() if key != 'name')})"
+
+
+def fixed_length(config: dict[str, Any]) -> str | None:
+    """What of a training depends on how many epochs it has in all, if anything."""
+    aug = config["aug"]
+    if config["scheduler"]["_target_"].rpartition(".")[2] in ("cosine", "onecycle"):
+        return "its schedule"
+    if (aug["mixup"] or aug["cutmix"]) and aug["mix_until"] < 1:
+        return "aug.mix_until"
+    if 0 < aug["small_until"] < 1:
+        return "aug.small_until"
+    if config["averaging"].get("start"):
+        return "averaging.start"
+    return None
+
+
+def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:
+    """The epochs that a checkpoint's run has behind it; its checkpoints are copied where the run goes on elsewhere."""
+    source = checkpoint.resolve().parents[1]
+    done = read_checkpoint(checkpoint)["epoch"]
+    table = read_epochs(source / "metrics.csv") if done else None
+    rows: list[dict[str, Any]] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
+    if source != folder.resolve():
+        copy_checkpoints(checkpoint, folder, bool(rows))
+    return rows
+
+
+@rank_zero_only
+def copy_checkpoints(last: Path, folder: Path, best: bool) -> None:
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    shutil.copy2(last, folder / "checkpoints" / "last.ckpt")
+    if best:
+        shutil.copy2(last.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt")
