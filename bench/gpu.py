@@ -30,6 +30,7 @@ from bench.table import HEADS, Bar, Line, in_columns, markdown, verdicts
 from bench.worker import ROOT, Answer, Channel, Worker, measure
 from fer_lightning.data import fer2013
 from fer_lightning.data.faces import Faces
+from fer_lightning.paths import override
 
 SMALL_FILES = {
     "config.yaml", "metrics.csv", "metrics.json", "curves.png", "confusion_matrix.csv", "confusion_matrix.png",
@@ -43,7 +44,12 @@ def speed(faces: Faces, settings: argparse.Namespace) -> tuple[list[Line], Answe
     with tempfile.TemporaryDirectory(prefix="fer-bench-") as folder:
         images = settings.images or TRAINING_ROWS * 9 // 10
         prepared = prepare(faces, -(-images * 10 // 9), 20, Path(folder) / "rows")
-        overrides = ["data=fer2013", f"data.root='{prepared.npz}'", f"trainer={settings.device}", *settings.overrides]
+        overrides = [
+            "data=fer2013",
+            override("data.root", prepared.npz),
+            f"trainer={settings.device}",
+            *settings.overrides,
+        ]
         device = {"gpu": "cuda"}.get(settings.device, settings.device)
         run = str(Path(folder) / "run")
         workers = {
@@ -157,7 +163,7 @@ def go_on(settings: argparse.Namespace, folder: Path, *overrides: str) -> None:
         folder.mkdir()
     started = time.time()
     record.write_text(json.dumps([*pieces, [started, None]]))
-    command(settings, *overrides, f"ckpt_path={last}" if last.is_file() else f"hydra.run.dir={folder}")
+    command(settings, *overrides, override("ckpt_path", last) if last.is_file() else override("hydra.run.dir", folder))
     record.write_text(json.dumps([*pieces, [started, time.time()]]))
 
 
@@ -176,7 +182,8 @@ def concurrent(faces: Faces, settings: argparse.Namespace) -> tuple[list[Line], 
         epochs = f"trainer.max_epochs={settings.epochs}"
         started = time.perf_counter()
         jobs = [
-            start(settings, f"aug={aug}", epochs, f"hydra.run.dir={settings.runs / f'{kind}-{aug}'}") for aug in names
+            start(settings, f"aug={aug}", epochs, override("hydra.run.dir", settings.runs / f"{kind}-{aug}"))
+            for aug in names
         ]
         statuses = [job.wait() for job in jobs]
         if any(statuses):
@@ -205,11 +212,10 @@ def completed(folder: Path) -> bool:
 
 def start(settings: argparse.Namespace, *overrides: str) -> subprocess.Popen[bytes]:
     """The command, in a process of its own, on the stage's data and device."""
-    arguments = ["data=fer2013", f"data.root={settings.data}", f"trainer={settings.device}"]
-    if settings.data is None:
-        arguments = ["data=synthetic", f"trainer={settings.device}"]
+    data = ["data=synthetic"] if settings.data is None else ["data=fer2013", override("data.root", settings.data)]
+    given = [*data, f"trainer={settings.device}", *settings.overrides, *overrides]
     return subprocess.Popen(
-        [sys.executable, "-m", "fer_lightning", *arguments, *settings.overrides, *overrides],
+        [sys.executable, "-m", "fer_lightning", *given],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )
 

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ also stand, pixel for pixel, in Training. Intervals: Wilson, 95 %.
 {votes}## Meant for
 
 Repeating and comparing experiments on FER2013; lectures and exercises; as a teacher of other networks
-(`distill.teachers=[PATH/{name}.safetensors] data.split_seed={split_seed}`). A training cannot start from it.
+(`'distill.teachers=[PATH/{name}.safetensors]' data.split_seed={split_seed}`). A training cannot start from it.
 
 ## Limits
 
@@ -97,23 +98,23 @@ def recipe(run: Run) -> str:
         for override in overrides
         if not override.startswith("data.root=")
     ]
-    return f"`{' '.join(['python -m fer_lightning', *shown])}`"
+    return f"`{shlex.join(['python', '-m', 'fer_lightning', *shown])}`"
 
 
 def taught_by(run: Run) -> str:
     """The card's row of the teachers, where the run had some."""
-    teachers = [read_run(run_of(path)) for path in run.config.get("distill", {}).get("teachers", [])]
-    lines = [
-        f"{teacher.metrics['model'].upper()} of validation accuracy {teacher.metrics['val_acc']:.3f}, "
-        f"trained in {teacher.metrics['train_seconds'] / 60:.0f} minutes: {recipe(teacher)}"
-        for teacher in teachers
-    ]
+    lines = [teacher(Path(path)) for path in run.config.get("distill", {}).get("teachers", [])]
     return f"| TEACHER | {'; '.join(lines)} |\n" if lines else ""
 
 
-def run_of(path: str) -> Path:
-    """The folder of the run that a teacher, a run or one of its checkpoints, belongs to."""
-    return Path(path) if Path(path).is_dir() else Path(path).resolve().parents[1]
+def teacher(path: Path) -> str:
+    """A teacher, which is a run, one of its checkpoints or a file of weights, and how it was trained."""
+    if path.suffix == weights.SUFFIX:
+        return f"`{path.name}`"
+    run = read_run(path if path.is_dir() else path.resolve().parents[1])
+    name, metrics = run.metrics["model"].upper(), run.metrics
+    reached, minutes = f"{metrics['val_acc']:.3f}", f"{metrics['train_seconds'] / 60:.0f}"
+    return f"{name} of validation accuracy {reached}, trained in {minutes} minutes: {recipe(run)}"
 
 
 def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:

@@ -21,6 +21,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_lightning.paths import override
+
 GRACE = 45  # seconds for an interrupted run to score and draw what it has
 SPLIT = "data.split_seed=0"  # an ensemble, and a student of it, hold out the same images
 
@@ -86,9 +88,9 @@ def start(run: Run, work: Path, overrides: list[str]) -> subprocess.Popen:
     settings = [*run.settings, *overrides]
     if not any(setting.startswith("data=") for setting in settings):
         settings.append("data=fer2013")  # never the built-in faces unasked
-    command = [sys.executable, "-m", "fer_lightning", *settings, f"hydra.run.dir={folder}"]
+    command = [sys.executable, "-m", "fer_lightning", *settings, override("hydra.run.dir", folder)]
     if (folder / "checkpoints" / "last.ckpt").is_file():
-        command.append(f"ckpt_path={folder}")
+        command.append(override("ckpt_path", folder))
     elif folder.exists():
         shutil.rmtree(folder)  # killed before its first epoch: there is nothing to go on from
     with open(work / f"{run.name}.log", "a") as log:

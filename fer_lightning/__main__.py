@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.hydra_hooks import end_sweep, register_resolvers
+from fer_lightning.paths import override
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def job(cfg: DictConfig) -> None:
             end_sweep(folder.parent)
         else:
             arguments = [argument for argument in sys.argv[1:] if not argument.startswith("ckpt_path=")]
-            arguments.append(f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}")
+            arguments.append(override("ckpt_path", folder / "checkpoints" / "last.ckpt"))
             log.info("interrupted; go on with: python -m fer_lightning %s", shlex.join(arguments))
         sys.exit(130)
 

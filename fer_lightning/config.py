@@ -274,8 +274,9 @@ def check_values(config: dict[str, Any]) -> None:
     for key in CUTTING:
         if key in trainer:
             raise UserError(f"trainer.{key}: every epoch is trained and validated whole; leave it out")
-    if trainer.get("limit_val_batches") == 0:
-        raise UserError("trainer.limit_val_batches=0: the best epoch is chosen on validation images; leave it out")
+    for key in ("limit_train_batches", "limit_val_batches"):
+        if trainer.get(key) == 0:
+            raise UserError(f"trainer.{key}=0: every epoch needs some to train and to validate; leave it out")
     if not is_a(config["logger"]["tensorboard"], bool):
         raise UserError(f"logger.tensorboard={config['logger']['tensorboard']!r}: it must be true or false")
     set_values = {key: value for key, value in trainer.items() if value != "auto" and key != "compile"}

@@ -1,7 +1,6 @@
 """What Hydra calls around runs and sweeps: names of folders, checks before any work, the comparison after a sweep."""
 
 import itertools
-import os
 import re
 import sys
 import traceback
@@ -15,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fer_lightning.errors import UserError, report
-from fer_lightning.paths import holds_run, last_checkpoint
+from fer_lightning.paths import holds_run, last_checkpoint, override
+from fer_lightning.processes import is_first_process
 
 
 def register_resolvers() -> None:
@@ -36,9 +36,9 @@ def run_dir(ckpt_path: str | None, new: str) -> str:
 def job_name(number: int, model: str, aug: str, overrides: list[str]) -> str:
     """A sweep job's folder, `0-dnn-norm-seed1`: what all jobs share is left out. Letters, digits, `.`, `_`, `-`."""
     parts = [str(number), str(model), str(aug)]
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key not in ("model", "aug") and override not in sys.argv:  # as given, so the same for every job
+    for given in overrides:
+        key, _, value = given.lstrip("+~").partition("=")
+        if key not in ("model", "aug") and given not in sys.argv:  # as given, so the same for every job
             parts.append(key.rpartition(".")[2] + value)
     name = "-".join(parts).replace("+", "")  # 1e+30 must not become 1e-30
     return re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", name))[:100].strip("-.")
@@ -51,7 +51,7 @@ class RunHooks(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # another rank of a DDP run, whose first has checked
+        if not is_first_process():
             return
         with reporting():
             folder = Path(config.hydra.run.dir)
@@ -78,7 +78,7 @@ class RunHooks(Callback):
             if not named:
                 config.hydra.sweep.dir = str(claim(folder, ".", named))
                 with open_dict(config):  # from these, each job's configuration is composed
-                    config.hydra.overrides.hydra.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
+                    config.hydra.overrides.hydra.append(override("hydra.sweep.dir", config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with reporting():
@@ -114,7 +114,7 @@ def check(config: DictConfig) -> int:
 
 def is_named(config: DictConfig, key: str) -> bool:
     """Whether the command line says where the run or sweep goes; otherwise its folder is named after the second."""
-    return any(str(override).startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+    return any(str(given).lstrip("+").startswith(f"{key}=") for given in config.hydra.overrides.hydra)
 
 
 def claim(folder: Path, below: str, named: bool) -> Path:
@@ -131,6 +131,8 @@ def claim(folder: Path, below: str, named: bool) -> Path:
             if named:
                 raise UserError(f"{folder}: another run began in it just now; name another folder") from None
             taken = folder.with_name(f"{folder.name}-{number}")
+        except OSError as error:
+            raise UserError(f"{folder}: it cannot be made: {error.strerror}") from None
     return taken
 
 
@@ -139,9 +141,12 @@ def claim_for_resuming(config: DictConfig, folder: Path) -> None:
     ckpt_path = config.get("ckpt_path")
     last = folder / "checkpoints" / "last.ckpt"
     if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last.resolve():
+        remedy = "or remove it: the run ended before its first epoch"
+        if last.exists():
+            remedy = f"or go on with that run: {override('ckpt_path', last)}"
         raise UserError(
             f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH, "
-            f"or go on with that run: ckpt_path={last}"
+            f"{remedy}"
         )
     number = 1 + len(list(folder.glob(".hydra/resumed-*")))
     with open_dict(config):  # Hydra's record of the first start stays as it is
@@ -153,12 +158,12 @@ def sweep_jobs(config: DictConfig) -> list[DictConfig]:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     lists = []
-    for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
-        key = override.get_key_element()
-        if override.is_sweep_override():
-            lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+    for given in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+        key = given.get_key_element()
+        if given.is_sweep_override():
+            lists.append([f"{key}={value}" for value in given.sweep_string_iterator()])
         else:
-            lists.append([f"{key}={override.get_value_element_as_str()}"])
+            lists.append([f"{key}={given.get_value_element_as_str()}"])
     for key, values in (config.hydra.sweeper.get("params") or {}).items():
         lists.append([f"{key}={value}" for value in str(values).split(",")])
     return [hydra.config_loader.load_sweep_config(config, list(overrides)) for overrides in itertools.product(*lists)]

@@ -1,6 +1,7 @@
 """Where things lie in a run's folder, and what a mistyped path may mean."""
 
 import difflib
+import re
 from pathlib import Path
 
 RUN_FILES = ("config.yaml", "metrics.csv", "metrics.json", "checkpoints")  # any of them makes a folder a run's
@@ -22,6 +23,14 @@ def last_checkpoint(path: str | Path) -> Path:
 
 def _checkpoint(path: Path, name: str) -> Path:
     return path / "checkpoints" / name if path.is_dir() else path
+
+
+def override(key: str, path: str | Path) -> str:
+    """`key=path` as Hydra reads it on a command line: quoted where the path's characters mean something to it."""
+    text = str(path)
+    if not re.fullmatch(r"[A-Za-z0-9_./+@:-]+", text):
+        text = "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+    return f"{key}={text}"
 
 
 def nearest(path: Path) -> str:

@@ -128,5 +128,5 @@ def best_row(rows: list[Row]) -> Row:
 
 def _clock(pl_module: pl.LightningModule) -> float:
     if pl_module.device.type == "cuda":
-        torch.cuda.synchronize()  # twice an epoch; otherwise the queue, not the work, is timed
+        torch.cuda.synchronize()  # three times an epoch; otherwise the queue, not the work, is timed
     return time.perf_counter()

@@ -5,19 +5,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from fer_lightning.averaging import KEY as AVERAGING
 from fer_lightning.averaging import Averaging
 from fer_lightning.data.datamodule import DATA_STATE, FERDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.paths import last_checkpoint
-from fer_lightning.runs import flat, is_completed, overrides_of, read_config, read_epochs
+from fer_lightning.paths import last_checkpoint, override
+from fer_lightning.processes import is_first_process
+from fer_lightning.runs import is_completed, overrides_of, read_config, read_epochs
 
 # Of the trainer, what a training's figures depend on beside its length and device
-STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
+STEPS = (
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
+    *("limit_train_batches", "limit_val_batches"),
+)
 
 
 def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
@@ -41,6 +43,8 @@ def check_resumable(
     checkpoint = read_checkpoint(path)
     if "optimizer_states" not in checkpoint:
         raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
+    check_same_settings(path, config)
+    # What the checkpoint itself tells, which may have been copied away from its run:
     network = f"{type(model).__module__}.{type(model).__qualname__}"
     if checkpoint["network"] != network:
         name = checkpoint["network"].rpartition(".")[2]
@@ -63,7 +67,6 @@ def check_resumable(
             f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
             "go on with the same"
         )
-    check_same_settings(path, config)
     theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
     if theirs != groups:  # also of runs with weight decay of before 2026-11-24, when it applied to all parameters
         raise UserError(
@@ -83,24 +86,45 @@ def check_same_settings(path: Path, config: dict[str, Any]) -> None:
     if not (folder / "config.yaml").is_file():
         return
     theirs, mine = deciding(read_config(folder / "config.yaml")), deciding(config)
-    changed = [key for key in mine if key in theirs and theirs[key] != mine[key]]
-    if changed:
-        listed = ", ".join(f"{key}={theirs[key]} (now {mine[key]})" for key in changed)
-        overrides = overrides_of(folder)
-        own = shlex.join(["python", "-m", "fer_lightning", *(overrides or ["…"]), f"ckpt_path={folder}"])
-        raise UserError(f"ckpt_path={path}: it was trained with {listed}; go on with its own settings: {own}")
+    if changed := [line for group in mine for line in differences(group, theirs.get(group), mine[group])]:
+        own = ["python", "-m", "fer_lightning", *(overrides_of(folder) or ["…"]), override("ckpt_path", folder)]
+        own_command = shlex.join(own)
+        raise UserError(
+            f"ckpt_path={path}: it was trained with {', '.join(changed)}; go on with its own settings: {own_command}"
+        )
 
 
-def deciding(config: dict[str, Any]) -> dict[str, Any]:
-    """What a training's figures depend on beside what checkpoints tell themselves, as dotted keys."""
-    aug = {key: value for key, value in config["aug"].items() if key != "name"}
-    keys = flat({"aug": aug, "optimizer": config["optimizer"], "scheduler": config["scheduler"]})
-    keys["data.batch_size"] = config["data"]["batch_size"]
-    distill = config.get("distill", {"teachers": []})
-    keys["the number of distill.teachers"] = len(distill["teachers"])
-    if distill["teachers"]:
-        keys |= {f"distill.{key}": value for key, value in distill.items() if key != "teachers"}
-    return keys | {f"trainer.{key}": config["trainer"].get(key) for key in STEPS}
+def deciding(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a training's figures depend on, beside its length, device and teachers' names: group → key → value."""
+    data, seed = config["data"], config["seed"]
+    split_seed = data.get("split_seed")
+    distill = config.get("distill") or {"teachers": []}
+    judges = {"number of teachers": len(distill["teachers"])}
+    return {
+        **{group: config.get(group, {}) for group in ("model", "optimizer", "scheduler", "averaging")},
+        "aug": {key: value for key, value in config["aug"].items() if key != "name"},
+        "data": {
+            **{key: data[key] for key in ("batch_size", "val_split")},
+            "split_seed": seed if split_seed is None else split_seed,
+        },
+        "distill": {**distill, **judges, "teachers": None} if distill["teachers"] else judges,
+        "trainer": {key: config["trainer"].get(key) for key in STEPS},
+        "seed": {"": seed},
+    }
+
+
+def differences(group: str, theirs: dict[str, Any] | None, mine: dict[str, Any]) -> list[str]:
+    """`group.key=theirs (now mine)` of each key with another value; of another class only that it is another."""
+    if theirs is None:
+        return []
+    kinds = [str(settings.get("_target_", "none")).rpartition(".")[2] for settings in (theirs, mine)]
+    if kinds[0] != kinds[1]:
+        return [f"{group}={kinds[0]} (now {kinds[1]})"]
+    keys = [key for key in mine if key in theirs]
+    if group in ("optimizer", "scheduler"):  # any argument may be added; other groups' keys differ by version only
+        keys = [*mine, *(key for key in theirs if key not in mine)]
+    changed = [key for key in keys if theirs.get(key) != mine.get(key)]
+    return [f"{f'{group}.{key}'.rstrip('.')}={theirs.get(key)} (now {mine.get(key)})" for key in changed]
 
 
 def in_short(averaging: dict[str, Any] | None) -> str:
@@ -129,12 +153,11 @@ def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:
     done = read_checkpoint(checkpoint)["epoch"]
     table = read_epochs(source / "metrics.csv") if done else None
     rows: list[dict[str, Any]] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
-    if source != folder.resolve():
+    if source != folder.resolve() and is_first_process():
         copy_checkpoints(checkpoint, folder, bool(rows))
     return rows
 
 
-@rank_zero_only
 def copy_checkpoints(last: Path, folder: Path, best: bool) -> None:
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     shutil.copy2(last, folder / "checkpoints" / "last.ckpt")

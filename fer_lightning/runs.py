@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -231,14 +230,6 @@ def read_config(path: Path) -> dict:
     if not isinstance(config, dict) or not config:
         raise UserError(f"{path}: expected configuration keys with their values, found {config!r}")
     return config
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def _text(path: Path) -> str:

@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from fer_lightning import __version__
 from fer_lightning.config import Parts, build
@@ -23,6 +22,7 @@ from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
 from fer_lightning.inference import load
 from fer_lightning.memory import keep_freed_memory
+from fer_lightning.processes import is_first_process
 from fer_lightning.progress import EpochBar
 from fer_lightning.recorder import Recorder, Row, best_row
 from fer_lightning.results import (
@@ -37,7 +37,7 @@ from fer_lightning.results import (
     write_submission,
 )
 from fer_lightning.resuming import resumed_checkpoint, take_over
-from fer_lightning.runs import METRIC_KEYS, flat, write_file
+from fer_lightning.runs import METRIC_KEYS, write_file
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         run(parts, faces, folder, metrics)
     except Exception as error:
         metrics |= {"completed": False, "error": f"{type(error).__name__}: {error}"}
-        write_metrics(metrics, folder)
+        if is_first_process():
+            write_metrics(metrics, folder)
         raise
     return metrics
 
@@ -73,7 +74,9 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     """Fit, then score and draw; fills `metrics` and writes them."""
     checkpoint = resumed_checkpoint(parts.config)
     rows = [] if checkpoint is None else take_over(checkpoint, folder)
-    write_settings(parts, folder)
+    if is_first_process():
+        write_settings(parts, folder)
+        write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     logger: TensorBoardLogger | bool = False
     if parts.config["logger"]["tensorboard"]:
         logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
@@ -109,7 +112,7 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     write_metrics(metrics, folder)  # not completed yet: a run that ends here can be gone on with
     try:
         finish(parts, faces, folder, metrics, trainer)
-        metrics["completed"] = not metrics["interrupted"]
+        metrics["completed"] = not metrics["interrupted"] and metrics["epochs"] > 0
     except KeyboardInterrupt:
         metrics["interrupted"] = True
     write_metrics(metrics, folder)
@@ -189,13 +192,11 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
     }
 
 
-@rank_zero_only
 def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
     """metrics.json, with null for whatever of the contract's keys is not known."""
     write_json(folder / "metrics.json", {**dict.fromkeys(METRIC_KEYS), **metrics})
 
 
-@rank_zero_only
 def write_settings(parts: Parts, folder: Path) -> None:
     """config.yaml and model.txt. A resumed run's earlier config.yaml is kept as config-1.yaml, config-2.yaml, …"""
     path = folder / "config.yaml"
@@ -225,6 +226,14 @@ def log_results(logger: TensorBoardLogger, config: dict[str, Any], metrics: dict
         {name: value for name, value in reached.items() if value is not None},
     )
     logger.finalize("success")
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def summary(metrics: dict[str, Any], folder: Path) -> str:

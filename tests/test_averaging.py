@@ -136,16 +136,24 @@ def test_an_epochs_seconds_are_of_its_training_alone(cli, tmp_path, monkeypatch)
     assert pd.read_csv(tmp_path / "run" / "metrics.csv")["seconds"].iloc[0] < 3
 
 
-def test_to_go_on_takes_the_same_averaging(cli):
+def test_to_go_on_takes_the_same_averaging(cli, tmp_path):
     assert cli(*RUN, *KINDS["ema"], "hydra.run.dir=run").status == 0
-    for other in ((), ("averaging=swa",), ("averaging=ema", "averaging.decay=0.5")):
-        ended = cli(*RUN, *other, "trainer.max_epochs=3", "ckpt_path=run")
-        assert ended.status == 2
-        assert "averaging EMA (start=0.0, decay=0.9, every=1)" in ended.err
     assert cli(*RUN, "hydra.run.dir=plain").status == 0
-    ended = cli(*RUN, *KINDS["ema"], "trainer.max_epochs=3", "ckpt_path=plain")
-    assert ended.status == 2
-    assert "averaging none" in ended.err
+    others = {
+        ("run",): "averaging=EMA (now none)",
+        ("run", "averaging=swa"): "averaging=EMA (now SWA)",
+        ("run", "averaging=ema", "averaging.decay=0.5"): "averaging.decay=0.9 (now 0.5)",
+        ("plain", *KINDS["ema"]): "averaging=none (now EMA)",
+    }
+    for (run, *other), said in others.items():
+        ended = cli(*RUN, *other, "trainer.max_epochs=3", f"ckpt_path={run}")
+        assert ended.status == 2
+        assert said in ended.err
+        (tmp_path / run / "config.yaml").rename(tmp_path / "aside")  # the checkpoint alone tells it as well
+        ended = cli(*RUN, *other, "trainer.max_epochs=3", f"ckpt_path={run}")
+        assert ended.status == 2
+        assert "averaging EMA (start=0.0, decay=0.9, every=1)" in ended.err or run == "plain"
+        (tmp_path / "aside").rename(tmp_path / run / "config.yaml")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, tmp_path):
     card = (tmp_path / "weights" / "README.md").read_text()
     for split, name in (("public", "PublicTest"), ("private", "PrivateTest")):
         assert f"| {name} | 60 | {report['splits'][split]['acc']:.4f} (" in card
-    recipe = "model=dnn model.widths=[8,8] trainer=cpu trainer.max_epochs=2 logger=none"
+    recipe = "model=dnn 'model.widths=[8,8]' trainer=cpu trainer.max_epochs=2 logger=none"
     assert f"`python -m fer_lightning {recipe}`" in card
     assert f"{read_run(run).metrics['params']:,} parameters" in card
 
@@ -52,7 +52,7 @@ def test_the_card_names_the_teachers(run, cli, tmp_path):
     assert (
         f"| TEACHER | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning " in card
     )
-    assert "data.split_seed=0 distill.teachers=[TEACHER] distill.once=true" in card
+    assert "data.split_seed=0 'distill.teachers=[TEACHER]' distill.once=true" in card
 
 
 def test_a_failure_leaves_nothing_that_stops_the_next_try(run, tmp_path):

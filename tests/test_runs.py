@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
+from fer_lightning.paths import override
 from fer_lightning.runs import CONTRACT_KEYS, EPOCH_COLUMNS, overrides_of, read_run, run_folders, write_file
 
 METRICS = {
@@ -249,3 +251,10 @@ def test_files_and_figures_of_runs_need_no_torch():
         "sys.exit(bool({'torch', 'pytorch_lightning', 'hydra', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["run-1", "it's (1), läufe", "a,b=c#d", "back\\slash'", "end\\", "one two"])
+def test_a_path_on_the_command_line_is_read_as_it_is(name):
+    (given,) = OverridesParser.create().parse_overrides([override("ckpt_path", Path("/outputs", name))])
+    assert given.value() == f"/outputs/{name}"
+    assert not given.is_sweep_override()
