@@ -346,11 +346,11 @@ def score(
     """
     target = faces.labels[where].astype(np.int64)
     hits = predicted.argmax(axis=1) == target
-    unseen = share(hits[~seen(faces, where, members)])
+    unseen = scores.share(hits[~seen(faces, where, members)])
     matrix = scores.confusion(target, predicted.argmax(axis=1))
     columns = (scores.precision(matrix), scores.recall(matrix), scores.f1(matrix))
     found: dict[str, Any] = {
-        **share(hits),
+        **scores.share(hits),
         "unseen_n": unseen["n"],
         "acc_unseen": unseen["acc"],
         "acc_unseen_95": unseen["acc_95"],
@@ -375,18 +375,8 @@ def by_votes(hits: np.ndarray, votes: np.ndarray) -> dict[str, dict[str, Any]]:
     choice, count = majority(votes)
     emotion = choice < len(CLASSES)
     return {
-        "agreeing": {str(n): share(hits[emotion & (count == n)]) for n in range(TAGGERS, 0, -1)},
-        "apart": {name: share(hits[choice == CHOICES.index(name)]) for name in APART},
-    }
-
-
-def share(hits: np.ndarray) -> dict[str, Any]:
-    """n, acc and acc_95 of bool (N,): is each image right?"""
-    n, right = len(hits), int(hits.sum())
-    return {
-        "n": n,
-        "acc": right / n if n else None,
-        "acc_95": list(scores.wilson_interval(right, n)) if n else None,
+        "agreeing": {str(n): scores.share(hits[emotion & (count == n)]) for n in range(TAGGERS, 0, -1)},
+        "apart": {name: scores.share(hits[choice == CHOICES.index(name)]) for name in APART},
     }
 
 

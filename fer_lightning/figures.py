@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fer_lightning import scores
+from fer_lightning.axes import y_range
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.runs import write_file
 
@@ -122,17 +123,10 @@ def _dress(axes: Axes, name: str, epochs: int, drawn: list[pd.Series]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.grid(color="#e5e5e5", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    values = np.concatenate([*drawn, []])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return
-    low, high, usual = values.min(), values.max(), np.quantile(values, 0.95)
-    if high > 3 * usual:  # one diverging epoch would flatten all other curves
-        axes.set_ylabel(f"{name} (axis cut, highest {high:.3g})")
-        high = 1.5 * usual
-    # a range of 0.1 at least, lest noise look like a trend
-    margin = max(0.05 * (high - low), 0.05 - (high - low) / 2)
-    axes.set_ylim(low - margin, high + margin)
+    low, high, highest = y_range(np.concatenate([*drawn, []]))
+    axes.set_ylim(low, high)
+    if highest is not None:
+        axes.set_ylabel(f"{name} (axis cut, highest {highest:.3g})")
 
 
 def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], *, title: str, synthetic: bool) -> Figure:

@@ -56,14 +56,10 @@ def split_scores(table: pd.DataFrame, faces: Faces, splits: Splits) -> dict[str,
         rows = table[table["split"] == split]
         prefix = "val" if split == "val" else f"test_{split}"
         hits = (rows["target"] == rows["predicted"]).to_numpy()
-        n = len(hits)
-        found[f"{prefix}_acc"] = float(hits.mean()) if n else None
-        found[f"{prefix}_acc_95"] = list(scores.wilson_interval(int(hits.sum()), n)) if n else None
-        found[f"{prefix}_n"] = n
+        found |= {f"{prefix}_{key}": value for key, value in scores.share(hits).items()}
         if split != "val":  # validation images are Training rows themselves
-            unseen = ~np.isin(faces.digests[splits[split]], training) if n else np.zeros(0, bool)
-            found[f"{prefix}_acc_unseen"] = float(hits[unseen].mean()) if unseen.any() else None
-            found[f"{prefix}_unseen_n"] = int(unseen.sum())
+            unseen = scores.share(hits[~np.isin(faces.digests[splits[split]], training)] if len(hits) else hits)
+            found |= {f"{prefix}_acc_unseen": unseen["acc"], f"{prefix}_unseen_n": unseen["n"]}
     return found
 
 

@@ -5,7 +5,7 @@ Classes are indices into `CLASSES`. A score that the data leave undefined is NaN
 
 import math
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,6 +30,16 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     # the bounds are exact where all or none are correct; rounding would leave them 1e-17 off
     return (0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half)
+
+
+def share(hits: np.ndarray) -> dict[str, Any]:
+    """The accuracy of bool (N,) as metrics and evaluations hold it: n, acc, acc_95 (Wilson's); null for n = 0."""
+    n, right = len(hits), int(hits.sum())
+    return {
+        "n": n,
+        "acc": right / n if n else None,
+        "acc_95": list(wilson_interval(right, n)) if n else None,
+    }
 
 
 def confusion(target: ArrayLike, predicted: ArrayLike, classes: int = len(CLASSES)) -> np.ndarray:

@@ -16,6 +16,7 @@ import scipy.stats
 from PIL import Image
 from test_sweep import FAILED, write_job
 
+from fer_lightning.axes import y_range
 from fer_lightning.data import synthetic
 from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
 from fer_lightning.errors import UserError
@@ -25,7 +26,7 @@ from fer_lightning.report import answers, findings, html, markdown
 from fer_lightning.report.ablation import _falls
 from fer_lightning.report.archive import Archive, positions
 from fer_lightning.report.chance import holm, incomplete_beta, paired_t, welch_t
-from fer_lightning.report.charts import LEFT, Chart, Line, epoch_ticks, svg, ticks, y_range
+from fer_lightning.report.charts import LEFT, Chart, Line, epoch_ticks, svg, ticks
 from fer_lightning.report.comparisons import compare_accuracy
 from fer_lightning.report.findings import main_condition, rivals, unique_names
 from fer_lightning.report.networks import layers_of

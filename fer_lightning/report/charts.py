@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_lightning.axes import y_range
 from fer_lightning.page import escape
 
 WIDTH, PLOT_HEIGHT = 460, 220  # units of the SVG, pixels at its natural size
@@ -125,19 +126,6 @@ def svg(chart: Chart, standalone: bool = False) -> str:
     style = f"<style>{STANDALONE}</style>\n" if standalone else ""
     opening = f'<svg{own} class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(chart.title)}">'
     return "\n".join([opening + style, *parts, "</svg>"]) + "\n"
-
-
-def y_range(values: np.ndarray) -> tuple[float, float, float | None]:
-    """The ends of the axis and, where it is cut lest one diverging epoch flatten all else, the highest value."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return 0.0, 1.0, None
-    low, high, usual = float(values.min()), float(values.max()), float(np.quantile(values, 0.95))
-    highest = high if high > 2 * usual else None
-    if highest is not None:
-        high = 1.25 * usual
-    margin = max(0.05 * (high - low), 0.05 - (high - low) / 2)  # a range of 0.1 at least, lest noise look like a trend
-    return low - margin, high + margin, highest
 
 
 def ticks(low: float, high: float) -> list[tuple[float, str]]:
