@@ -141,11 +141,11 @@ def claim_for_resuming(config: DictConfig, folder: Path) -> None:
     ckpt_path = config.get("ckpt_path")
     last = folder / "checkpoints" / "last.ckpt"
     if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last.resolve():
-        remedy = "or remove it: the run ended before its first epoch"
+        remedy = "that run has no checkpoint to go on from: it is just beginning, or ended before its first epoch"
         if last.exists():
             remedy = f"or go on with that run: {override('ckpt_path', last)}"
         raise UserError(
-            f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH, "
+            f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH; "
             f"{remedy}"
         )
     number = 1 + len(list(folder.glob(".hydra/resumed-*")))
