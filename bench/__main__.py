@@ -77,7 +77,7 @@ def header(faces: Faces, device: str = "cpu") -> dict[str, Any]:
 
     from fer_lightning import __version__
     from fer_lightning.config import best_precision
-    from fer_lightning.train import processor
+    from fer_lightning.surroundings import processor
 
     machine = f"{processor()}, {os.cpu_count()} cores"
     if device == "gpu":

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.hydra_hooks import end_sweep, register_resolvers
 from fer_lightning.paths import override
+from fer_lightning.processes import is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,18 @@ def job(cfg: DictConfig) -> None:
         if settings.mode == RunMode.MULTIRUN:
             end_sweep(folder.parent)
         else:
-            arguments = [argument for argument in sys.argv[1:] if not argument.startswith("ckpt_path=")]
-            arguments.append(override("ckpt_path", folder / "checkpoints" / "last.ckpt"))
-            log.info("interrupted; go on with: python -m fer_lightning %s", shlex.join(arguments))
+            log.info("interrupted; %s", how_to_go_on(folder))
         sys.exit(130)
+    if cfg.ckpt_path is not None and (folder.parent / "comparison.csv").is_file() and is_first_process():
+        end_sweep(folder.parent)  # which named this run as failed
+
+
+def how_to_go_on(folder: Path) -> str:
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return f"it had no epoch to go on from yet: start it again, in another folder than {folder}"
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("ckpt_path=")]
+    return f"go on with: python -m fer_lightning {shlex.join([*arguments, override('ckpt_path', last)])}"
 
 
 def main() -> None:

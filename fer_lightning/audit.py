@@ -4,7 +4,6 @@ Prints a table and writes audit.json (all groups, with all their images) and aud
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from fer_lightning import page
 from fer_lightning.data.audit import FLAT, KINDS, KNOWN, SAME, SHIFT, Audit, class_counts, examine, seconds, verdict
 from fer_lightning.data.faces import CLASSES, NO_LABEL, UNLABELLED, USAGES, Faces
 from fer_lightning.errors import UserError, run_command
+from fer_lightning.files import write_file, write_json
 
 GROUPS_SHOWN = 30  # in each section of the page, which stays below 4 MB
 FACES_SHOWN = 12  # of each group
@@ -50,7 +50,6 @@ def audit(path: str, out: Path) -> None:
     Those of an earlier audit are replaced, each in one step. UserError where `path` or `out` cannot be used.
     """
     from fer_lightning.data import fer2013
-    from fer_lightning.runs import write_file
 
     faces = fer2013.load(path)
     try:
@@ -61,7 +60,7 @@ def audit(path: str, out: Path) -> None:
         print(f"Comparing {len(faces):,} images with each other: about {expected / 60:.0f} minutes", flush=True)
     found = examine(faces)
     content = to_json(found)
-    write_file(out / "audit.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_json(out / "audit.json", content)
     write_file(out / "audit.html", to_html(found, content).encode())
     text = f"{to_text(content)}\n\nThe faces: {out / 'audit.html'}\nAll groups: {out / 'audit.json'}"
     print(text.encode(errors="backslashreplace").decode())  # file names need not be text

@@ -94,7 +94,7 @@ class Augment(nn.Module):
         top, left = u[2] * (height - h), u[3] * (width - w)
         y = torch.arange(height, device=faces.device).view(1, 1, -1, 1) + 0.5
         x = torch.arange(width, device=faces.device).view(1, 1, 1, -1) + 0.5
-        inside = (y > top) & (y < top + h) & (x > left) & (x < left + w) & (torch.rand_like(u[4]) < self.erase)
+        inside = (y > top) & (y < top + h) & (x > left) & (x < left + w) & (u[4] < self.erase)
         return faces.masked_fill(inside, 0.0)
 
 

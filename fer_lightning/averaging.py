@@ -24,8 +24,8 @@ MEASURED = 6400  # training images that statistics are measured on, forwards onl
 class Averaging(pl.Callback):
     """Keeps an average of a network's parameters beside those that are trained, in a training on a `FERDataModule`.
 
-    start: share of the epochs after which averaging begins, in [0, 1); until then the trained weights are the average.
-    Raises ValueError for values out of range.
+    start: share of the epochs after which averaging begins, in [0, 1), with the last one at the latest; until then the
+    trained weights are the average. Raises ValueError for values out of range.
 
     The statistics of batch normalization are measured for the average before each validation, on training batches, as
     Izmailov et al. do. Averaged like the parameters, they cost the DNN with EMA 0.3 points of validation accuracy (mean
@@ -71,7 +71,8 @@ class Averaging(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert trainer.max_epochs is not None
-        if trainer.global_step == self.steps or trainer.current_epoch < self.start * trainer.max_epochs:
+        begins = min(self.start * trainer.max_epochs, trainer.max_epochs - 1)
+        if trainer.global_step == self.steps or trainer.current_epoch < begins:
             return  # gradients were added up without a step, or it is too early
         self.steps = trainer.global_step
         if not self.due(trainer, batch_idx + 1 == trainer.num_training_batches):
@@ -90,7 +91,7 @@ class Averaging(pl.Callback):
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(datamodule, FERDataModule)
             with trainer.precision_plugin.val_step_context():
-                update_bn(datamodule.training_faces(MEASURED), pl_module)  # DDP validates with the first rank's
+                update_bn(datamodule.batches_to_measure(MEASURED), pl_module)  # DDP validates with the first rank's
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._swap(pl_module)

@@ -28,8 +28,8 @@ from fer_lightning.resuming import check_resumable, resumed_checkpoint
 # Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
 # about two minutes (the CNN sees 120 of them a second there; the DNN overfits after some 20 epochs).
 FER2013_EPOCHS = 300
-SYNTHETIC_EPOCHS = {"CNN": 6, "DNN": 20}
-SYNTHETIC_EPOCHS_OTHER = 6
+SYNTHETIC_EPOCHS = {"DNN": 20}
+SYNTHETIC_EPOCHS_OTHER = 6  # the CNN's
 
 MIXING = ("mixup", "cutmix", "mix_until")  # keys of aug
 SMALL = ("small", "small_until")  # keys of aug
@@ -79,19 +79,31 @@ def check(cfg: DictConfig) -> int:
     datamodule = make_datamodule(config, faces)
     check_small(config, model)
     averaging = make_averaging(config)
-    open_distillation(config, datamodule)
+    teachers = open_distillation(config, datamodule)
     arguments = trainer_arguments(config, model, faces)
     scratch = make("optimizer", config, "_partial_")([torch.nn.Parameter(torch.zeros(1))])
-    checkpoint = resumed_checkpoint(config)
-    if checkpoint is not None:
-        groups = 2 if scratch.defaults.get("weight_decay") else 1
-        check_resumable(checkpoint, model, datamodule, averaging, groups, arguments["max_epochs"], config)
     make("scheduler", config, "_partial_")(scratch, arguments["max_epochs"], 10)
     try:
         trainer = Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {error}") from None
+    if trainer.gradient_clip_val and trainer.precision != "32-true" and fused(scratch):
+        raise UserError(
+            f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
+            "add optimizer.fused=false"
+        )
+    checkpoint = resumed_checkpoint(config)
+    if checkpoint is not None:
+        config["trainer"] = arguments
+        groups = 2 if scratch.defaults.get("weight_decay") else 1
+        judges = [] if teachers is None else teachers.digests
+        check_resumable(checkpoint, model, datamodule, averaging, judges, groups, trainer.world_size, config)
     return trainer.world_size
+
+
+def fused(optimizer: torch.optim.Optimizer) -> bool:
+    """As Lightning asks it."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
 def build(cfg: DictConfig, faces: Faces) -> Parts:
@@ -118,7 +130,7 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
             judge = teachers.probabilities
             if compile_steps:
                 compiled.append(judge := Compiled(teachers.probabilities, datamodule.batch_size))
-        model.learn_from(judge, config["distill"]["weight"], config["distill"]["temperature"])
+        model.learn_from(judge, config["distill"]["weight"], config["distill"]["temperature"], teachers.digests)
     return Parts(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
 
 
@@ -172,7 +184,7 @@ def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
     mixing = {key: aug[key] for key in MIXING if key != "mix_until"}
     check_arguments("aug", Augment, strengths)
     check_arguments("aug", Mix, mixing)
-    check_arguments("data", FERDataModule, {key: data[key] for key in ("batch_size", "split_seed")})
+    check_arguments("data", FERDataModule, {"batch_size": data["batch_size"]})
     check_arguments("aug", FERDataModule, {key: aug[key] for key in ("mix_until", *SMALL)})
     try:
         augment, mix = Augment(**strengths), Mix(len(CLASSES), **mixing)
@@ -205,12 +217,18 @@ def trainer_arguments(config: dict[str, Any], model: EmotionClassifier, faces: F
         arguments["max_epochs"] = synthetic if faces.synthetic else FER2013_EPOCHS
     if arguments["precision"] == "auto":
         arguments["precision"] = best_precision(arguments["accelerator"])
+    if arguments["precision"] == "16-mixed" and not on_cuda(arguments["accelerator"]):
+        raise UserError("trainer.precision=16-mixed: it needs a CUDA GPU; take bf16-mixed, 32-true or auto")
     return arguments
+
+
+def on_cuda(accelerator: str) -> bool:
+    return accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
 
 
 def best_precision(accelerator: str) -> str:
     """bf16-mixed where the device computes in it, else 32-true (bf16 emulated in software is slower than float32)."""
-    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
+    if on_cuda(accelerator):
         fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     elif accelerator == "cpu" or not torch.backends.mps.is_available():
         fast = torch.backends.mkldnn.is_available() and _cpu_computes_in_bf16()
@@ -230,7 +248,7 @@ def pays_to_compile(arguments: dict[str, Any]) -> bool:
 
     On two CPU cores the compiled networks were no faster. Of several processes, each would compile; untried.
     """
-    on_gpu = arguments["accelerator"] in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    on_gpu = on_cuda(arguments["accelerator"]) and torch.cuda.is_available()
     alone = arguments["devices"] in (1, "1") and arguments.get("strategy", "auto") == "auto"
     # Triton, which the compiler writes its kernels in, needs compute capability 7.0.
     return on_gpu and alone and torch.cuda.get_device_capability() >= (7, 0)

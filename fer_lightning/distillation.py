@@ -1,6 +1,8 @@
 """`Teachers`: trained networks whose mean judgement of a training batch another network learns from."""
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,17 @@ class Teachers:
         self.classifiers, self.mean, self.std, self.temperature = list(classifiers), mean, std, temperature
         for classifier in self.classifiers:
             classifier.model.requires_grad_(False)
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """What tells these networks from others, wherever their files are; in an order of its own."""
+        found = []
+        for classifier in self.classifiers:
+            digest = hashlib.sha256()
+            for tensor in classifier.model.state_dict().values():
+                digest.update(tensor.cpu().numpy().tobytes())
+            found.append(digest.hexdigest())
+        return sorted(found)
 
     def to(self, device: torch.device) -> None:
         for classifier in self.classifiers:

@@ -21,10 +21,11 @@ from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES,
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED, Splits, make_splits
 from fer_lightning.errors import UserError
+from fer_lightning.files import write_json
 from fer_lightning.inference import TTA_COPIES, TTA_SHIFT, Classifier, load
 from fer_lightning.memory import keep_freed_memory
 from fer_lightning.paths import best_checkpoint, holds_run, last_checkpoint, nearest
-from fer_lightning.results import prediction_table, write_json, write_predictions
+from fer_lightning.results import prediction_table, write_predictions
 from fer_lightning.runs import in_order, read_config, read_run
 from fer_lightning.votes import APART, CHOICES, TAGGERS, majority, read_votes
 from fer_lightning.weights import packaged
@@ -162,13 +163,12 @@ def open_member(name: str) -> Member:
         config = read_config(run / "config.yaml")
     sources.append(config.get("data", {}).get("root"))
     trainer = config.get("trainer", {})
-    mixed = trainer.get("precision") == "bf16-mixed"
     return Member(
         name=name,
         checkpoint=checkpoint,
         run=run,
         classifier=classifier,
-        precision="bf16-mixed" if mixed else "32-true",
+        precision=trainer.get("precision", "32-true"),
         accelerator=trainer.get("accelerator", "auto"),
         sources=tuple(source for source in sources if source),
     )
@@ -346,11 +346,11 @@ def score(
     """
     target = faces.labels[where].astype(np.int64)
     hits = predicted.argmax(axis=1) == target
-    unseen = scores.share(hits[~seen(faces, where, members)])
+    unseen = scores.accuracy(hits[~seen(faces, where, members)])
     matrix = scores.confusion(target, predicted.argmax(axis=1))
     columns = (scores.precision(matrix), scores.recall(matrix), scores.f1(matrix))
     found: dict[str, Any] = {
-        **scores.share(hits),
+        **scores.accuracy(hits),
         "unseen_n": unseen["n"],
         "acc_unseen": unseen["acc"],
         "acc_unseen_95": unseen["acc_95"],
@@ -375,8 +375,8 @@ def by_votes(hits: np.ndarray, votes: np.ndarray) -> dict[str, dict[str, Any]]:
     choice, count = majority(votes)
     emotion = choice < len(CLASSES)
     return {
-        "agreeing": {str(n): scores.share(hits[emotion & (count == n)]) for n in range(TAGGERS, 0, -1)},
-        "apart": {name: scores.share(hits[choice == CHOICES.index(name)]) for name in APART},
+        "agreeing": {str(n): scores.accuracy(hits[emotion & (count == n)]) for n in range(TAGGERS, 0, -1)},
+        "apart": {name: scores.accuracy(hits[choice == CHOICES.index(name)]) for name in APART},
     }
 
 

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from fer_lightning import scores
 from fer_lightning.axes import y_range
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.runs import write_file
+from fer_lightning.files import write_file
 
 DPI = 150
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"

@@ -21,6 +21,7 @@ from fer_lightning.weights import SUFFIX, read_weights
 
 TTA_SHIFT = 2  # pixels
 TTA_COPIES = 10
+MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -86,14 +87,13 @@ def predict(
 ) -> np.ndarray:
     """Class probabilities, float32 (N, 7), of uint8 (N, 48, 48), on the model's device; the model is left in eval mode.
 
-    precision: Lightning's name of it; "bf16-mixed" computes as in such a training, everything else in float32.
+    precision: Lightning's name of it, one of MIXED to compute as such a training does; float32 is everything else.
     tta: the mean over the copies of each image that `tta_copies` makes, at as many times the cost.
     """
     model.eval()
     device = model.device
-    mixed = precision == "bf16-mixed"
     results = [np.empty((0, len(CLASSES)), np.float32)]
-    with torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext():
+    with torch.autocast(device.type, MIXED[precision]) if precision in MIXED else nullcontext():
         for start in range(0, len(pixels), EVAL_BATCH):
             chunk = torch.from_numpy(np.array(pixels[start : start + EVAL_BATCH])).to(device)
             faces = normalize(unit(chunk))  # (B, 1, 48, 48)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ import pandas as pd
 from fer_lightning import figures, scores
 from fer_lightning.data.faces import CLASSES, TRAINING, Faces
 from fer_lightning.data.splits import SCORED, Splits
-from fer_lightning.runs import PREDICTION_COLUMNS, read_run, write_file
+from fer_lightning.files import write_file
+from fer_lightning.runs import PREDICTION_COLUMNS, read_run
 
 if TYPE_CHECKING:  # torch, which what only reads and draws a run does without
     from fer_lightning.inference import Classifier
@@ -56,9 +56,9 @@ def split_scores(table: pd.DataFrame, faces: Faces, splits: Splits) -> dict[str,
         rows = table[table["split"] == split]
         prefix = "val" if split == "val" else f"test_{split}"
         hits = (rows["target"] == rows["predicted"]).to_numpy()
-        found |= {f"{prefix}_{key}": value for key, value in scores.share(hits).items()}
+        found |= {f"{prefix}_{key}": value for key, value in scores.accuracy(hits).items()}
         if split != "val":  # validation images are Training rows themselves
-            unseen = scores.share(hits[~np.isin(faces.digests[splits[split]], training)] if len(hits) else hits)
+            unseen = scores.accuracy(hits[~np.isin(faces.digests[splits[split]], training)] if len(hits) else hits)
             found |= {f"{prefix}_acc_unseen": unseen["acc"], f"{prefix}_unseen_n": unseen["n"]}
     return found
 
@@ -125,7 +125,3 @@ def confusion_csv(matrix: np.ndarray) -> str:
 def recall_by_class(matrix: np.ndarray) -> dict[str, float | None]:
     shares = scores.recall(matrix).tolist()
     return {name: None if share != share else share for name, share in zip(CLASSES, shares, strict=True)}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_file(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -17,7 +17,7 @@ from fer_lightning.runs import is_completed, overrides_of, read_config, read_epo
 
 # Of the trainer, what a training's figures depend on beside its length and device
 STEPS = (
-    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
+    *("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
     *("limit_train_batches", "limit_val_batches"),
 )
 
@@ -32,19 +32,23 @@ def check_resumable(
     model: EmotionClassifier,
     datamodule: FERDataModule,
     averaging: Averaging | None,
+    teachers: list[str],
     groups: int,
-    epochs: int,
+    processes: int,
     config: dict[str, Any],
 ) -> None:
-    """Raise UserError unless a training of `model` over `epochs` epochs can go on from the checkpoint.
+    """Raise UserError unless a training of `model` can go on from the checkpoint.
 
-    groups: how many groups of parameters its optimizer will have.
+    teachers: their digests. groups: how many groups of parameters its optimizer will have. processes: how many will
+    train it. config: its `trainer` with every `auto` decided.
     """
+    epochs = config["trainer"]["max_epochs"]
     checkpoint = read_checkpoint(path)
     if "optimizer_states" not in checkpoint:
         raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
     check_same_settings(path, config)
-    # What the checkpoint itself tells, which may have been copied away from its run:
+    check_files(path, checkpoint["epoch"])
+    # What the checkpoint itself tells; those of before 2026-11-25 nothing of processes and teachers
     network = f"{type(model).__module__}.{type(model).__qualname__}"
     if checkpoint["network"] != network:
         name = checkpoint["network"].rpartition(".")[2]
@@ -67,6 +71,13 @@ def check_resumable(
             f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
             "go on with the same"
         )
+    if checkpoint.get("processes", processes) != processes:
+        raise UserError(
+            f"ckpt_path={path}: the number of processes that trained it is {checkpoint['processes']}, now it would be "
+            f"{processes}, and each step's batch another; go on with its trainer.devices"
+        )
+    if checkpoint.get("teachers", teachers) != teachers:
+        raise UserError(f"ckpt_path={path}: its teachers were other networks than those of distill.teachers")
     theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
     if theirs != groups:  # also of runs with weight decay of before 2026-11-24, when it applied to all parameters
         raise UserError(
@@ -80,6 +91,25 @@ def check_resumable(
         )
 
 
+def check_files(path: Path, done: int) -> None:
+    """Raise UserError unless the run's files up to the checkpoint's epoch stand where they belong, see `take_over`."""
+    if not done:
+        return
+    folder, best = path.resolve().parents[1], path.with_name("best.ckpt")
+    if not (folder / "metrics.csv").is_file() or not best.is_file():
+        raise UserError(
+            f"ckpt_path={path}: the run it belongs to is not around it; copied elsewhere, it needs that run's "
+            "metrics.csv and checkpoints/best.ckpt as well: PATH/metrics.csv, PATH/checkpoints/last.ckpt and so on"
+        )
+    # 0-based; of the epoch after the checkpoint where a run was killed there, which will come out the same
+    epoch = read_checkpoint(best)["epoch"]
+    if len(read_epochs(folder / "metrics.csv")) < done or epoch > done:
+        raise UserError(
+            f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its "
+            f"run (best.ckpt is of epoch {epoch + 1}); go on from that run's last.ckpt"
+        )
+
+
 def check_same_settings(path: Path, config: dict[str, Any]) -> None:
     """Raise UserError where the checkpoint's run, as its config.yaml tells, was trained with other settings."""
     folder = path.resolve().parents[1]
@@ -87,8 +117,12 @@ def check_same_settings(path: Path, config: dict[str, Any]) -> None:
         return
     theirs, mine = deciding(read_config(folder / "config.yaml")), deciding(config)
     if changed := [line for group in mine for line in differences(group, theirs.get(group), mine[group])]:
-        own = ["python", "-m", "fer_lightning", *(overrides_of(folder) or ["…"]), override("ckpt_path", folder)]
-        own_command = shlex.join(own)
+        overrides = overrides_of(folder)
+        own = ["…"] if overrides is None else overrides
+        precision = theirs["trainer"]["precision"]  # `auto` may come to another here
+        if precision not in (None, mine["trainer"]["precision"]) and f"trainer.precision={precision}" not in own:
+            own = [*own, f"trainer.precision={precision}"]
+        own_command = shlex.join(["python", "-m", "fer_lightning", *own, override("ckpt_path", folder)])
         raise UserError(
             f"ckpt_path={path}: it was trained with {', '.join(changed)}; go on with its own settings: {own_command}"
         )

@@ -18,12 +18,12 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 
 from fer_lightning.data.faces import CLASSES
+from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import UserError
 from fer_lightning.paths import nearest
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds")
 PREDICTION_COLUMNS = ("split", "index", "target", "predicted", *CLASSES)
-SPLITS = ("val", "public", "private")
 CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
     *("model", "aug", "data", "seed", "params", "epochs", "best_epoch", "val_loss", "val_acc"),
     *("test_public_acc", "test_private_acc", "train_seconds", "seconds_per_epoch", "images_per_second"),
@@ -106,6 +106,14 @@ def in_order(path: Path) -> list[list[tuple[int, int, str]]]:
     ]
 
 
+def why_unfinished(run: Run) -> str | None:
+    """In one line, why a run did not complete; None where it did."""
+    if run.metrics["completed"]:
+        return None
+    cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"] or "ended before its time"
+    return f"{' '.join(str(cause).split())} (after {len(run.epochs)} epochs)"
+
+
 def is_completed(folder: Path) -> bool:
     """Whether the folder's metrics.json says that its run was trained and scored to the end."""
     path = folder / "metrics.json"
@@ -170,7 +178,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if tuple(table.columns) != PREDICTION_COLUMNS:
         expected, found = ",".join(PREDICTION_COLUMNS), ",".join(table.columns)
         raise UserError(f"{path}, line 1: expected the columns {expected}, found {found}")
-    for column, known in {"split": SPLITS, "target": CLASSES, "predicted": CLASSES}.items():
+    for column, known in {"split": SCORED, "target": CLASSES, "predicted": CLASSES}.items():
         _refuse(path, table[column], ~table[column].isin(known), f"one of {', '.join(known)}")
     _refuse(path, table["index"], ~table["index"].str.fullmatch("[0-9]+"), "a row number from 0")
     table["index"] = table["index"].astype(np.int64)
@@ -239,13 +247,3 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: {error}") from None
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Put a file in place, or replace it, in one step: a reader sees the old one or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

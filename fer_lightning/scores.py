@@ -32,7 +32,7 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return (0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half)
 
 
-def share(hits: np.ndarray) -> dict[str, Any]:
+def accuracy(hits: np.ndarray) -> dict[str, Any]:
     """The accuracy of bool (N,) as metrics and evaluations hold it: n, acc, acc_95 (Wilson's); null for n = 0."""
     n, right = len(hits), int(hits.sum())
     return {

@@ -13,7 +13,8 @@ import pandas as pd
 
 from fer_lightning import figures, scores
 from fer_lightning.errors import UserError
-from fer_lightning.runs import Run, in_order, read_run, write_file
+from fer_lightning.files import write_file
+from fer_lightning.runs import Run, in_order, read_run, why_unfinished
 
 LOSS_LEVELS = (1.8, 1.6, 1.4, 1.2, 1.0)
 SEPARATOR = "; "  # of the names in the column `failed`
@@ -193,9 +194,8 @@ def _read_jobs(folder: Path) -> tuple[list[Run], dict[str, str]]:
             continue
         if run.config:
             runs.append(run)
-        if not run.metrics["completed"]:
-            cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"] or "ended before its time"
-            errors[job.name] = f"{cause} (after {len(run.epochs)} epochs)"
+        if reason := why_unfinished(run):
+            errors[job.name] = reason
     return runs, errors
 
 

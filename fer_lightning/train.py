@@ -1,8 +1,8 @@
 """`train(cfg, folder)`: one run, from its configuration to its scores and figures."""
 
 import logging
+import math
 import os
-import platform
 import signal
 import sys
 import time
@@ -15,11 +15,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from fer_lightning import __version__
 from fer_lightning.config import Parts, build
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
+from fer_lightning.files import write_file, write_json
 from fer_lightning.inference import load
 from fer_lightning.memory import keep_freed_memory
 from fer_lightning.processes import is_first_process
@@ -32,12 +32,12 @@ from fer_lightning.results import (
     predict_splits,
     recall_by_class,
     split_scores,
-    write_json,
     write_predictions,
     write_submission,
 )
 from fer_lightning.resuming import resumed_checkpoint, take_over
-from fer_lightning.runs import METRIC_KEYS, write_file
+from fer_lightning.runs import METRIC_KEYS
+from fer_lightning.surroundings import device_name, versions
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one char
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Train, score and draw one run into `folder`; its metrics.json as a dictionary.
 
-    An interruption (Ctrl-C) returns as usual with `interrupted` set. A failure leaves a metrics.json that says so and
-    is raised again. UserError for a mistake in the configuration or the data.
+    An interruption (Ctrl-C) returns as usual with `interrupted` set, whatever the run was at. A failure leaves a
+    metrics.json that says so and is raised again. UserError for a mistake in the configuration or the data.
     """
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,16 +62,19 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         parts = build(cfg, faces)
         metrics = {**header(parts, faces), **metrics}
         run(parts, faces, folder, metrics)
+    except KeyboardInterrupt:
+        metrics["interrupted"] = True
     except Exception as error:
         metrics |= {"completed": False, "error": f"{type(error).__name__}: {error}"}
+        raise
+    finally:
         if is_first_process():
             write_metrics(metrics, folder)
-        raise
     return metrics
 
 
 def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> None:
-    """Fit, then score and draw; fills `metrics` and writes them."""
+    """Fit, then score and draw; fills `metrics`."""
     checkpoint = resumed_checkpoint(parts.config)
     rows = [] if checkpoint is None else take_over(checkpoint, folder)
     if is_first_process():
@@ -79,7 +82,9 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     logger: TensorBoardLogger | bool = False
     if parts.config["logger"]["tensorboard"]:
-        logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+        # Earlier events of a run that goes on give way: the recorder tells those epochs again.
+        purge = None if checkpoint is None else 0
+        logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge)
     recorder = Recorder(folder, parts.config["seed"], rows, parts.averaging)
     bar = [EpochBar()] if sys.stdout.isatty() else []
     trainer = pl.Trainer(
@@ -93,7 +98,7 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     )
     if parts.teachers is not None:
         parts.teachers.to(trainer.strategy.root_device)
-        if parts.config["distill"]["once"]:
+        if parts.config["distill"]["once"] and len(rows) < parts.trainer_arguments["max_epochs"]:
             judge_once(parts)
     started = time.perf_counter()
     try:
@@ -110,12 +115,8 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
     metrics["compiled"] = bool(parts.compiled) and all(part.worked for part in parts.compiled)
     metrics.update(epoch_figures(recorder.rows, recorder.images))
     write_metrics(metrics, folder)  # not completed yet: a run that ends here can be gone on with
-    try:
-        finish(parts, faces, folder, metrics, trainer)
-        metrics["completed"] = not metrics["interrupted"] and metrics["epochs"] > 0
-    except KeyboardInterrupt:
-        metrics["interrupted"] = True
-    write_metrics(metrics, folder)
+    finish(parts, faces, folder, metrics, trainer)
+    metrics["completed"] = not metrics["interrupted"] and metrics["epochs"] > 0
 
 
 def judge_once(parts: Parts) -> None:
@@ -165,12 +166,7 @@ def header(parts: Parts, faces: Faces) -> dict[str, Any]:
         "normalization": [parts.datamodule.normalize.mean, parts.datamodule.normalize.std],
         "max_epochs": parts.trainer_arguments["max_epochs"],
         "precision": parts.trainer_arguments["precision"],
-        "versions": {
-            "fer_lightning": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "pytorch_lightning": pl.__version__,
-        },
+        "versions": versions(),
     }
 
 
@@ -185,7 +181,7 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
     return {
         "epochs": len(rows),
         "best_epoch": best["epoch"],
-        "val_loss": best["val_loss"],
+        "val_loss": best["val_loss"] if math.isfinite(best["val_loss"]) else None,
         "train_seconds": round(sum(row["seconds"] for row in rows), 3),
         "seconds_per_epoch": round(median, 3),
         "images_per_second": round(images / median, 1) if images else None,
@@ -253,22 +249,3 @@ def summary(metrics: dict[str, Any], folder: Path) -> str:
     lines.append(f"  figures, predictions and checkpoints: {folder}")
     lines.append(f"  curves: tensorboard --logdir {os.path.relpath(folder)}")
     return "\n".join(lines)
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        threads = torch.get_num_threads()
-        return f"CPU {processor()}, {threads} thread{'s'[: threads > 1]}"
-    return device.type
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

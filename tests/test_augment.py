@@ -59,7 +59,7 @@ def test_each_strength_acts_on_each_image_by_itself(faces, strength):
     assert changed.min() >= 0
     assert changed.max() <= 1
     distinct = len(torch.unique(changed.flatten(1), dim=0))
-    assert distinct == 2 if "flip" in strength else distinct > 90
+    assert distinct == 2 if "flip" in strength else distinct > 80
 
 
 def test_flip_mirrors_the_share_it_names(faces):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -92,6 +93,17 @@ def test_swa_is_the_mean_of_the_last_epochs_weights(tmp_path):
     expected = {name: (ends[2][name] + ends[3][name]) / 2 for name in ends[0]}
     assert_close(averaging.average, expected)
     assert_close(spy.validated[-1], expected)
+
+
+def test_an_average_of_few_epochs_begins_with_the_last():
+    averaging = SWA(start=0.9)
+    spy = SimpleNamespace(global_step=0, max_epochs=3, current_epoch=0, num_training_batches=1)
+    begun = []
+    for spy.current_epoch in range(3):
+        spy.global_step += 1
+        averaging.on_train_batch_end(spy, torch.nn.Linear(1, 1), None, None, 0)
+        begun.append(averaging.count)
+    assert begun == [0, 0, 1]
 
 
 def test_a_long_memory_reaches_its_decay():

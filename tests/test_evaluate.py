@@ -24,10 +24,10 @@ from fer_lightning.data import synthetic
 from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, digest, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.evaluate import main
+from fer_lightning.files import write_json
 from fer_lightning.hydra_hooks import register_resolvers
 from fer_lightning.inference import TTA_COPIES, load, predict, read_checkpoint, tta_copies
 from fer_lightning.models import DNN
-from fer_lightning.results import write_json
 from fer_lightning.runs import read_predictions
 from fer_lightning.train import train
 from fer_lightning.votes import APART, CHOICES, HEADER
@@ -230,6 +230,12 @@ def test_tta_is_the_mean_over_the_copies(network, faces):
     mean = predict(network, Normalize(0.5, 0.2), pixels, "32-true", tta=True)
     np.testing.assert_allclose(mean, expected, atol=1e-6)
     assert np.abs(mean - predict(network, Normalize(0.5, 0.2), pixels, "32-true")).max() > 1e-4
+
+
+def test_scores_are_computed_in_the_precision_of_the_training(network, faces):
+    pixels = faces.pixels[:20]
+    exact, half, brain = (predict(network, Normalize(), pixels, name) for name in ("32-true", "16-mixed", "bf16-mixed"))
+    assert 0 < np.abs(half - exact).max() < np.abs(brain - exact).max() < 0.01
 
 
 def test_tta_takes_an_image_and_its_mirror_image_for_the_same(network, faces):

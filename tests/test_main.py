@@ -236,6 +236,11 @@ MISTAKES = {
     "a wrong list": (["aug.scale=[0.9]"], "scale"),
     "an unknown precision": (["trainer.precision=17"], "trainer.precision"),
     "a precision of one's own": (["trainer.precision=bf16-true"], "trainer.precision"),
+    "a precision of GPUs": (["trainer=cpu", "trainer.precision=16-mixed"], "needs a CUDA GPU"),
+    "clipping that Lightning refuses": (
+        ["trainer=cpu", "trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1"],
+        "optimizer.fused=false",
+    ),
     "what a run decides": (["+trainer.default_root_dir=here"], "trainer.default_root_dir"),
     "epochs without validation": (["+trainer.check_val_every_n_epoch=2"], "trainer.check_val_every_n_epoch"),
     "no validation at all": (["+trainer.limit_val_batches=0"], "trainer.limit_val_batches"),

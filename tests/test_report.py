@@ -703,6 +703,8 @@ def test_data_that_is_gone_or_other_gives_a_message_and_no_face(tmp_path, small_
     assert f"The faces cannot be shown: {other} holds other data than the run was scored on." in page.text
     assert list(page.root.iter("img")) == []
     assert "gone.csv does not exist" in page.text
+    monkeypatch.setenv("FER2013_ROOT", str(tmp_path / "nowhere"))  # which no longer holds anything
+    assert "FER2013_ROOT" in reported(tmp_path / "runs").text
     monkeypatch.setenv("FER2013_ROOT", str(small_csv))  # the same data in another place
     assert len(list(reported(tmp_path / "runs").root.iter("img"))) > 5
 

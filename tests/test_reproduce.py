@@ -1,11 +1,13 @@
 """bench/reproduce.py: stages that are cut off go on, end, and leave weights and a summary behind."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from bench import reproduce
+from fer_lightning.config import check
 from fer_lightning.inference import load
 from fer_lightning.runs import read_run
 
@@ -20,6 +22,44 @@ def stages(work: Path) -> dict[str, list[reproduce.Run]]:
             "distilled_cnn", range(1), *TINY, reproduce.SPLIT, f"distill.teachers=[{work}/best_cnn-seed0]"
         ),
     }
+
+
+@pytest.mark.parametrize("stage", reproduce.stages(Path("work")))
+def test_the_stages_settings_exist_and_what_they_name_is_theirs(stage, composed):
+    every = reproduce.stages(Path("work"))
+    runs = {str(Path("work") / run.name) for group in every.values() for run in group}
+    for run in every[stage]:
+        teachers = composed(*run.settings).distill.teachers
+        assert set(teachers) <= runs
+        check(composed(*run.settings, "data=synthetic", "trainer=cpu", "distill.teachers=[]"))
+    for arguments in reproduce.evaluations(stage, Path("work")).values():
+        assert {argument for argument in arguments if not argument.startswith("--")} <= runs
+    assert len(every[stage]) + 2 <= 8 or stage == "ablation"  # files that come back: weights, metrics.json, summary.md
+
+
+@pytest.mark.slow
+def test_a_run_that_is_cut_off_goes_on_as_if_it_had_not_been(tmp_path):
+    settings = (*TINY, "model.widths=[64,64]", "trainer.max_epochs=20", "trainer.precision=32-true")
+    parts, whole = reproduce.runs("parts", range(1), *settings), reproduce.runs("whole", range(1), *settings)
+    rows = tmp_path / "parts-seed0" / "metrics.csv"
+
+    class Soon(float):
+        """A time that comes when the run has two epochs behind it."""
+
+        def __le__(self, now):  # `now >= end`, the other way round
+            return rows.is_file() and rows.read_text().count("\n") > 2
+
+        def __gt__(self, now):
+            return not self <= now
+
+    assert reproduce.train(parts, tmp_path, [], 1, Soon()) == []
+    assert not reproduce.metrics_of(tmp_path / "parts-seed0")["completed"]
+    assert reproduce.train(parts, tmp_path, [], 1, time.monotonic() + 600) == []
+    assert reproduce.train(whole, tmp_path, [], 1, time.monotonic() + 600) == []
+    cut, uncut = (read_run(tmp_path / f"{name}-seed0") for name in ("parts", "whole"))
+    assert cut.metrics["completed"]
+    columns = ["epoch", "train_loss", "val_loss", "val_acc"]
+    assert cut.epochs[columns].equals(uncut.epochs[columns])
 
 
 @pytest.mark.slow

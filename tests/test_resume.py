@@ -2,12 +2,17 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 
+import pandas as pd
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_main import QUICK, SMALL, figures, rows, tree
 
+from fer_lightning.distillation import Teachers
 from fer_lightning.recorder import Recorder
 
 RUN = (*SMALL["dnn"], *QUICK, "trainer.max_epochs=5")
@@ -67,6 +72,42 @@ def test_a_resumed_run_is_the_whole_run(cli, tmp_path, interrupt, recipe):
     ).read_bytes()
     assert json.loads((tmp_path / "parts" / "metrics.json").read_text())["completed"]
     assert not (tmp_path / "outputs").exists()
+
+
+def test_tensorboard_shows_each_epoch_of_a_run_that_went_on_once(cli, tmp_path, interrupt):
+    interrupt(3)
+    run = (*RUN, "logger=tensorboard")
+    assert cli(*run, "hydra.run.dir=run").status == 130
+    assert cli(*run, "ckpt_path=run").status == 0
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    for tag in ("train/loss", "val/acc", "lr"):
+        assert [event.step for event in events.Scalars(tag)] == [1, 2, 3, 4, 5]
+
+
+def test_ctrl_c_while_teachers_are_asked_ends_as_in_an_epoch(cli, tmp_path, monkeypatch):
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
+    monkeypatch.setattr(Teachers, "judgement", pressed)
+    ended = cli(*RUN, "distill.teachers=[teacher]", "distill.once=true", "hydra.run.dir=run")
+    assert ended.status == 130
+    assert "start it again" in ended.out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["interrupted"]) == (False, True)
+
+
+def test_an_interrupted_sweep_compares_what_it_has_and_its_job_goes_on(cli, tmp_path, interrupt):
+    interrupt(3)
+    ended = cli("--multirun", *RUN, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert ended.status == 130
+    assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["0-dnn-norm_aug-seed0"]
+    assert "0-dnn-norm_aug-seed0" in (tmp_path / "sweep" / "comparison.md").read_text()
+    assert "0-dnn-norm_aug-seed0" in (tmp_path / "sweep" / "comparison.csv").read_text()
+    ended = cli(*RUN, "seed=0", "ckpt_path=sweep/0-dnn-norm_aug-seed0")
+    assert ended.status == 0
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    assert (table["runs"].tolist(), table["failed"].isna().all()) == ([1], True)
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_goes_on(cli, tmp_path, interrupt):
@@ -143,6 +184,48 @@ def test_a_student_goes_on_with_its_teacher(cli, tmp_path, interrupt):
     assert cli(*run, "hydra.run.dir=parts").status == 130
     assert cli(*run, "ckpt_path=parts").status == 0
     assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+    assert cli(*RUN, "seed=0", "trainer.max_epochs=2", "hydra.run.dir=another").status == 0
+    ended = cli(*RUN, "distill.teachers=[another]", "trainer.max_epochs=7", "ckpt_path=parts")
+    assert ended.status == 2
+    assert "its teachers were other networks" in ended.err
+
+
+def test_a_checkpoint_goes_on_only_among_the_files_of_its_own_state(cli, tmp_path):
+    """Otherwise the best epoch's figures and weights could be of different epochs."""
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.copy(checkpoints / "last.ckpt", checkpoints / "early.ckpt")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(checkpoints / "last.ckpt", tmp_path / "alone" / "last.ckpt")
+    assert cli(*RUN, "ckpt_path=run").status == 0
+    later = torch.load(checkpoints / "best.ckpt", weights_only=True)
+    torch.save(later | {"epoch": 4}, checkpoints / "best.ckpt")  # whichever was best: now it is the fifth
+    before = tree(tmp_path)
+    for path, named in (("alone/last.ckpt", "copied elsewhere"), ("run/checkpoints/early.ckpt", "is of epoch 5")):
+        ended = cli(*RUN, f"ckpt_path={path}", "hydra.run.dir=other")
+        assert ended.status == 2
+        assert named in ended.err
+    assert tree(tmp_path) == before
+
+
+def test_a_machine_of_another_precision_is_told_the_runs_own(cli, monkeypatch):
+    monkeypatch.setattr("fer_lightning.config.best_precision", lambda accelerator: "32-true")
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    monkeypatch.setattr("fer_lightning.config.best_precision", lambda accelerator: "bf16-mixed")
+    ended = cli(*RUN, "ckpt_path=run")
+    assert ended.status == 2
+    assert "trainer.precision=32-true (now bf16-mixed)" in ended.err
+    command = shlex.split(ended.err.partition("python -m fer_lightning ")[2])
+    assert command[-2] == "trainer.precision=32-true"
+    assert cli(*command, "trainer.max_epochs=2").status == 0
+
+
+def test_gradients_are_clipped_where_the_optimizer_allows(cli, tmp_path):
+    clipped = (*RUN, "trainer.max_epochs=1", "trainer.precision=bf16-mixed", "optimizer.fused=false")
+    for value in (1e-9, 1):
+        assert cli(*clipped, f"+trainer.gradient_clip_val={value}", f"hydra.run.dir={value}").status == 0
+    losses = [float(rows(tmp_path / str(value) / "metrics.csv")[0]["train_loss"]) for value in (1e-9, 1)]
+    assert losses[0] > losses[1]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +264,7 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
         ((*RUN, "trainer.max_epochs=4", "ckpt_path=run"), "its own settings: python -m fer_lightning model=dnn"),
         ((*RUN, *more, "aug=norm", "ckpt_path=run"), "aug.degrees=10 (now 0)"),
         ((*RUN, *more, "data.batch_size=32", "ckpt_path=run"), "data.batch_size=64 (now 32)"),
-        ((*RUN, *more, "+trainer.gradient_clip_val=1", "ckpt_path=run"), "trainer.gradient_clip_val=None (now 1)"),
+        ((*RUN, *more, "+trainer.accumulate_grad_batches=2", "ckpt_path=run"), "accumulate_grad_batches=None (now 2)"),
     ):
         ended = cli(*arguments)
         assert ended.status == 2, arguments

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
+from fer_lightning.files import write_file
 from fer_lightning.paths import override
-from fer_lightning.runs import CONTRACT_KEYS, EPOCH_COLUMNS, overrides_of, read_run, run_folders, write_file
+from fer_lightning.runs import CONTRACT_KEYS, EPOCH_COLUMNS, overrides_of, read_run, run_folders
 
 METRICS = {
     "model": "dnn",

@@ -27,8 +27,9 @@ class Batches:
     """An iterable of (faces uint8 (B, 48, 48), targets int64 (B,)) from tensors in memory; no worker, no copy an image.
 
     positions: int64 (M,) into the tensors. order: None keeps them in order; otherwise a function that gives the seed of
-    this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled. taught: float
-    (N, 7), beside the labels; its rows are a batch's third part.
+    this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled, and always in
+    as many batches, since each is a step that ranks take together. taught: float (N, 7), beside the labels; its rows
+    are a batch's third part.
     A shuffled pass leaves out a last batch of a single image, which batch normalization cannot take.
     """
 
@@ -49,7 +50,7 @@ class Batches:
 
     def __len__(self) -> int:
         if self.order is None:
-            return math.ceil(len(self._share(self.positions)) / self.batch_size)
+            return math.ceil(math.ceil(len(self.positions) / self.world) / self.batch_size)
         full, rest = divmod(len(self.positions) // self.world, self.batch_size)
         return full + (rest > 1)
 
@@ -63,7 +64,11 @@ class Batches:
             generator = torch.Generator(device).manual_seed(self.order())
             permutation = torch.randperm(len(positions), generator=generator, device=device)
             positions = positions[permutation[: len(positions) - len(positions) % self.world]]
-        for chunk in self._share(positions).split(self.batch_size)[: len(self)]:
+        share = self._share(positions)
+        chunks = share.split(self.batch_size)
+        if len(chunks) < len(self):
+            chunks = share.tensor_split(len(self))
+        for chunk in chunks[: len(self)]:
             yield tuple(tensor[chunk] for tensor in self.tensors)
 
 
@@ -170,8 +175,8 @@ class FERDataModule(pl.LightningDataModule):
             faces = F.interpolate(faces, size=(size, size), mode="bilinear", antialias=True)
         return self.normalize(faces if self.augment is None else self.augment(faces))
 
-    def training_faces(self, images: int) -> Iterator[Tensor]:
-        """The epoch's first batches, whole ones of at least that many images, as the network is trained on them."""
+    def batches_to_measure(self, images: int) -> Iterator[Tensor]:
+        """The epoch's first batches, of at least that many images if it has them, as the network trains on them."""
         for batch in itertools.islice(self.train_dataloader(), math.ceil(images / self.batch_size)):
             yield self._training_batch(*batch)[0]
 

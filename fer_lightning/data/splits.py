@@ -49,7 +49,7 @@ def hold_out(labels: np.ndarray, digests: np.ndarray, share: float, seed: int) -
     _, first, group, sizes = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(sizes))
     held_out = np.zeros(len(sizes), dtype=bool)
-    for label in np.unique(labels):
+    for label in np.unique(labels[first]):
         groups = order[labels[first[order]] == label]
         filled = np.cumsum(sizes[groups])
         held_out[groups[filled <= round(share * filled[-1])]] = True

@@ -1,7 +1,7 @@
 """`EmotionClassifier`: loss, running figures and optimizer of any network from faces to logits. It knows no layer."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -54,17 +54,25 @@ class EmotionClassifier(pl.LightningModule):
         self._ddp_params_and_buffers_to_ignore = ["train_sums", "val_sums"]
         self.train_loss: Callable[..., Tensor] = self._train_loss
         self.teachers: Callable[[Tensor], Tensor] | None = None
+        self.taught_by: list[str] = []
 
-    def learn_from(self, teachers: Callable[[Tensor], Tensor] | None, weight: float, temperature: float) -> None:
+    def learn_from(
+        self,
+        teachers: Callable[[Tensor], Tensor] | None,
+        weight: float,
+        temperature: float,
+        taught_by: Sequence[str] = (),
+    ) -> None:
         """Distillation: in training the loss is (1 − weight) · cross-entropy + weight · temperature² · KL divergence.
 
         teachers: from the faces of a training step, as this network sees them, to class probabilities float (B, 7) at
         that temperature, from which the divergence of this network's is taken. No part of this module: they are not
         trained and stand in no checkpoint of it. None: the batches hold such probabilities as their third part.
-        weight: in [0, 1]. temperature: above 0.
+        weight: in [0, 1]. temperature: above 0. taught_by: what the teachers are known by in a checkpoint.
         Hinton, Vinyals, Dean (2015), https://arxiv.org/abs/1503.02531
         """
         self.teachers, self.distill_weight, self.temperature = teachers, weight, temperature
+        self.taught_by = list(taught_by)
 
     def compile_training(self, batch_size: int, mode: str) -> Compiled:
         """Compile forward pass and loss for training batches of this size, and with them their backward pass."""
@@ -132,7 +140,10 @@ class EmotionClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # With `hyper_parameters`, all that is needed to make the network again without knowing which it was.
         checkpoint["network"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        # To go on from it, what must be the same:
         checkpoint["max_epochs"] = self.trainer.max_epochs
+        checkpoint["processes"] = self.trainer.world_size
+        checkpoint["teachers"] = self.taught_by
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_lightning.errors import UserError, run_command
+from fer_lightning.files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,6 @@ def check_out(out: Path) -> None:
 
 def write(blocks: "Sequence[Block]", out: Path) -> None:
     from fer_lightning.report import html, markdown
-    from fer_lightning.runs import write_file
 
     if out.suffix == ".html":
         write_file(out, html.render(blocks, MARKER).encode())

@@ -176,7 +176,7 @@ def _cope(claims: Sequence[Claim]) -> str:
     kind = "lower" if with_aug < without else "higher" if with_aug > without else "no other"
     holds = "So it is here" if with_aug < without and claim.found.certain else "That is not shown here"
     return (
-        f"The study: {published.AUGMENTED}. {holds}: its validation accuracy is {kind} with augmentation, "
+        f"The study: {published.AUGMENTED}. {holds}: its {claim.found.images} accuracy is {kind} with augmentation, "
         f"{with_aug:.3f} against {without:.3f} with normalization alone, {words.verdict(claim.found)}."
     )
 

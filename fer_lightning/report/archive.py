@@ -30,17 +30,21 @@ class Archive:
                 self._opened["synthetic"] = synthetic.draw()
             faces = self._opened["synthetic"]
             return faces if fits(faces, run.predictions) else "this version draws other synthetic faces"
-        tried = []
-        now = fer2013.find()
-        for place in dict.fromkeys((run.metrics.get("source"), None if now is None else str(now))):
-            if place is not None:
-                faces = self._open(place)
-                if fits(faces, run.predictions):
-                    return faces
-                tried.append(
-                    faces if isinstance(faces, str) else f"{place} holds other data than the run was scored on"
-                )
-        return "; ".join(tried) or "the run does not say where its data was, and no FER2013 is found here"
+        tried: dict[str, str] = {}
+        for look in (lambda: run.metrics.get("source"), fer2013.find):
+            try:
+                found = look()
+            except UserError as error:  # a place that is named, and holds nothing of use
+                tried[""] = first_line(error)
+                continue
+            place = str(found)
+            if found is None or place in tried:
+                continue
+            faces = self._open(place)
+            if fits(faces, run.predictions):
+                return faces
+            tried[place] = faces if isinstance(faces, str) else f"{place} holds other data than the run was scored on"
+        return "; ".join(tried.values()) or "the run does not say where its data was, and no FER2013 is found here"
 
     def fingerprint(self, faces: Faces) -> str:
         """See `fingerprint`; computed once."""
@@ -53,8 +57,12 @@ class Archive:
             try:
                 self._opened[place] = fer2013.load(place)
             except UserError as error:
-                self._opened[place] = str(error).splitlines()[0]
+                self._opened[place] = first_line(error)
         return self._opened[place]
+
+
+def first_line(error: UserError) -> str:
+    return str(error).splitlines()[0]
 
 
 def fits(faces: Faces | str, predictions: pd.DataFrame) -> bool:
@@ -68,6 +76,8 @@ def fits(faces: Faces | str, predictions: pd.DataFrame) -> bool:
 def positions(faces: Faces, rows: np.ndarray) -> np.ndarray:
     """int64 (N,): where the labelled images of these data rows stand in `faces`; -1 where there is none."""
     labelled = np.flatnonzero(faces.usage != UNLABELLED)  # an unlabelled file has rows of the same numbers
+    if len(labelled) == 0:
+        return np.full(len(rows), -1)
     order = labelled[np.argsort(faces.rows[labelled], kind="stable")]
     place = np.minimum(np.searchsorted(faces.rows[order], rows), len(order) - 1)
     return np.where(faces.rows[order[place]] == rows, order[place], -1)

@@ -15,12 +15,14 @@ SPLIT_NAMES = {"val": "validation", "public": "PublicTest", "private": "PrivateT
 class Comparison:
     """a − b, and the probability of so large a difference by chance alone; None where nothing can tell.
 
-    between: the two values, means over what was compared. test: what was done, in words.
+    between: the two values, means over what was compared. test: what was done, in words. images: which the values are
+    of, in words.
     """
 
     between: tuple[float, float]
     p: float | None
     test: str
+    images: str = SPLIT_NAMES["val"]
 
     @property
     def difference(self) -> float:
@@ -48,12 +50,14 @@ def compare(a: Condition, b: Condition, values_a: Sequence[float], values_b: Seq
 
 
 def _over_seeds(a: Condition, b: Condition, values_a: Sequence[float], values_b: Sequence[float]) -> Comparison | None:
-    """A paired t test over the seeds that both have, Welch's where they have fewer than two in common.
+    """A paired t test over the seeds that both have, Welch's where they have fewer than two pairs.
 
-    None where one of them has fewer than two. The same seed means the same validation images, hence the pairs.
+    None where one of them has fewer than two. The same seed means the same validation images, hence the pairs, where
+    it sets the split in both.
     """
     by_seed = [dict(zip(c.seeds, values, strict=True)) for c, values in ((a, values_a), (b, values_b))]
-    both = sorted(by_seed[0].keys() & by_seed[1].keys())
+    alike = all(a.keys.get(key) == b.keys.get(key) for key in ("data.split_seed", "data.val_split"))
+    both = sorted(by_seed[0].keys() & by_seed[1].keys()) if alike else []
     if len(both) > 1:
         x, y = ([values[seed] for seed in both] for values in by_seed)
         return Comparison((fmean(x), fmean(y)), paired_t(x, y), f"paired t test, {len(both)} seeds")
@@ -81,7 +85,7 @@ def _same_images(a: Condition, b: Condition) -> Comparison | None:
                 f"McNemar’s test of one run each, {len(x):,} {name} images: {found['b']:,} right only with the first, "
                 f"{found['c']:,} only with the second"
             )
-            return Comparison((float(right_x.mean()), float(right_y.mean())), float(found["p"]), test)
+            return Comparison((float(right_x.mean()), float(right_y.mean())), float(found["p"]), test, name)
     return None
 
 

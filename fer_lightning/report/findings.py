@@ -14,7 +14,7 @@ import numpy as np
 from fer_lightning import scores, sweep
 from fer_lightning.errors import UserError
 from fer_lightning.report import published
-from fer_lightning.runs import Run, read_epochs, read_run, run_folders
+from fer_lightning.runs import Run, read_epochs, read_run, run_folders, why_unfinished
 
 NETWORKS = ("cnn", "dnn")  # the study's
 TOO_STRONG = "too_strong"  # aug.name of experiment=too_strong
@@ -197,9 +197,8 @@ def _read_or_why(folder: Path) -> Run | str:
 def why_unusable(run: Run | str) -> str | None:
     if isinstance(run, str):
         return run
-    if not run.metrics["completed"]:
-        cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"] or "ended before its time"
-        return f"{' '.join(str(cause).split())} (after {len(run.epochs)} epochs)"
+    if reason := why_unfinished(run):
+        return reason
     unknown = [key for key in ("model", "aug", "data", "seed", "val_acc") if run.metrics[key] is None]
     return f"its metrics.json does not say {', '.join(unknown)}" if unknown else None
 

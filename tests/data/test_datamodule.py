@@ -52,7 +52,7 @@ def test_a_single_last_image_is_left_out_of_training_only():
     assert len(seen(Batches(PIXELS, LABELS, positions, 16))) == 33
 
 
-@pytest.mark.parametrize("count", [100, 99, 98])
+@pytest.mark.parametrize("count", [100, 99, 98, 61])
 def test_ranks_share_an_epoch(count):
     """Each image on one rank, each rank as many training batches as the others."""
     positions = torch.arange(count)
@@ -63,6 +63,7 @@ def test_ranks_share_an_epoch(count):
     evaluated = [Batches(PIXELS, LABELS, positions, 10, rank=rank, world=3) for rank in range(3)]
     assert sorted(seen(*evaluated)) == list(range(count))
     assert all(len(list(rank)) == len(rank) for rank in evaluated)
+    assert len({len(rank) for rank in evaluated}) == 1  # ranks take each step together
 
 
 class At:

@@ -30,6 +30,13 @@ def test_identical_images_stay_together_whatever_their_labels():
     assert 0.15 < held_out.mean() < 0.25
 
 
+def test_a_class_whose_images_all_stand_under_another_class_first_is_split_with_that_one():
+    labels, digests = np.array([0] * 20 + [1]), np.array([*range(20), 3])
+    held_out = hold_out(labels, digests, 0.2, seed=0)
+    assert held_out[20] == held_out[3]
+    assert 2 <= held_out.sum() <= 5
+
+
 def test_the_seed_decides():
     labels, digests = np.arange(700) % 7, np.arange(700)
     splits = [hold_out(labels, digests, 0.1, seed) for seed in (0, 0, 1)]
