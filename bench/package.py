@@ -69,7 +69,7 @@ Repeating and comparing experiments on FER2013; lectures and exercises; as a tea
 
 ## Limits
 
-- It names the label that FER2013's taggers would have given to a picture of a face, one of seven. That is not what a
+- It guesses the label that FER2013's taggers would have given to a picture of a face, one of seven. That is not what a
   person feels. People agree with these labels in about two of three images (65 ± 5 %, Goodfellow et al. 2013).
 - It has seen what a web search for emotion words found in 2013: unknown people, uneven in age, origin and light, with
   many posed expressions. How it does on any group of people has not been measured, and it must not be used to judge

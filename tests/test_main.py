@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fer_lightning import hydra_hooks
 from fer_lightning.__main__ import CONF
-from fer_lightning.config import FER2013_EPOCHS, check
+from fer_lightning.config import FER2013_EPOCHS, best_precision, check
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES
@@ -299,6 +299,22 @@ def test_a_sweep_compares_its_runs_and_names_the_failed_one(cli, tmp_path):
     assert names[0] in (tmp_path / "sweep" / "comparison.md").read_text()
     assert (tmp_path / "sweep" / "comparison.png").exists()
     assert "comparison" in ended.out
+
+
+def test_a_failure_keeps_its_traceback_and_is_told_in_metrics_json(cli, tmp_path):
+    with pytest.raises(RuntimeError, match="diverged"):  # which ends the interpreter with status 1
+        cli(*SMALL["dnn"], *QUICK, "optimizer.lr=1e30", "hydra.run.dir=run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert not metrics["completed"]
+    assert "diverged" in metrics["error"]
+    assert metrics["precision"] in ("bf16-mixed", "32-true")
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_the_precision_is_what_the_processor_computes_in(monkeypatch, has, precision):
+    monkeypatch.setattr("fer_lightning.config._cpu_computes_in_bf16", lambda: has)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
+    assert best_precision("cpu") == precision
 
 
 def test_a_sweep_over_augmentations_ends_well(cli, tmp_path):
