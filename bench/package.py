@@ -20,7 +20,7 @@ from fer_lightning.errors import UserError, run_command
 from fer_lightning.evaluation import evaluate
 from fer_lightning.inference import read_checkpoint
 from fer_lightning.paths import best_checkpoint
-from fer_lightning.runs import Run, overrides_of, read_run
+from fer_lightning.runs import Run, overrides_of, read_run, versions_of
 
 FOLDER = Path(weights.__file__).parent
 KEYS = ("precision", "recall", "f1")
@@ -159,7 +159,7 @@ def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
         taught_by=taught_by(run),
         minutes=metrics["train_seconds"] / 60,
         split_seed=metrics["seed"] if (own := run.config["data"]["split_seed"]) is None else own,
-        versions=", ".join(f"{what} {version}" for what, version in metrics["versions"].items()),
+        versions=versions_of(metrics),
         scores=scores,
         classes_table=classes_table,
         votes=votes,

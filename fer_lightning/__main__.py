@@ -47,8 +47,11 @@ def job(cfg: DictConfig) -> None:
         else:
             log.info("interrupted; %s", how_to_go_on(folder))
         sys.exit(130)
-    if cfg.ckpt_path is not None and (folder.parent / "comparison.csv").is_file() and is_first_process():
-        end_sweep(folder.parent)  # which named this run as failed
+    if cfg.ckpt_path is not None and (folder.parent / "multirun.yaml").is_file() and is_first_process():
+        try:
+            end_sweep(folder.parent)  # whose comparison does not know yet that this job has completed
+        except Exception:
+            log.exception("the run is complete; the comparison of its sweep failed")
 
 
 def how_to_go_on(folder: Path) -> str:

@@ -87,17 +87,17 @@ def check(cfg: DictConfig) -> int:
         trainer = Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {error}") from None
-    if trainer.gradient_clip_val and trainer.precision != "32-true" and fused(scratch):
-        raise UserError(
-            f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
-            "add optimizer.fused=false"
-        )
     checkpoint = resumed_checkpoint(config)
     if checkpoint is not None:
         config["trainer"] = arguments
         groups = 2 if scratch.defaults.get("weight_decay") else 1
         judges = [] if teachers is None else teachers.digests
         check_resumable(checkpoint, model, datamodule, averaging, judges, groups, trainer.world_size, config)
+    if trainer.gradient_clip_val and trainer.precision != "32-true" and fused(scratch):
+        raise UserError(
+            f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
+            "add optimizer.fused=false"
+        )
     return trainer.world_size
 
 

@@ -163,12 +163,15 @@ def open_member(name: str) -> Member:
         config = read_config(run / "config.yaml")
     sources.append(config.get("data", {}).get("root"))
     trainer = config.get("trainer", {})
+    precision = trainer.get("precision", "32-true")
+    if precision == "16-mixed" and not torch.cuda.is_available():
+        precision = "32-true"  # few processors compute in float16
     return Member(
         name=name,
         checkpoint=checkpoint,
         run=run,
         classifier=classifier,
-        precision=trainer.get("precision", "32-true"),
+        precision=precision,
         accelerator=trainer.get("accelerator", "auto"),
         sources=tuple(source for source in sources if source),
     )

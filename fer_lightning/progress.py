@@ -39,14 +39,18 @@ def epoch_line(row: dict[str, float], epochs: int, best: dict[str, float]) -> st
     )
 
 
-def forecast(seconds: float, epochs_left: int, epochs: int) -> str:
-    """After the first epoch: when the run will end and how to shorten it. `seconds` is that whole epoch's."""
-    left = timedelta(seconds=round(seconds * epochs_left))
+def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
+    """After the first epoch: when the run will end and how to shorten it.
+
+    seconds: that whole epoch's. remaining: how many times as long each of the others takes. epochs: in all.
+    """
+    left = timedelta(seconds=round(seconds * sum(remaining)))
     end = datetime.now() + left
     when = f"{end:%H:%M}" if end.date() == datetime.now().date() else f"{end:%Y-%m-%d %H:%M}"
-    rest = f"{epochs_left} epochs end" if epochs_left > 1 else "epoch ends"
+    rest = f"{len(remaining)} epochs end" if len(remaining) > 1 else "epoch ends"
+    growing = ", later ones of larger pictures longer" if max(remaining) > 1 else ""
     return (
-        f"{seconds:.1f} s an epoch: the remaining {rest} in about {left}, at {when}. Shorter: "
+        f"{seconds:.1f} s an epoch{growing}: the remaining {rest} in about {left}, at {when}. Shorter: "
         f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time, nothing is lost and ckpt_path= goes on."
     )
 

@@ -14,10 +14,10 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from fer_lightning.averaging import Averaging
-from fer_lightning.data.datamodule import epoch_seed
+from fer_lightning.data.datamodule import FERDataModule, epoch_seed
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.progress import epoch_line, forecast
-from fer_lightning.runs import EPOCH_COLUMNS
+from fer_lightning.runs import EPOCH_COLUMNS, write_epochs
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +56,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            with open(self.metrics, "w", newline="") as file:
-                writer = csv.DictWriter(file, EPOCH_COLUMNS)
-                writer.writeheader()
-                writer.writerows(self.rows)
+            write_epochs(self.rows, self.metrics)
             for row in self.rows:
                 self._log_curves(trainer, row)
 
@@ -117,7 +114,10 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         assert epochs is not None
         log.info(epoch_line(row, epochs, best_row(self.rows)))
         if not self.announced and row["epoch"] < epochs:
-            log.info(forecast(seconds, epochs - row["epoch"], epochs))
+            datamodule = trainer.datamodule  # type: ignore[attr-defined]
+            assert isinstance(datamodule, FERDataModule)
+            areas = [datamodule.side(epoch, epochs) ** 2 for epoch in range(row["epoch"] - 1, epochs)]
+            log.info(forecast(seconds, [area / areas[0] for area in areas[1:]], epochs))
         self.announced = True
 
 

@@ -13,7 +13,7 @@ from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.paths import last_checkpoint, override
 from fer_lightning.processes import is_first_process
-from fer_lightning.runs import is_completed, overrides_of, read_config, read_epochs
+from fer_lightning.runs import is_completed, overrides_of, read_config, read_epochs, write_epochs
 
 # Of the trainer, what a training's figures depend on beside its length and device
 STEPS = (
@@ -101,8 +101,10 @@ def check_files(path: Path, done: int) -> None:
             f"ckpt_path={path}: the run it belongs to is not around it; copied elsewhere, it needs that run's "
             "metrics.csv and checkpoints/best.ckpt as well: PATH/metrics.csv, PATH/checkpoints/last.ckpt and so on"
         )
-    # 0-based; of the epoch after the checkpoint where a run was killed there, which will come out the same
-    epoch = read_checkpoint(best)["epoch"]
+    try:  # 0-based; of the epoch after the checkpoint where a run was killed there, which will come out the same
+        epoch = read_checkpoint(best)["epoch"]
+    except UserError:  # killed while that epoch's replaced it: it will again
+        epoch = done
     if len(read_epochs(folder / "metrics.csv")) < done or epoch > done:
         raise UserError(
             f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its "
@@ -188,12 +190,9 @@ def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:
     table = read_epochs(source / "metrics.csv") if done else None
     rows: list[dict[str, Any]] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
     if source != folder.resolve() and is_first_process():
-        copy_checkpoints(checkpoint, folder, bool(rows))
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if rows:
+            write_epochs(rows, folder / "metrics.csv")
+            shutil.copy2(checkpoint.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt")
+        shutil.copy2(checkpoint, folder / "checkpoints" / "last.ckpt")  # last: from it, the rest is looked for
     return rows
-
-
-def copy_checkpoints(last: Path, folder: Path, best: bool) -> None:
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    shutil.copy2(last, folder / "checkpoints" / "last.ckpt")
-    if best:
-        shutil.copy2(last.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt")

@@ -1,9 +1,10 @@
-"""What a run left in its folder, read from its plain files alone: no checkpoint, no live object, no torch.
+"""What a run leaves in its folder, from its plain files alone: no checkpoint, no live object, no torch.
 
 The files are those of the README's section "What a run leaves"; their columns are below.
 """
 
 import csv
+import io
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from omegaconf import OmegaConf
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import UserError
+from fer_lightning.files import write_file
 from fer_lightning.paths import nearest
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds")
@@ -114,6 +117,12 @@ def why_unfinished(run: Run) -> str | None:
     return f"{' '.join(str(cause).split())} (after {len(run.epochs)} epochs)"
 
 
+def versions_of(metrics: dict[str, Any]) -> str:
+    """`fer_lightning 0.1.0, commit …, python …`: what a run was made with, as far as it is known."""
+    known = (metrics.get("versions") or {}).items()
+    return ", ".join(f"{name} {version}" for name, version in known if version is not None)
+
+
 def is_completed(folder: Path) -> bool:
     """Whether the folder's metrics.json says that its run was trained and scored to the end."""
     path = folder / "metrics.json"
@@ -159,6 +168,15 @@ def read_epochs(path: Path) -> pd.DataFrame:
             )
         table.append(values)
     return _epochs_frame(table)
+
+
+def write_epochs(rows: list[dict[str, Any]], path: Path) -> None:
+    """metrics.csv of these rows, each with EPOCH_COLUMNS."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, EPOCH_COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, text.getvalue().encode())
 
 
 def _epochs_frame(table: list[list[float]]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """What a run was made with and on, for its metrics.json: versions, device."""
 
+import functools
 import platform
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from fer_lightning import __version__
 CHECKOUT = Path(__file__).parents[1]
 
 
+@functools.cache  # code that changes while a process runs is not what it runs
 def versions() -> dict[str, str | None]:
     return {
         "fer_lightning": __version__,
@@ -26,7 +28,7 @@ def commit(checkout: Path) -> str | None:
     """The commit of a git checkout, with `+changes` where code or recipes differ from it; None where none is known."""
     if not (checkout / ".git").exists():  # installed, or unpacked inside another repository
         return None
-    git = ["git", "-C", str(checkout)]
+    git = ["git", "--no-optional-locks", "-C", str(checkout)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         changed = [*git, "status", "--porcelain", "--", "fer_lightning", "conf"]

@@ -22,6 +22,7 @@ from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.inference import load
 from fer_lightning.models import CNN, DNN
+from fer_lightning.surroundings import commit
 
 QUICK = ("data=synthetic", "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=64")
 SMALL = {
@@ -138,6 +139,12 @@ def test_confusion_matrix_is_scikit_learns(run):
     np.testing.assert_array_equal(written[list(CLASSES)].to_numpy(), expected)
     recall = recall_score(val["target"], val["predicted"], labels=list(CLASSES), average=None, zero_division=np.nan)
     np.testing.assert_allclose(written["recall"], recall, atol=1e-6)
+
+
+def test_metrics_json_names_the_code(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["versions"]["torch"] == torch.__version__
+    assert metrics["versions"]["commit"] == commit(CONF.parent)
 
 
 def test_the_checkpoint_is_a_network_without_its_source(run):

@@ -89,12 +89,24 @@ def test_ctrl_c_while_teachers_are_asked_ends_as_in_an_epoch(cli, tmp_path, monk
         raise KeyboardInterrupt
 
     assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
-    monkeypatch.setattr(Teachers, "judgement", pressed)
-    ended = cli(*RUN, "distill.teachers=[teacher]", "distill.once=true", "hydra.run.dir=run")
+    student = (*RUN, "distill.teachers=[teacher]", "distill.once=true")
+    with monkeypatch.context() as patch:
+        patch.setattr(Teachers, "judgement", pressed)
+        ended = cli(*student, "hydra.run.dir=run")
     assert ended.status == 130
     assert "start it again" in ended.out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (metrics["completed"], metrics["interrupted"]) == (False, True)
+
+    # where a run goes on elsewhere, the command that is printed works
+    assert cli(*student, "trainer.max_epochs=2", "hydra.run.dir=short").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Teachers, "judgement", pressed)
+        ended = cli(*student, "ckpt_path=short", "hydra.run.dir=long")
+    assert ended.status == 130
+    command = shlex.split(ended.out.partition("python -m fer_lightning ")[2])
+    assert cli(*command).status == 0
+    assert len(rows(tmp_path / "long" / "metrics.csv")) == 5
 
 
 def test_an_interrupted_sweep_compares_what_it_has_and_its_job_goes_on(cli, tmp_path, interrupt):
@@ -218,6 +230,29 @@ def test_a_machine_of_another_precision_is_told_the_runs_own(cli, monkeypatch):
     command = shlex.split(ended.err.partition("python -m fer_lightning ")[2])
     assert command[-2] == "trainer.precision=32-true"
     assert cli(*command, "trainer.max_epochs=2").status == 0
+
+
+def test_another_number_of_processes_is_refused_and_an_old_checkpoint_that_tells_none_goes_on(cli, tmp_path):
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    torch.save(checkpoint | {"processes": 2}, last)
+    ended = cli(*RUN, "ckpt_path=run")
+    assert ended.status == 2
+    assert "trained it is 2" in ended.err
+    torch.save({key: value for key, value in checkpoint.items() if key not in ("processes", "teachers")}, last)
+    assert cli(*RUN, "ckpt_path=run").status == 0
+
+
+def test_ctrl_c_before_anything_changed_leaves_a_finished_runs_scores(cli, tmp_path, monkeypatch):
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    monkeypatch.setattr("fer_lightning.train.build", pressed)
+    assert cli(*RUN, "ckpt_path=run").status == 130
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
 
 
 def test_gradients_are_clipped_where_the_optimizer_allows(cli, tmp_path):

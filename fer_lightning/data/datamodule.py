@@ -155,19 +155,20 @@ class FERDataModule(pl.LightningDataModule):
         return self.normalize(unit(pixels)), targets
 
     def _training_batch(self, pixels: Tensor, targets: Tensor, *taught: Tensor) -> tuple[Tensor, ...]:
-        faces = self.train_faces(pixels, *((self.small,) if self._early(self.small_until) else ()))
-        if self.mix is None:
-            return faces, targets, *taught
-        if self._early(self.mix_until):
-            return self.mix(faces, targets, *taught)
-        return faces, self.mix.soft(targets), *taught  # in one form all the time: nothing is compiled anew
-
-    def _early(self, share: float) -> bool:
-        """Whether the epoch now running is among the first, this share of them."""
         trainer = self.trainer
         assert trainer is not None
         assert trainer.max_epochs is not None
-        return trainer.current_epoch < share * trainer.max_epochs
+        side = self.side(trainer.current_epoch, trainer.max_epochs)
+        faces = self.train_faces(pixels, *(() if side == SIZE else (side,)))
+        if self.mix is None:
+            return faces, targets, *taught
+        if trainer.current_epoch < self.mix_until * trainer.max_epochs:
+            return self.mix(faces, targets, *taught)
+        return faces, self.mix.soft(targets), *taught  # in one form all the time: nothing is compiled anew
+
+    def side(self, epoch: int, epochs: int) -> int:
+        """Of training faces in an epoch (0-based) of so many, in pixels."""
+        return self.small if epoch < self.small_until * epochs else SIZE
 
     def _train_faces(self, pixels: Tensor, size: int = SIZE) -> Tensor:
         faces = unit(pixels)

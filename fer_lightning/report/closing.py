@@ -8,7 +8,7 @@ from fer_lightning.report import findings, published, words
 from fer_lightning.report.archive import Archive, counts
 from fer_lightning.report.blocks import Block, Bullets, Code, Heading, Point, Table, Text
 from fer_lightning.report.findings import Condition, Study
-from fer_lightning.runs import Run, overrides_of
+from fer_lightning.runs import Run, overrides_of, versions_of
 
 
 def others(study: Study) -> list[Block]:
@@ -67,7 +67,7 @@ def repeat(study: Study, archive: Archive, command: str) -> list[Block]:
     blocks.append(Table(heads, rows, "The same seed gives the same figures on the same processor, times excepted"))
     places: dict[tuple[str, ...], int] = {}
     for run in study.runs:
-        versions = ", ".join(f"{name} {version}" for name, version in (run.metrics.get("versions") or {}).items())
+        versions = versions_of(run.metrics)
         place = (run.metrics["device"] or "not recorded", run.metrics["precision"] or "", versions or "not recorded")
         places[place] = places.get(place, 0) + 1
     made = [(*place, str(number)) for place, number in places.items()]
