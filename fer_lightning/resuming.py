@@ -105,10 +105,11 @@ def check_files(path: Path, done: int) -> None:
         epoch = read_checkpoint(best)["epoch"]
     except UserError:  # killed while that epoch's replaced it: it will again
         epoch = done
-    if len(read_epochs(folder / "metrics.csv")) < done or epoch > done:
+    rows = len(read_epochs(folder / "metrics.csv"))
+    if rows < done or epoch > done:
         raise UserError(
             f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its "
-            f"run (best.ckpt is of epoch {epoch + 1}); go on from that run's last.ckpt"
+            f"run (best.ckpt is of epoch {epoch + 1}, metrics.csv has {rows}); go on from that run's last.ckpt"
         )
 
 

@@ -68,7 +68,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         metrics |= {"completed": False, "error": f"{type(error).__name__}: {error}"}
         raise
     finally:
-        # Before `header`, nothing in the folder is another's than it was: of a run to go on with, its scores stay.
+        # Until `header` is there, a run to go on with is untouched, and its scores stay.
         if is_first_process() and ("versions" in metrics or not (folder / "metrics.json").is_file()):
             write_metrics(metrics, folder)
     return metrics
