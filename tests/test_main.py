@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer_lightning import hydra_hooks
 from fer_lightning.__main__ import CONF
-from fer_lightning.config import FER2013_EPOCHS, best_precision, check
+from fer_lightning.config import FER2013_BATCH, FER2013_EPOCHS, best_precision, check
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES
@@ -62,6 +62,15 @@ def test_every_network_with_every_augmentation_leaves_a_whole_run(cli, tmp_path,
     epochs = rows(run / "metrics.csv")
     assert list(epochs[0]) == ["epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds"]
     assert [row["epoch"] for row in epochs] == ["1", "2"]
+
+
+def test_without_fer2013_the_built_in_faces_are_taken_with_settings_of_their_own(cli, tmp_path):
+    ended = cli(*SMALL["dnn"], "trainer=cpu", "hydra.run.dir=run")
+    assert ended.status == 0, ended.err
+    assert "FER2013_ROOT" in ended.out + ended.err  # where it was looked for
+    settings = OmegaConf.load(tmp_path / "run/config.yaml")
+    assert (settings.data.batch_size, settings.trainer.max_epochs) == (32, 20)
+    assert len(rows(tmp_path / "run/metrics.csv")) == 20
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +247,7 @@ MISTAKES = {
     "a text for a learning rate": (["optimizer.lr=fast"], "optimizer.lr"),
     "a share above one": (["data.val_split=1.5"], "data.val_split"),
     "a batch of one": (["data.batch_size=1"], "batch_size"),
+    "a word for a batch": (["data.batch_size=all"], "or auto"),
     "a drop rate of one": (["model.dropout=[1.0,0.5]", "model=dnn"], "dropout"),
     "an impossible flip": (["aug.flip=3"], "aug.flip"),
     "a wrong list": (["aug.scale=[0.9]"], "scale"),
@@ -435,4 +445,4 @@ def test_networks_and_data_module_agree_with_the_configuration(composed):
         del values["_target_"]
         defaults = network().hparams
         assert {key: list(v) if isinstance(v := defaults[key], tuple) else v for key in values} == values
-    assert composed().data.batch_size == FERDataModule(synthetic.draw(train=300, test=50)).batch_size
+    assert FERDataModule(synthetic.draw(train=300, test=50)).batch_size == FER2013_BATCH
