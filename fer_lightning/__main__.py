@@ -93,13 +93,13 @@ def explain(error: Exception) -> str:
     key = re.search(r"Could not override '([^']+)'", message)
     if key:
         near = difflib.get_close_matches(key[1], known_keys(), n=3, cutoff=0.5)
-        hint = f"; the nearest are {', '.join(near)}" if near else "; `--cfg job` prints all keys"
+        hint = f"; nearest: {', '.join(near)}" if near else "; `--cfg job` prints all keys"
         return f"{key[1]}: there is no such key{hint} (a new argument of a constructor: +{key[1]}=…)"
     return message
 
 
 def known_keys() -> list[str]:
-    """Every key and group of the default configuration, dotted."""
+    """Every key and group of the default configuration, dotted, without `_target_` and its like."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
@@ -110,7 +110,8 @@ def known_keys() -> list[str]:
         keys = [path] if path else []
         if isinstance(node, dict):
             for name, value in node.items():
-                keys += flatten(value, f"{path}.{name}" if path else str(name))
+                if not str(name).startswith("_"):
+                    keys += flatten(value, f"{path}.{name}" if path else str(name))
         return keys
 
     return [*flatten(config, ""), "experiment"]

@@ -3,21 +3,25 @@
 import difflib
 import inspect
 import types
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fer_lightning.errors import UserError
 
 
-def check_arguments(group: str, target: Any, arguments: dict[str, Any]) -> None:
-    """Raise UserError for a key that `target` does not take, or a value that its annotations rule out."""
+def check_arguments(group: str, target: Any, arguments: dict[str, Any], given: Collection[str] = ()) -> None:
+    """Raise UserError for a key that `target` does not take, or a value that its annotations rule out.
+
+    given: names of what `target` takes from this package, so not from a configuration.
+    """
     function = target.__init__ if inspect.isclass(target) else target
-    parameters = [name for name in inspect.signature(target).parameters if name != "self"]
+    parameters = [name for name in inspect.signature(target).parameters if name not in given]
     hints = get_type_hints(function)
     for key, value in arguments.items():
         if key not in parameters:
-            near = difflib.get_close_matches(key, parameters, n=3) or parameters
-            raise UserError(f"{group}.{key}: {target.__name__} has no such argument; the nearest are {', '.join(near)}")
+            near = difflib.get_close_matches(key, parameters, n=3)
+            known = f"nearest: {', '.join(near)}" if near else f"it takes {', '.join(parameters) or 'none'}"
+            raise UserError(f"{group}.{key}: {target.__name__} has no such argument; {known}")
         if key in hints and not is_a(value, hints[key]):
             raise UserError(f"{group}.{key}={value!r}: it must be {in_words(hints[key])}")
 

@@ -3,7 +3,7 @@
 import importlib
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +87,9 @@ def check(cfg: DictConfig) -> int:
     averaging = make_averaging(config)
     teachers = open_distillation(config, datamodule)
     arguments = trainer_arguments(config, model, faces)
-    scratch = make("optimizer", config, "_partial_")([torch.nn.Parameter(torch.zeros(1))])
-    make("scheduler", config, "_partial_")(scratch, arguments["max_epochs"], 10)
+    factories = make_factories(config)
+    scratch = factories["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
+    factories["scheduler"](scratch, arguments["max_epochs"], 10)
     try:
         trainer = Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
@@ -141,12 +142,17 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
     return Parts(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
 
 
-def make_model(config: dict[str, Any]) -> EmotionClassifier:
-    factories = {
-        "optimizer": make("optimizer", config, "_partial_"),
-        "scheduler": make("scheduler", config, "_partial_"),
+def make_factories(config: dict[str, Any]) -> dict[str, Callable[..., Any]]:
+    """What makes the optimizer, from parameters, and the schedule, from it and the numbers of epochs and steps."""
+    return {
+        "optimizer": make("optimizer", config, ["params"]),
+        "scheduler": make("scheduler", config, ["optimizer", "epochs", "steps_per_epoch"]),
     }
-    model = make("model", config, **factories)
+
+
+def make_model(config: dict[str, Any]) -> EmotionClassifier:
+    factories = make_factories(config)
+    model = make("model", config, list(factories), **factories)
     if not isinstance(model, EmotionClassifier):
         raise UserError(f"model._target_: {type(model).__name__} is no EmotionClassifier")
     return model
@@ -330,8 +336,11 @@ def check_distill(distill: dict[str, Any]) -> None:
         raise UserError(f"distill.once={distill['once']!r}: it must be true or false")
 
 
-def make(group: str, config: dict[str, Any], *skip: str, **more: Any) -> Any:
-    """Instantiate a group's `_target_` after checking its arguments; its ValueErrors become the user's."""
+def make(group: str, config: dict[str, Any], given: Collection[str] = (), **more: Any) -> Any:
+    """Instantiate a group's `_target_` after checking its arguments; its ValueErrors become the user's.
+
+    given: names of arguments that are no setting: those in `more`, and those that a partial is called with.
+    """
     node = config[group]
     path = node.get("_target_")
     try:
@@ -339,7 +348,7 @@ def make(group: str, config: dict[str, Any], *skip: str, **more: Any) -> Any:
         target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
         raise UserError(f"{group}._target_={path}: there is no such class or function") from None
-    check_arguments(group, target, {k: v for k, v in node.items() if k not in ("_target_", "_partial_")})
+    check_arguments(group, target, {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}, given)
     try:
         made = instantiate(node, **more, _convert_="all", _recursive_=False)
     except Exception as error:
