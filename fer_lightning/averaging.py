@@ -6,14 +6,14 @@ without optimizer (`weights_only`, as best.ckpt is) gets the trained weights fro
 training ends, so that a finished run would go on from its average. The arithmetic is torch's.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fer_lightning.data.datamodule import FERDataModule
 
@@ -90,8 +90,8 @@ class Averaging(pl.Callback):
         if self.count:
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(datamodule, FERDataModule)
-            with trainer.precision_plugin.val_step_context():
-                update_bn(datamodule.batches_to_measure(MEASURED), pl_module)  # DDP validates with the first rank's
+            batches = datamodule.batches_to_measure(MEASURED)
+            measure_statistics(pl_module, batches, trainer.precision_plugin.val_step_context)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._swap(pl_module)
@@ -124,6 +124,30 @@ class Averaging(pl.Callback):
                 kept = tensor.clone()
                 tensor.copy_(self.average[name])
                 self.average[name].copy_(kept)
+
+
+@torch.no_grad()
+def measure_statistics(
+    network: nn.Module, batches: Iterable[Tensor], context: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Give every batch normalization the plain mean of what it sees of `batches`, faces float (B, 1, H, W).
+
+    context: of a forward pass, for its precision. The result is that of torch's `update_bn`, in which every layer waits
+    for the GPU at every batch, to read how many there were. Of several processes, all validate with the first one's.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta, training = [norm.momentum for norm in norms], network.training
+    network.train()
+    for norm in norms:
+        norm.reset_running_stats()
+    for count, faces in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / count
+        with context():
+            network(faces)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(training)
 
 
 class EMA(Averaging):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
@@ -127,6 +128,7 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
     config["trainer"] = {**arguments, "compile": compile_steps}
     compiled = []
     if compile_steps:
+        torch._dynamo.reset()  # what a sweep's earlier jobs compiled, each with its mean: after eight, it gives up
         # A replayed graph writes each batch's gradients to the same place: nothing may be added up there.
         graphs = arguments.get("accumulate_grad_batches", 1) == 1
         mode = "reduce-overhead" if graphs else "default"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes | memoryview) -> None:
     """Put a file in place, or replace it, in one step: a reader sees the old one or the new one, never a part."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,6 +1,7 @@
 """`Recorder`: what a training writes while it runs, an epoch at a time: metrics.csv, checkpoints, curves."""
 
 import csv
+import io
 import logging
 import math
 import time
@@ -12,9 +13,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from fer_lightning.averaging import Averaging
 from fer_lightning.data.datamodule import FERDataModule, epoch_seed
+from fer_lightning.files import write_file
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.progress import epoch_line, forecast
 from fer_lightning.runs import EPOCH_COLUMNS, write_epochs
@@ -119,6 +122,21 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             areas = [datamodule.side(epoch, epochs) ** 2 for epoch in range(row["epoch"] - 1, epochs)]
             log.info(forecast(seconds, [area / areas[0] for area in areas[1:]], epochs))
         self.announced = True
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """How Lightning's checkpoints get onto the disk here.
+
+    Lightning's own (2.6.6, by fsspec) writes into the system's temporary folder and moves the file from there. Where
+    that is another file system, as a /tmp in memory is, the move is a copy: killed in it, a run would be left with
+    part of a last.ckpt and none to go on from.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_file(Path(path), content.getbuffer())
 
 
 def best_row(rows: list[Row]) -> Row:

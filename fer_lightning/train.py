@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib.image
@@ -24,7 +25,7 @@ from fer_lightning.inference import load
 from fer_lightning.memory import keep_freed_memory
 from fer_lightning.processes import is_first_process
 from fer_lightning.progress import EpochBar
-from fer_lightning.recorder import Recorder, Row, best_row
+from fer_lightning.recorder import CheckpointFiles, Recorder, Row, best_row
 from fer_lightning.results import (
     FIGURES,
     confusion_of,
@@ -97,6 +98,7 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    trainer.strategy.checkpoint_io = CheckpointFiles()
     if parts.teachers is not None:
         parts.teachers.to(trainer.strategy.root_device)
         if parts.config["distill"]["once"] and len(rows) < parts.trainer_arguments["max_epochs"]:
@@ -176,16 +178,14 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
     if not rows:
         return {"epochs": 0}
     best = best_row(rows)
-    seconds = sorted(row["seconds"] for row in rows[1:] or rows)
-    middle = len(seconds) // 2
-    median = seconds[middle] if len(seconds) % 2 else (seconds[middle - 1] + seconds[middle]) / 2
+    seconds = median(row["seconds"] for row in rows[1:] or rows)
     return {
         "epochs": len(rows),
         "best_epoch": best["epoch"],
         "val_loss": best["val_loss"] if math.isfinite(best["val_loss"]) else None,
         "train_seconds": round(sum(row["seconds"] for row in rows), 3),
-        "seconds_per_epoch": round(median, 3),
-        "images_per_second": round(images / median, 1) if images else None,
+        "seconds_per_epoch": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1) if images else None,
     }
 
 

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from torch._dynamo.backends.common import aot_autograd
 
 from fer_lightning.compilation import Compiled
 from fer_lightning.models import CNN
@@ -94,6 +95,34 @@ def test_only_whole_batches_are_compiled(monkeypatch):
     for size in (4, 3, 4, 1):
         assert doubled(torch.ones(size)).tolist() == [2] * size
     assert sizes == [4, 4]
+
+
+def test_a_backward_pass_that_cannot_be_compiled_is_a_failure_of_the_first_call(monkeypatch):
+    def no_compiler(graph, inputs):
+        raise RuntimeError("no such kernel")
+
+    def compile_forwards_only(function, dynamic, mode):
+        backend = aot_autograd(fw_compiler=lambda graph, inputs: graph, bw_compiler=no_compiler)
+        return compiler(function, dynamic=dynamic, backend=backend)
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_forwards_only)
+    weight = torch.ones(3, requires_grad=True)
+    squares = Compiled(lambda batch: (batch * weight).square().sum(), 4)
+    squares(torch.ones(4, 3)).backward()
+    assert "no such kernel" in squares.failure
+    assert weight.grad.tolist() == [8, 8, 8]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_the_last_job_of_a_long_sweep_is_compiled_too(cli, tmp_path, monkeypatch):
+    """The compiler gives up a function that it compiled `recompile_limit` times; each split's pixels have a mean."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    ended = cli("--multirun", *SMALL, "aug=norm", "trainer.max_epochs=1", "trainer.compile=true", "seed=0,1,2,3",
+                "hydra.sweep.dir=sweep")  # fmt: skip
+    assert ended.status == 0, ended.err
+    assert "not compiled" not in ended.out
 
 
 def test_a_failure_after_it_has_worked_is_one():

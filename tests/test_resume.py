@@ -1,10 +1,13 @@
 """An interrupted run keeps what it has, and goes on as if it had never stopped."""
 
+import errno
 import json
 import os
 import shlex
 import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -48,6 +51,32 @@ def interrupt(monkeypatch):
         monkeypatch.setattr(Recorder, "on_validation_start", pressed)
 
     return at
+
+
+def test_checkpoints_take_the_place_of_earlier_ones_in_one_step(cli, tmp_path, monkeypatch):
+    """Killed while it writes one, a run has that of before: none is copied from a temporary folder elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    made = []
+    monkeypatch.setattr(tempfile, "mkstemp", lambda *a, usual=tempfile.mkstemp, **k: made.append(a) or usual(*a, **k))
+    replaced, usual = [], Path.replace
+
+    def full(self, target):
+        if target.name == "last.ckpt":
+            replaced.append(torch.load(self, weights_only=True)["epoch"])  # whole before it is put in place
+            if len(replaced) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return usual(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        cli(*RUN, "hydra.run.dir=run")
+    assert replaced == [0, 1, 2]
+    assert made == []
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+    assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert cli(*RUN, "ckpt_path=run").status == 0
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
