@@ -75,6 +75,11 @@ def work() -> None:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
+    except ValueError as error:
+        if "Config group override" not in str(error):  # Hydra's, of GROUP=null
+            raise
+        nulls = ", ".join(given for given in sys.argv[1:] if given.endswith("=null"))
+        raise UserError(f"{nulls}: a group cannot be null; leave it out, or choose, as in averaging=none") from None
 
 
 def explain(error: Exception) -> str:
@@ -94,8 +99,14 @@ def explain(error: Exception) -> str:
     if key:
         near = difflib.get_close_matches(key[1], known_keys(), n=3, cutoff=0.5)
         hint = f"; nearest: {', '.join(near)}" if near else "; `--cfg job` prints all keys"
-        return f"{key[1]}: there is no such key{hint} (a new argument of a constructor: +{key[1]}=…)"
+        more = (
+            f" (a further argument: +{key[1]}=…)" if key[1].partition(".")[0] in TAKING_MORE and "." in key[1] else ""
+        )
+        return f"{key[1]}: there is no such key{hint}{more}"
     return message
+
+
+TAKING_MORE = ("model", "optimizer", "scheduler", "averaging", "trainer")  # groups that go to a constructor
 
 
 def known_keys() -> list[str]:

@@ -14,17 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from fer_lightning.annotations import check_arguments, is_a
+from fer_lightning.annotations import check_arguments
 from fer_lightning.augment import Augment, Mix
 from fer_lightning.averaging import Averaging
 from fer_lightning.compilation import Compiled
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES, SIZE, Faces
-from fer_lightning.data.source import NAMES, open_faces
+from fer_lightning.data.source import open_faces
 from fer_lightning.distillation import Teachers, open_teachers
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.resuming import check_resumable, resumed_checkpoint
+from fer_lightning.values import check_values, plain_keys
 
 # Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
 # about two minutes (the CNN sees 120 of them a second there; the DNN overfits after some 20 epochs).
@@ -36,22 +37,6 @@ SYNTHETIC_EPOCHS_OTHER = 6  # the CNN's
 # too few for the CNN's few epochs.
 FER2013_BATCH = 128
 SYNTHETIC_BATCH = 32
-
-MIXING = ("mixup", "cutmix", "mix_until")  # keys of aug
-SMALL = ("small", "small_until")  # keys of aug
-SMALLEST = 16  # pixels a side: the CNN halves a picture four times
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
-# Arguments of Lightning's Trainer that a run decides for itself, and those with which an epoch would not be validated
-# whole, once, at its end.
-OWNED = (
-    *("logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_progress_bar"),
-    *("enable_model_summary", "enable_checkpointing"),
-)
-CUTTING = (
-    *("check_val_every_n_epoch", "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches"),
-    *("fast_dev_run", "barebones"),
-)
 
 
 @dataclass
@@ -94,7 +79,8 @@ def check(cfg: DictConfig) -> int:
     try:
         trainer = Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"trainer: {error}") from None
+        remedy = "; take trainer=cpu or trainer=auto" if "gpu backend" in str(error) else ""
+        raise UserError(f"trainer: {error}{remedy}") from None
     checkpoint = resumed_checkpoint(config)
     if checkpoint is not None:
         config["trainer"] = arguments
@@ -190,7 +176,7 @@ def check_small(config: dict[str, Any], model: EmotionClassifier) -> None:
 
 def augment_arguments(aug: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `Augment` among the keys of the aug group."""
-    return {key: value for key, value in aug.items() if key not in ("name", "normalize", *MIXING, *SMALL)}
+    return {key: value for key, value in aug.items() if key not in plain_keys("aug")}
 
 
 def decide_batch_size(config: dict[str, Any], faces: Faces) -> None:
@@ -202,10 +188,8 @@ def decide_batch_size(config: dict[str, Any], faces: Faces) -> None:
 def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
     aug, data = config["aug"], config["data"]
     strengths = augment_arguments(aug)
-    mixing = {key: aug[key] for key in MIXING if key != "mix_until"}
+    mixing = {key: aug[key] for key in ("mixup", "cutmix")}
     check_arguments("aug", Augment, strengths)
-    check_arguments("aug", Mix, mixing)
-    check_arguments("aug", FERDataModule, {key: aug[key] for key in ("mix_until", *SMALL)})
     try:
         augment, mix = Augment(**strengths), Mix(len(CLASSES), **mixing)
     except ValueError as error:
@@ -239,6 +223,7 @@ def trainer_arguments(config: dict[str, Any], model: EmotionClassifier, faces: F
         arguments["precision"] = best_precision(arguments["accelerator"])
     if arguments["precision"] == "16-mixed" and not on_cuda(arguments["accelerator"]):
         raise UserError("trainer.precision=16-mixed: it needs a CUDA GPU; take bf16-mixed, 32-true or auto")
+    check_arguments("trainer", Trainer, arguments)
     return arguments
 
 
@@ -272,70 +257,6 @@ def pays_to_compile(arguments: dict[str, Any]) -> bool:
     alone = arguments["devices"] in (1, "1") and arguments.get("strategy", "auto") == "auto"
     # Triton, which the compiler writes its kernels in, needs compute capability 7.0.
     return on_gpu and alone and torch.cuda.get_device_capability() >= (7, 0)
-
-
-def check_values(config: dict[str, Any]) -> None:
-    """What no constructor checks."""
-    seed = config["seed"]
-    if not is_a(seed, int) or not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed!r}: it must be a whole number from 0 to {2**32 - 1}")
-    data, trainer = config["data"], config["trainer"]
-    if data["name"] not in NAMES:
-        raise UserError(f"data.name={data['name']}: it must be one of {', '.join(NAMES)}")
-    if data["split_seed"] is not None and not (is_a(data["split_seed"], int) and 0 <= data["split_seed"] < 2**32):
-        raise UserError(
-            f"data.split_seed={data['split_seed']!r}: it must be null or a whole number from 0 to {2**32 - 1}"
-        )
-    batch = data["batch_size"]
-    if batch != "auto" and not (is_a(batch, int) and batch >= 2):
-        raise UserError(
-            f"data.batch_size={batch!r}: it must be a whole number of at least 2, for batch normalization, or auto"
-        )
-    share = data["val_split"]
-    if share != "public" and not (is_a(share, float) and 0 < share < 1):
-        raise UserError(f"data.val_split={share!r}: it must be a share between 0 and 1, such as 0.1, or public")
-    if not is_a(config["aug"]["normalize"], bool):
-        raise UserError(f"aug.normalize={config['aug']['normalize']!r}: it must be true or false")
-    for key in ("mix_until", "small_until"):
-        until = config["aug"][key]
-        if not (is_a(until, float) and 0 <= until <= 1):
-            raise UserError(f"aug.{key}={until!r}: it must be a share of the epochs between 0 and 1")
-    small = config["aug"]["small"]
-    if not (is_a(small, int) and SMALLEST <= small <= SIZE):
-        raise UserError(f"aug.small={small!r}: it must be a whole number of pixels from {SMALLEST} to {SIZE}")
-    check_distill(config["distill"])
-    epochs = trainer["max_epochs"]
-    if epochs != "auto" and not (is_a(epochs, int) and epochs >= 1):
-        raise UserError(f"trainer.max_epochs={epochs!r}: it must be a whole number of at least 1, or auto")
-    if trainer["compile"] != "auto" and not is_a(trainer["compile"], bool):
-        raise UserError(f"trainer.compile={trainer['compile']!r}: it must be true, false or auto")
-    if trainer["precision"] not in ("auto", *PRECISIONS):
-        raise UserError(f"trainer.precision={trainer['precision']}: it must be auto, {' or '.join(PRECISIONS)}")
-    for key in OWNED:
-        if key in trainer:
-            raise UserError(f"trainer.{key}: a run decides it by itself; leave it out")
-    for key in CUTTING:
-        if key in trainer:
-            raise UserError(f"trainer.{key}: every epoch is trained and validated whole; leave it out")
-    for key in ("limit_train_batches", "limit_val_batches"):
-        if trainer.get(key) == 0:
-            raise UserError(f"trainer.{key}=0: every epoch needs some to train and to validate; leave it out")
-    if not is_a(config["logger"]["tensorboard"], bool):
-        raise UserError(f"logger.tensorboard={config['logger']['tensorboard']!r}: it must be true or false")
-    set_values = {key: value for key, value in trainer.items() if value != "auto" and key != "compile"}
-    check_arguments("trainer", Trainer, set_values)
-
-
-def check_distill(distill: dict[str, Any]) -> None:
-    teachers, weight, temperature = distill["teachers"], distill["weight"], distill["temperature"]
-    if not is_a(teachers, list[str]):
-        raise UserError(f"distill.teachers={teachers!r}: it must be a list of runs or checkpoints, such as [RUN1,RUN2]")
-    if not (is_a(weight, float) and 0 <= weight <= 1):
-        raise UserError(f"distill.weight={weight!r}: it must be a share between 0 and 1")
-    if not (is_a(temperature, float) and temperature > 0):
-        raise UserError(f"distill.temperature={temperature!r}: it must be a number above 0")
-    if not is_a(distill["once"], bool):
-        raise UserError(f"distill.once={distill['once']!r}: it must be true or false")
 
 
 def make(group: str, config: dict[str, Any], given: Collection[str] = (), **more: Any) -> Any:

@@ -24,9 +24,9 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("fer.job_name", job_name, replace=True)
 
 
-def run_dir(ckpt_path: str | None, new: str) -> str:
+def run_dir(ckpt_path: object, new: str) -> str:
     """The folder of the run that `ckpt_path` goes on with, where it is a run's last.ckpt; otherwise `new`."""
-    if ckpt_path is not None:
+    if isinstance(ckpt_path, str):  # anything else is refused a little later
         last = last_checkpoint(ckpt_path)
         if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
             return str(last.parents[1])

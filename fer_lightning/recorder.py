@@ -1,6 +1,5 @@
 """`Recorder`: what a training writes while it runs, an epoch at a time: metrics.csv, checkpoints, curves."""
 
-import csv
 import io
 import logging
 import math
@@ -20,7 +19,7 @@ from fer_lightning.data.datamodule import FERDataModule, epoch_seed
 from fer_lightning.files import write_file
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.progress import epoch_line, forecast
-from fer_lightning.runs import EPOCH_COLUMNS, write_epochs
+from fer_lightning.runs import append_epoch, write_epochs
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +98,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             with nullcontext() if self.averaging is None else self.averaging.applied(pl_module):
                 trainer.save_checkpoint(self.best, weights_only=True)
         if trainer.is_global_zero:
-            with open(self.metrics, "a", newline="") as file:
-                csv.DictWriter(file, EPOCH_COLUMNS).writerow(row)
+            append_epoch(row, self.metrics)
             self._log_curves(trainer, row)
             self._announce(trainer, row, _clock(pl_module) - self.started)
 

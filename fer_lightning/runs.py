@@ -173,10 +173,16 @@ def read_epochs(path: Path) -> pd.DataFrame:
 def write_epochs(rows: list[dict[str, Any]], path: Path) -> None:
     """metrics.csv of these rows, each with EPOCH_COLUMNS."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, EPOCH_COLUMNS)
+    writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_file(path, text.getvalue().encode())
+
+
+def append_epoch(row: dict[str, Any], path: Path) -> None:
+    """Add a row to the metrics.csv of `write_epochs`."""
+    with open(path, "a", newline="") as file:
+        csv.DictWriter(file, EPOCH_COLUMNS, lineterminator="\n").writerow(row)
 
 
 def _epochs_frame(table: list[list[float]]) -> pd.DataFrame:

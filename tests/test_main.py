@@ -49,7 +49,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("aug", ["none", "norm", "norm_aug", "strong"])
+@pytest.mark.parametrize("aug", sorted(path.stem for path in (CONF / "aug").glob("*.yaml")))
 @pytest.mark.parametrize("model", ["cnn", "dnn"])
 def test_every_network_with_every_augmentation_leaves_a_whole_run(cli, tmp_path, model, aug):
     ended = cli(*SMALL[model], *QUICK, f"aug={aug}", "hydra.run.dir=run")
@@ -62,6 +62,7 @@ def test_every_network_with_every_augmentation_leaves_a_whole_run(cli, tmp_path,
     epochs = rows(run / "metrics.csv")
     assert list(epochs[0]) == ["epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds"]
     assert [row["epoch"] for row in epochs] == ["1", "2"]
+    assert not [path.name for path in run.glob("*.csv") if b"\r" in path.read_bytes()]
 
 
 def test_without_fer2013_the_built_in_faces_are_taken_with_settings_of_their_own(cli, tmp_path):
@@ -244,7 +245,7 @@ MISTAKES = {
     "no epoch": (["trainer.max_epochs=0"], "trainer.max_epochs"),
     "an unknown interpolation": (["data.batch_size=${nope}"], "nope"),
     "a fractional batch": (["data.batch_size=1.5"], "data.batch_size"),
-    "a negative learning rate": (["optimizer.lr=-1"], "learning rate"),
+    "a negative learning rate": (["optimizer.lr=-1"], "optimizer.lr=-1"),
     "a text for a learning rate": (["optimizer.lr=fast"], "optimizer.lr"),
     "a share above one": (["data.val_split=1.5"], "data.val_split"),
     "a batch of one": (["data.batch_size=1"], "batch_size"),
@@ -263,7 +264,7 @@ MISTAKES = {
     "epochs without validation": (["+trainer.check_val_every_n_epoch=2"], "trainer.check_val_every_n_epoch"),
     "no validation at all": (["+trainer.limit_val_batches=0"], "trainer.limit_val_batches"),
     "a word for a truth value": (["logger.tensorboard=no"], "logger.tensorboard"),
-    "a missing GPU": (["trainer=gpu"], "trainer"),
+    "a missing GPU": (["trainer=gpu"], "take trainer=cpu"),
     "data that is not there": (["data=fer2013", "data.root=nowhere"], "nowhere"),
     "no data at all": (["data=fer2013"], "FER2013_ROOT"),
     "a checkpoint that is not there": (["ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
@@ -277,6 +278,19 @@ MISTAKES = {
     "an impossible decay": (["averaging=ema", "averaging.decay=1"], "averaging.decay"),
     "a text for a decay": (["averaging=ema", "averaging.decay=slow"], "averaging.decay"),
     "an unknown averaging": (["averaging=emma"], "nearest: ema"),
+    "no group": (["logger=null"], "logger=null: a group cannot be null"),
+    "no recipe": (["experiment=null"], "leave it out"),
+    "a group taken away": (["~optimizer"], "optimizer=NAME"),
+    "a key taken away": (["~trainer.precision"], "trainer.precision: it is missing; it must be auto"),
+    "no distillation": (["distill=null"], "distill=None: it must be a group"),
+    "a setting that no one reads": (["+data.num_workers=4"], "data.num_workers: there is no such key; known: name"),
+    "a misspelt setting": (["+seeed=1"], "seeed: there is no such key; nearest: seed"),
+    "an average's setting without one": (["+averaging.decay=0.9"], "averaging.decay"),
+    "a number for a checkpoint": (["ckpt_path=20261125"], "as ./number"),
+    "a number for a name": (["aug.name=5"], "aug.name=5: it must be a text"),
+    "no learning rate": (["optimizer.lr=0"], "optimizer.lr=0: it must be a number above 0"),
+    "a negative peak": (["scheduler=onecycle", "scheduler.max_lr=-1"], "scheduler.max_lr=-1"),
+    "no batch for a step": (["+trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
     "too long a warm-up": (["scheduler=cosine", "scheduler.warmup_epochs=9", "trainer.max_epochs=3"], "warmup_epochs"),
 }
 

@@ -1076,6 +1076,13 @@ def test_a_folder_of_unfinished_runs_names_them(call, tmp_path):
     assert f"{tmp_path}/sweep/0-running: left no metrics.json: killed, or still running (after 3 epochs)" in error
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder here that nobody can write to")
+def test_a_report_that_cannot_be_written_is_one_message(call, runs):
+    status, _, error = call(runs, "--out", "/proc/report.html")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "--out /proc/report.html: it cannot be written" in error
+
+
 def test_a_mistyped_folder_is_told_the_nearest(call, runs, tmp_path):
     (tmp_path / "outputs").mkdir()
     assert call("output")[2].endswith("; the nearest is outputs\n")

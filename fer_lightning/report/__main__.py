@@ -42,7 +42,11 @@ def work(paths: "Sequence[str]", out: Path) -> None:
 
     command = shlex.join(["python", "-m", "fer_lightning.report", *paths, "--out", str(out)])
     study = findings.read(paths)
-    write(answers.report(study, archive.Archive(), command), out)
+    blocks = answers.report(study, archive.Archive(), command)
+    try:
+        write(blocks, out)
+    except OSError as error:
+        raise UserError(f"--out {out}: it cannot be written: {error.strerror}") from None
     runs = len(study.runs)
     lines = [f"{out}: {runs} run{'' if runs == 1 else 's'} reported, {len(study.left_out)} left out"]
     lines += [f"  left out: {name}: {cause}" for name, cause in study.left_out]
