@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.hydra_hooks import end_sweep, register_resolvers
-from fer_lightning.paths import override
+from fer_lightning.paths import last_checkpoint, override
 from fer_lightning.processes import is_first_process
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def job(cfg: DictConfig) -> None:
 
 
 def how_to_go_on(folder: Path) -> str:
-    last = folder / "checkpoints" / "last.ckpt"
+    last = last_checkpoint(folder)
     if not last.is_file():
         return f"it had no epoch to go on from yet: start it again, in another folder than {folder}"
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith("ckpt_path=")]

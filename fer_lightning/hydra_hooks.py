@@ -139,7 +139,7 @@ def claim(folder: Path, below: str, named: bool) -> Path:
 def claim_for_resuming(config: DictConfig, folder: Path) -> None:
     """Let a run go on in its own folder, from its own newest state; anything else would overwrite what is there."""
     ckpt_path = config.get("ckpt_path")
-    last = folder / "checkpoints" / "last.ckpt"
+    last = last_checkpoint(folder)
     if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last.resolve():
         remedy = "that run has no checkpoint to go on from: it is just beginning, or ended before its first epoch"
         if last.exists():

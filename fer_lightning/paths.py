@@ -25,6 +25,11 @@ def _checkpoint(path: Path, name: str) -> Path:
     return path / "checkpoints" / name if path.is_dir() else path
 
 
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint, in its `checkpoints`, belongs to."""
+    return checkpoint.resolve().parents[1]
+
+
 def override(key: str, path: str | Path) -> str:
     """`key=path` as Hydra reads it on a command line: quoted where the path's characters mean something to it."""
     text = str(path)

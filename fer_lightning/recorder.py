@@ -18,6 +18,7 @@ from fer_lightning.averaging import Averaging
 from fer_lightning.data.datamodule import FERDataModule, epoch_seed
 from fer_lightning.files import write_file
 from fer_lightning.models import EmotionClassifier
+from fer_lightning.paths import best_checkpoint, last_checkpoint
 from fer_lightning.progress import epoch_line, forecast
 from fer_lightning.runs import append_epoch, write_epochs
 
@@ -42,8 +43,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
 
     def __init__(self, folder: Path, seed: int, rows: list[Row], averaging: Averaging | None = None) -> None:
         self.metrics = folder / "metrics.csv"
-        self.last = folder / "checkpoints" / "last.ckpt"
-        self.best = folder / "checkpoints" / "best.ckpt"
+        self.last, self.best = last_checkpoint(folder), best_checkpoint(folder)
         self.seed = seed
         self.rows = rows
         self.averaging = averaging

@@ -11,7 +11,7 @@ from fer_lightning.data.datamodule import DATA_STATE, FERDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.inference import read_checkpoint
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.paths import last_checkpoint, override
+from fer_lightning.paths import best_checkpoint, last_checkpoint, override, run_of
 from fer_lightning.processes import is_first_process
 from fer_lightning.runs import is_completed, overrides_of, read_config, read_epochs, write_epochs
 
@@ -59,7 +59,7 @@ def check_resumable(
             raise UserError(f"ckpt_path={path}: it was trained with model.{key}={value}, now it is {mine}")
     datamodule.load_state_dict(checkpoint[DATA_STATE])
     done = checkpoint["epoch"]
-    if done > epochs or (done == epochs and is_completed(path.resolve().parents[1])):
+    if done > epochs or (done == epochs and is_completed(run_of(path))):
         raise UserError(
             f"ckpt_path={path}: it has {done} epochs behind it and trainer.max_epochs is {epochs}; "
             "nothing is left to do (a larger trainer.max_epochs goes on)"
@@ -95,7 +95,7 @@ def check_files(path: Path, done: int) -> None:
     """Raise UserError unless the run's files up to the checkpoint's epoch stand where they belong, see `take_over`."""
     if not done:
         return
-    folder, best = path.resolve().parents[1], path.with_name("best.ckpt")
+    folder, best = run_of(path), path.with_name("best.ckpt")
     if not (folder / "metrics.csv").is_file() or not best.is_file():
         raise UserError(
             f"ckpt_path={path}: the run it belongs to is not around it; copied elsewhere, it needs that run's "
@@ -115,7 +115,7 @@ def check_files(path: Path, done: int) -> None:
 
 def check_same_settings(path: Path, config: dict[str, Any]) -> None:
     """Raise UserError where the checkpoint's run, as its config.yaml tells, was trained with other settings."""
-    folder = path.resolve().parents[1]
+    folder = run_of(path)
     if not (folder / "config.yaml").is_file():
         return
     theirs, mine = deciding(read_config(folder / "config.yaml")), deciding(config)
@@ -186,7 +186,7 @@ def fixed_length(config: dict[str, Any]) -> str | None:
 
 def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:
     """The epochs that a checkpoint's run has behind it; its checkpoints are copied where the run goes on elsewhere."""
-    source = checkpoint.resolve().parents[1]
+    source = run_of(checkpoint)
     done = read_checkpoint(checkpoint)["epoch"]
     table = read_epochs(source / "metrics.csv") if done else None
     rows: list[dict[str, Any]] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
@@ -194,6 +194,6 @@ def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         if rows:
             write_epochs(rows, folder / "metrics.csv")
-            shutil.copy2(checkpoint.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt")
-        shutil.copy2(checkpoint, folder / "checkpoints" / "last.ckpt")  # last: from it, the rest is looked for
+            shutil.copy2(checkpoint.with_name("best.ckpt"), best_checkpoint(folder))
+        shutil.copy2(checkpoint, last_checkpoint(folder))  # last: from it, the rest is looked for
     return rows

@@ -23,6 +23,7 @@ from fer_lightning.data.splits import SCORED
 from fer_lightning.files import write_file, write_json
 from fer_lightning.inference import load
 from fer_lightning.memory import keep_freed_memory
+from fer_lightning.paths import best_checkpoint
 from fer_lightning.processes import is_first_process
 from fer_lightning.progress import EpochBar
 from fer_lightning.recorder import CheckpointFiles, Recorder, Row, best_row
@@ -137,7 +138,7 @@ def finish(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any], tr
     """Score best.ckpt and draw. An interrupted run is scored on validation data only, for the figures so far."""
     splits = parts.datamodule.splits
     if metrics["epochs"]:
-        classifier = load(folder / "checkpoints" / "best.ckpt")
+        classifier = load(best_checkpoint(folder))
         classifier.model.to(trainer.strategy.root_device)
         precision = metrics["precision"]
         names = ("val",) if metrics["interrupted"] else SCORED
