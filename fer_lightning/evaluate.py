@@ -69,7 +69,8 @@ def main() -> NoReturn:
     run, others = options.pop("run"), options.pop("ensemble")
 
     def work() -> None:
-        from fer_lightning.evaluation import evaluate, packaged_network  # torch and Lightning: not before --help
+        from fer_lightning.evaluation import evaluate  # torch and Lightning: not before --help
+        from fer_lightning.evaluation.members import packaged_network
 
         evaluate([run or packaged_network(), *others], **options)
 

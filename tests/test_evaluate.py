@@ -17,16 +17,18 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fer_lightning import evaluation
+from fer_lightning import weights
 from fer_lightning.__main__ import CONF
 from fer_lightning.augment import Normalize
 from fer_lightning.data import synthetic
 from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, digest, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.evaluate import main
+from fer_lightning.evaluation import prediction, scoring, text
+from fer_lightning.evaluation.members import Member
 from fer_lightning.files import write_json
 from fer_lightning.hydra_hooks import register_resolvers
-from fer_lightning.inference import TTA_COPIES, load, predict, read_checkpoint, tta_copies
+from fer_lightning.inference import TTA_COPIES, Classifier, load, predict, read_checkpoint, tta_copies
 from fer_lightning.models import DNN
 from fer_lightning.runs import read_predictions
 from fer_lightning.train import train
@@ -97,9 +99,9 @@ def npz(path: Path, faces: Faces, labels: np.ndarray | None = None) -> Path:
     return path
 
 
-def member(network: DNN | None = None, **state: object) -> evaluation.Member:
-    classifier = evaluation.Classifier(network or DNN(widths=(2, 2)), Normalize(), state)
-    return evaluation.Member("a", Path("a.ckpt"), None, classifier, "32-true", "cpu", ())
+def member(network: DNN | None = None, **state: object) -> Member:
+    classifier = Classifier(network or DNN(widths=(2, 2)), Normalize(), state)
+    return Member("a", Path("a.ckpt"), None, classifier, "32-true", "cpu", ())
 
 
 def report(folder: Path) -> dict:
@@ -341,9 +343,9 @@ def test_a_difference_is_told_in_words(faces, b, c, words):
     mine, theirs = np.zeros((200, 7)), np.zeros((200, 7))
     mine[:, 0] = theirs[:, 0] = 0.5
     theirs[:b, 1] = mine[b : b + c, 1] = 0.6
-    found = evaluation.difference(faces, np.arange(200), mine, theirs)
-    assert words in evaluation.in_words({**found, "unseen": found}, 1 - c / 200, "other")
-    assert words in evaluation.in_words({**found, "unseen": None}, 1 - c / 200, "other")
+    found = scoring.difference(faces, np.arange(200), mine, theirs)
+    assert words in text.in_words({**found, "unseen": found}, 1 - c / 200, "other")
+    assert words in text.in_words({**found, "unseen": None}, 1 - c / 200, "other")
 
 
 def test_a_comparison_tells_apart_what_is_owed_to_copies_of_training_images(run, evaluate, faces, tmp_path):
@@ -601,7 +603,7 @@ def packaged(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     path = tmp_path / "package" / "some_cnn.safetensors"
     path.parent.mkdir()
     write_weights(read_checkpoint(run / "checkpoints" / "best.ckpt"), path)
-    monkeypatch.setattr(evaluation, "packaged", lambda: path)
+    monkeypatch.setattr(weights, "packaged", lambda: path)
     return path
 
 
@@ -617,7 +619,7 @@ def test_the_package_s_network_is_scored_where_no_run_is_named(packaged, run, ev
 
 
 def test_without_a_network_in_the_package_a_run_must_be_named(evaluate, monkeypatch):
-    monkeypatch.setattr(evaluation, "packaged", lambda: None)
+    monkeypatch.setattr(weights, "packaged", lambda: None)
     status, _, err = evaluate("--split", "val")
     assert status == 2
     assert "name a run's folder or a checkpoint" in err
@@ -642,7 +644,7 @@ def test_the_tables_fit_100_columns(run, evaluate, tmp_path, faces):
 
 
 def test_images_are_taken_out_of_the_data_in_blocks(faces, network, monkeypatch):
-    monkeypatch.setattr(evaluation, "BLOCK", 64)
+    monkeypatch.setattr(prediction, "BLOCK", 64)
     taken = []
 
     class Watched:
@@ -652,7 +654,7 @@ def test_images_are_taken_out_of_the_data_in_blocks(faces, network, monkeypatch)
 
     watched = replace(faces, pixels=Watched())
     where = np.arange(5, 205)
-    found = evaluation.probabilities([member(network)], watched, where, False, torch.device("cpu"), lambda n: None)
+    found = prediction.probabilities([member(network)], watched, where, False, torch.device("cpu"), lambda n: None)
     assert taken == [64, 64, 64, 8]
     np.testing.assert_allclose(found, predict(network, Normalize(), faces.pixels[where], "32-true"), atol=1e-6)
 
