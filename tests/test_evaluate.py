@@ -714,12 +714,44 @@ def test_a_misspelt_run_is_told_the_nearest(run, evaluate):
     assert evaluate("run/checkpoints/bets.ckpt")[2].endswith("the nearest is run/checkpoints/best.ckpt\n")
 
 
-def test_a_run_without_a_checkpoint(run, evaluate):
+LOST = "run: checkpoints/best.ckpt is not there: removed, or not copied with the run"
+NONE_YET = "run: checkpoints/best.ckpt is not there: none of the run's epochs has ended"
+
+
+def test_a_trained_run_without_its_checkpoints(run, evaluate):
     (run / "checkpoints" / "best.ckpt").unlink()
+    last = f"; its newest state is {Path('run/checkpoints/last.ckpt')}"
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}{last}\n")
+    (run / "checkpoints" / "last.ckpt").unlink()
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+    (run / "checkpoints").rmdir()
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+    (run / "metrics.csv").unlink()  # metrics.json says that it completed
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+
+
+def test_nothing_is_said_of_a_run_of_which_only_an_empty_folder_is_left(evaluate, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+
+
+@pytest.mark.parametrize("files", ["heads alone", "no metrics.csv", "no metrics.csv, no metrics.json", "no config.yaml"])
+def test_a_run_that_has_no_epoch_yet(run, evaluate, files):
+    """Between its start and the end of its first epoch, or failed there, or before there was a config.yaml."""
+    (run / "checkpoints" / "best.ckpt").unlink()
+    metrics = json.loads((run / "metrics.json").read_text())
+    write_json(run / "metrics.json", metrics | {"completed": False})
+    if files == "heads alone":
+        (run / "metrics.csv").write_text((run / "metrics.csv").read_text().splitlines()[0] + "\n")
+    else:
+        (run / "metrics.csv").unlink()
+    if "no metrics.json" in files:
+        (run / "metrics.json").unlink()
+    if files == "no config.yaml":
+        (run / "config.yaml").unlink()
     status, _, err = evaluate("run")
-    assert status == 2
-    assert "run: it has no checkpoints/best.ckpt: the run ended before its first epoch did" in err
-    assert "run/checkpoints/last.ckpt" in err
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{NONE_YET}; its newest state is run/checkpoints/last.ckpt" in err
 
 
 def test_a_folder_that_is_no_run_is_told_the_runs_near_it(run, evaluate, tmp_path):

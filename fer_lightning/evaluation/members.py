@@ -13,7 +13,7 @@ from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.inference import Classifier, load
 from fer_lightning.paths import best_checkpoint, holds_run, last_checkpoint, nearest
-from fer_lightning.runs import in_order, read_config, read_run
+from fer_lightning.runs import in_order, is_completed, read_config, read_epochs, read_run
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,23 @@ def find_checkpoint(path: Path) -> Path:
     if holds_run(path):
         last = last_checkpoint(path)
         hint = f"; its newest state is {last}" if last.is_file() else ""
-        raise UserError(f"{path}: it has no checkpoints/best.ckpt: the run ended before its first epoch did{hint}")
+        cause = "removed, or not copied with the run" if has_epochs(path) else "none of the run's epochs has ended"
+        raise UserError(f"{path}: checkpoints/best.ckpt is not there: {cause}{hint}")
     folders = [path.parent] if (path / "best.ckpt").is_file() else []
     for depth in ("*", "*/*", "*/*/*"):
         folders += sorted((found.parents[1] for found in path.glob(f"{depth}/checkpoints/best.ckpt")), key=in_order)
     hint = f"; runs near it: {', '.join(map(str, folders[:3]))}" if folders else ""
     raise UserError(f"{path}: no run's folder (it holds no checkpoints/best.ckpt){hint}")
+
+
+def has_epochs(run: Path) -> bool:
+    """Whether an epoch of the run has ended, by its files; True for a folder with none that would tell.
+
+    UserError where they are broken.
+    """
+    if (run / "metrics.csv").is_file():
+        return not read_epochs(run / "metrics.csv").empty
+    return is_completed(run) or not any((run / name).is_file() for name in ("config.yaml", "metrics.json"))
 
 
 def open_data(wanted: str | None, member: Member) -> Faces:
