@@ -735,7 +735,7 @@ def test_nothing_is_said_of_a_run_of_which_only_an_empty_folder_is_left(evaluate
     assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
 
 
-@pytest.mark.parametrize("files", ["heads alone", "no metrics.csv", "no metrics.csv, no metrics.json", "no config.yaml"])
+@pytest.mark.parametrize("files", ["heads alone", "no metrics.csv", "no metrics.json either", "no config.yaml either"])
 def test_a_run_that_has_no_epoch_yet(run, evaluate, files):
     """Between its start and the end of its first epoch, or failed there, or before there was a config.yaml."""
     (run / "checkpoints" / "best.ckpt").unlink()
@@ -745,10 +745,8 @@ def test_a_run_that_has_no_epoch_yet(run, evaluate, files):
         (run / "metrics.csv").write_text((run / "metrics.csv").read_text().splitlines()[0] + "\n")
     else:
         (run / "metrics.csv").unlink()
-    if "no metrics.json" in files:
-        (run / "metrics.json").unlink()
-    if files == "no config.yaml":
-        (run / "config.yaml").unlink()
+    if files.endswith("either"):
+        (run / files.split()[1]).unlink()
     status, _, err = evaluate("run")
     assert (status, err.count("\n")) == (2, 1)
     assert f"{NONE_YET}; its newest state is run/checkpoints/last.ckpt" in err
@@ -795,6 +793,16 @@ def test_data_with_nothing_to_score(run, evaluate, faces, tmp_path):
     status, _, err = evaluate("run", "--data", data, "--split", "private")
     assert status == 2
     assert f"--split private: {data} has no PrivateTest images" in err
+
+
+@pytest.mark.parametrize("option", ["", "--ensemble", "--compare", "--data", "--votes", "--out"])
+def test_an_empty_argument_is_no_default(run, packaged, evaluate, option, tmp_path):
+    """As in `evaluate "$RUN"` where the variable is not set: nothing is scored in its place, or written anywhere."""
+    before = tree(tmp_path)
+    status, out, err = evaluate(*(["run", option] if option else []), "")
+    assert (status, out) == (2, "")
+    assert f"argument {option or 'RUN|CKPT'}: it is empty" in err
+    assert tree(tmp_path) == before
 
 
 def test_an_unknown_split_lists_the_known_ones(run, evaluate):
