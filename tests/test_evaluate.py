@@ -435,7 +435,7 @@ def test_a_checkpoint_that_does_not_name_its_split_is_scored(run, evaluate, tmp_
 
 
 def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluate, tmp_path):
-    altered(run, tmp_path / "b.ckpt", seed=7)
+    altered(run, tmp_path / "b.ckpt", seed=7, order_seed=7)
     status, _, err = evaluate("run", "--ensemble", "b.ckpt", "--split", "val")
     assert status == 2
     assert "run held out data.val_split=0.1 with seed=0 and b.ckpt data.val_split=0.1 with seed=7" in err
@@ -450,6 +450,30 @@ def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluat
     assert list(report(tmp_path / "compared")["splits"]) == ["val", "public", "private"]
     assert list(report(tmp_path / "compared")["comparison"]["splits"]) == ["public", "private"]
     assert "val is not compared: run held out" in " ".join(out.split())
+
+
+def test_a_split_of_a_seed_of_its_own_is_named_by_it(run, evaluate, tmp_path):
+    altered(run, tmp_path / "b.ckpt", seed=7, order_seed=1)
+    altered(run, tmp_path / "public.ckpt", val_split="public")
+    begin = "fer_lightning: --split val: b.ckpt held out data.val_split=0.1 with data.split_seed=7 and "
+    for other, held_out in (("run", "data.val_split=0.1 with seed=0"), ("public.ckpt", "data.val_split=public")):
+        status, _, err = evaluate("b.ckpt", "--ensemble", other, "--split", "val")
+        assert status == 2
+        assert err.startswith(f"{begin}{other} {held_out}, so")
+
+
+def test_both_seeds_of_a_network_are_told(evaluate, faces, cli, tmp_path):
+    arguments = ("model=dnn", "model.widths=[8,8]", "data=synthetic", "trainer=cpu", "trainer.max_epochs=1")
+    assert cli(*arguments, "logger=none", "seed=1", "data.split_seed=0", "hydra.run.dir=run").status == 0
+    checkpoint = read_checkpoint(altered(Path("run"), tmp_path / "old.ckpt", seed=5))
+    del checkpoint[STATE]["order_seed"]  # as before 2026-11-24, when one seed was both
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    write_weights(read_checkpoint(Path("run/checkpoints/best.ckpt")), tmp_path / "w.safetensors")
+    arguments = ("--ensemble", "w.safetensors", "--compare", "old.ckpt", "--split", "public", "--out", "out")
+    assert evaluate("run", *arguments)[0] == 0
+    found = report(tmp_path / "out")
+    seeds = [(each["seed"], each["split_seed"]) for each in (*found["checkpoints"], found["comparison"])]
+    assert seeds == [(1, 0), (1, 0), (5, 5)]
 
 
 def test_the_public_images_are_no_test_of_a_checkpoint_chosen_on_them(run, evaluate, tmp_path, faces):

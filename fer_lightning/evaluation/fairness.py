@@ -77,15 +77,13 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
 
     UserError where `faces` holds no such split, or where it would have images that a member was trained on.
     """
-    first = members[0].data
+    first = members[0]
+    val_split = first.data["val_split"]
     for member in members[1:]:
-        same = member.data["val_split"] == first["val_split"] and (
-            first["val_split"] == "public" or member.data["seed"] == first["seed"]
-        )
-        if not same:
+        same_seed = val_split == "public" or member.split_seed == first.split_seed
+        if member.data["val_split"] != val_split or not same_seed:
             raise UserError(
-                f"{members[0].name} held out data.val_split={first['val_split']} with seed={first['seed']} and "
-                f"{member.name} data.val_split={member.data['val_split']} with seed={member.data['seed']}, so the "
+                f"{first.name} held out {held_out_by(first)} and {member.name} {held_out_by(member)}, so the "
                 "validation split of one was not held out from the other"
             )
     digests = np.unique(faces.digests[faces.where(TRAINING)])
@@ -95,7 +93,7 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
                 f"the Training images of {faces.source} are not those that {member.name} was trained on, so another "
                 "split would be held out of them than it was validated on"
             )
-    splits = make_splits(faces, first["val_split"], first["seed"])
+    splits = make_splits(faces, val_split, first.split_seed)
     held_out = fingerprint(faces, splits["val"])
     for member in members:  # other labels or repetitions of the same images change the stratified split
         if member.data.get("split", {}).get("val", held_out) != held_out:  # checkpoints of before 2026-11-24 lack it
@@ -104,6 +102,14 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
                 "or repeated images differ, and with them the split"
             )
     return splits["val"]
+
+
+def held_out_by(member: Member) -> str:
+    """The settings that say what it was validated on."""
+    val_split = f"data.val_split={member.data['val_split']}"
+    if member.data["val_split"] == "public":
+        return val_split
+    return f"{val_split} with {'seed' if member.seed == member.split_seed else 'data.split_seed'}={member.split_seed}"
 
 
 def mismatch(member: Member, faces: Faces) -> str:

@@ -37,6 +37,16 @@ class Member:
     def data(self) -> dict[str, Any]:
         return self.classifier.data
 
+    @property
+    def seed(self) -> int:
+        """Its run's."""
+        return self.data.get("order_seed", self.split_seed)  # before 2026-11-24 one seed was both
+
+    @property
+    def split_seed(self) -> int:
+        """That of what was held out of its training; of no meaning with data.val_split=public."""
+        return self.data["seed"]
+
 
 def packaged_network() -> str:
     """The path of the network that comes with the package. UserError where none does."""
@@ -139,6 +149,7 @@ def described(member: Member) -> dict[str, Any]:
         "network": type(member.classifier.model).__name__,
         "trained_on": "synthetic" if member.data["synthetic"] else "fer2013",
         "val_split": member.data["val_split"],
-        "seed": member.data["seed"],
+        "seed": member.seed,
+        "split_seed": member.split_seed,
         "precision": member.precision,
     }
