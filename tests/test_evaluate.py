@@ -1,6 +1,7 @@
 """The command `evaluate`: its figures against scikit-learn, scipy and torchmetrics, what is honest, what it refuses."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -605,11 +606,33 @@ def test_out_is_never_a_folder_of_a_run_or_with_other_predictions(run, evaluate,
     status, _, err = evaluate("run", "--out", "mine")
     assert status == 2
     assert "its predictions.csv is of no evaluation" in err
-    (tmp_path / "file").write_text("")
-    status, _, err = evaluate("run", "--out", "file")
-    assert status == 2
-    assert "file: cannot be made" in err
     assert tree(run) == before
+
+
+def unwritable(kind: str, folder: Path) -> Path:
+    """A place where no folder or no file can be made."""
+    if kind == "a file":
+        (folder / "file").write_text("")
+        return folder / "file"
+    if kind == "a long name":
+        return folder / ("x" * 300)
+    if kind.startswith("/proc"):
+        if not Path("/proc/self").exists():
+            pytest.skip("there is no /proc here")
+        return Path(kind)
+    (folder / "locked").mkdir(mode={"read-only": 0o500, "shut": 0o000}[kind])
+    if os.access(folder / "locked", os.W_OK):
+        pytest.skip("permissions do not bind this user")
+    return folder / "locked"
+
+
+@pytest.mark.parametrize("kind", ["a file", "a long name", "/proc/x", "/proc", "read-only", "shut"])
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_scored(run, evaluate, tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("fer_lightning.evaluation.predict", None)
+    out = unwritable(kind, tmp_path)
+    status, _, err = evaluate("run", "--out", out)
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith(f"fer_lightning: {out}: it cannot be made or written into (")
 
 
 def test_other_checkpoints_have_folders_of_their_own(run, evaluate, tmp_path):

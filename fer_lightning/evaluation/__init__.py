@@ -7,6 +7,7 @@ scoring.py      probabilities → evaluation.json
 text.py         evaluation.json → words and tables
 """
 
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,27 +84,40 @@ def evaluate(
 
 
 def output_folder(members: Sequence[Member], split: str, tta: bool, out: Path | None) -> Path:
-    """The folder for the files, made. UserError where they would stand among a run's own, or cannot be written.
+    """The folder for the files, made. UserError where they would stand among a run's own, or cannot be written."""
+    folder = usual_folder(members, split, tta) if out is None else out
+    try:
+        if out is not None:
+            check_out(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # a folder that is there may still take no files
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder}: it cannot be made or written into ({error.strerror}); name another folder with --out DIR"
+        ) from None
+    return folder
+
+
+def usual_folder(members: Sequence[Member], split: str, tta: bool) -> Path:
+    """The folder without --out.
 
     In RUN/evaluation for a run's best.ckpt; another checkpoint has a folder of its name there, one that stands in no
     run in `evaluation` beside it, the package's network in `evaluation` in the current folder.
     """
-    folder = out
-    if folder is None:
-        first = members[0]
-        home = Path() if first.checkpoint == weights.packaged() else first.run or first.checkpoint.parent
-        home /= "evaluation"
-        if first.run is None or first.checkpoint.name != "best.ckpt":
-            home /= first.checkpoint.stem
-        folder = home / f"{split}{'-tta' if tta else ''}{'-ensemble' if len(members) > 1 else ''}"
-    elif holds_run(folder):
+    first = members[0]
+    home = Path() if first.checkpoint == weights.packaged() else first.run or first.checkpoint.parent
+    home /= "evaluation"
+    if first.run is None or first.checkpoint.name != "best.ckpt":
+        home /= first.checkpoint.stem
+    return home / f"{split}{'-tta' if tta else ''}{'-ensemble' if len(members) > 1 else ''}"
+
+
+def check_out(folder: Path) -> None:
+    """UserError where files of a run, or predictions that are no evaluation's, would be overwritten."""
+    if holds_run(folder):
         raise UserError(f"--out {folder}: it holds a run, whose own files are not overwritten; name another folder")
-    elif (folder / "predictions.csv").exists() and not (folder / "evaluation.json").exists():
+    if (folder / "predictions.csv").exists() and not (folder / "evaluation.json").exists():
         raise UserError(
             f"--out {folder}: its predictions.csv is of no evaluation and not overwritten; name another folder"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with --out DIR") from None
-    return folder
