@@ -22,6 +22,17 @@ examples:
   python -m fer_lightning.evaluate RUN --ensemble RUN2 RUN3 --split private"""
 
 
+def given(text: str) -> str:
+    """An argument, which must not be empty: a script whose variable is not set does not mean the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty (a variable that is not set?)")
+    return text
+
+
+def path(text: str) -> Path:
+    return Path(given(text))
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m fer_lightning.evaluate",
@@ -33,11 +44,15 @@ def parser() -> argparse.ArgumentParser:
         "run",
         metavar="RUN|CKPT",
         nargs="?",
+        type=given,
         help="a run's folder (its best.ckpt is meant), a checkpoint file or a safetensors file of ours "
         "(default: the network that comes with the package)",
     )
     made.add_argument(
-        "--data", metavar="PATH", help="FER2013 in any form, or `synthetic` (default: what the run was trained on)"
+        "--data",
+        metavar="PATH",
+        type=given,
+        help="FER2013 in any form, or `synthetic` (default: what the run was trained on)",
     )
     made.add_argument(
         "--split",
@@ -52,14 +67,17 @@ def parser() -> argparse.ArgumentParser:
         "--ensemble",
         nargs="+",
         metavar="CKPT",
+        type=given,
         default=[],
         help="average the probabilities with these checkpoints or runs",
     )
-    made.add_argument("--compare", metavar="OTHER", help="test the difference to this run or checkpoint (McNemar)")
     made.add_argument(
-        "--votes", metavar="CSV", type=Path, help="FER+ votes (fer2013new.csv): accuracy by how many taggers agree"
+        "--compare", metavar="OTHER", type=given, help="test the difference to this run or checkpoint (McNemar)"
     )
-    made.add_argument("--out", metavar="DIR", type=Path, help="write into this folder instead")
+    made.add_argument(
+        "--votes", metavar="CSV", type=path, help="FER+ votes (fer2013new.csv): accuracy by how many taggers agree"
+    )
+    made.add_argument("--out", metavar="DIR", type=path, help="write into this folder instead")
     return made
 
 
@@ -69,9 +87,10 @@ def main() -> NoReturn:
     run, others = options.pop("run"), options.pop("ensemble")
 
     def work() -> None:
-        from fer_lightning.evaluation import evaluate, packaged_network  # torch and Lightning: not before --help
+        from fer_lightning.evaluation import evaluate  # torch and Lightning: not before --help
+        from fer_lightning.evaluation.members import packaged_network
 
-        evaluate([run or packaged_network(), *others], **options)
+        evaluate([packaged_network() if run is None else run, *others], **options)
 
     run_command(work)
 

@@ -1,6 +1,7 @@
 """The command `evaluate`: its figures against scikit-learn, scipy and torchmetrics, what is honest, what it refuses."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,16 +18,18 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fer_lightning import evaluation
+from fer_lightning import weights
 from fer_lightning.__main__ import CONF
 from fer_lightning.augment import Normalize
 from fer_lightning.data import synthetic
 from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, digest, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.evaluate import main
+from fer_lightning.evaluation import prediction, scoring, text
+from fer_lightning.evaluation.members import Member
 from fer_lightning.files import write_json
 from fer_lightning.hydra_hooks import register_resolvers
-from fer_lightning.inference import TTA_COPIES, load, predict, read_checkpoint, tta_copies
+from fer_lightning.inference import TTA_COPIES, Classifier, load, predict, read_checkpoint, tta_copies
 from fer_lightning.models import DNN
 from fer_lightning.runs import read_predictions
 from fer_lightning.train import train
@@ -97,9 +100,9 @@ def npz(path: Path, faces: Faces, labels: np.ndarray | None = None) -> Path:
     return path
 
 
-def member(network: DNN | None = None, **state: object) -> evaluation.Member:
-    classifier = evaluation.Classifier(network or DNN(widths=(2, 2)), Normalize(), state)
-    return evaluation.Member("a", Path("a.ckpt"), None, classifier, "32-true", "cpu", ())
+def member(network: DNN | None = None, **state: object) -> Member:
+    classifier = Classifier(network or DNN(widths=(2, 2)), Normalize(), state)
+    return Member("a", Path("a.ckpt"), None, classifier, "32-true", "cpu", ())
 
 
 def report(folder: Path) -> dict:
@@ -341,9 +344,9 @@ def test_a_difference_is_told_in_words(faces, b, c, words):
     mine, theirs = np.zeros((200, 7)), np.zeros((200, 7))
     mine[:, 0] = theirs[:, 0] = 0.5
     theirs[:b, 1] = mine[b : b + c, 1] = 0.6
-    found = evaluation.difference(faces, np.arange(200), mine, theirs)
-    assert words in evaluation.in_words({**found, "unseen": found}, 1 - c / 200, "other")
-    assert words in evaluation.in_words({**found, "unseen": None}, 1 - c / 200, "other")
+    found = scoring.difference(faces, np.arange(200), mine, theirs)
+    assert words in text.in_words({**found, "unseen": found}, 1 - c / 200, "other")
+    assert words in text.in_words({**found, "unseen": None}, 1 - c / 200, "other")
 
 
 def test_a_comparison_tells_apart_what_is_owed_to_copies_of_training_images(run, evaluate, faces, tmp_path):
@@ -433,7 +436,7 @@ def test_a_checkpoint_that_does_not_name_its_split_is_scored(run, evaluate, tmp_
 
 
 def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluate, tmp_path):
-    altered(run, tmp_path / "b.ckpt", seed=7)
+    altered(run, tmp_path / "b.ckpt", seed=7, order_seed=7)
     status, _, err = evaluate("run", "--ensemble", "b.ckpt", "--split", "val")
     assert status == 2
     assert "run held out data.val_split=0.1 with seed=0 and b.ckpt data.val_split=0.1 with seed=7" in err
@@ -448,6 +451,30 @@ def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluat
     assert list(report(tmp_path / "compared")["splits"]) == ["val", "public", "private"]
     assert list(report(tmp_path / "compared")["comparison"]["splits"]) == ["public", "private"]
     assert "val is not compared: run held out" in " ".join(out.split())
+
+
+def test_a_split_of_a_seed_of_its_own_is_named_by_it(run, evaluate, tmp_path):
+    altered(run, tmp_path / "b.ckpt", seed=7, order_seed=1)
+    altered(run, tmp_path / "public.ckpt", val_split="public")
+    begin = "fer_lightning: --split val: b.ckpt held out data.val_split=0.1 with data.split_seed=7 and "
+    for other, held_out in (("run", "data.val_split=0.1 with seed=0"), ("public.ckpt", "data.val_split=public")):
+        status, _, err = evaluate("b.ckpt", "--ensemble", other, "--split", "val")
+        assert status == 2
+        assert err.startswith(f"{begin}{other} {held_out}, so")
+
+
+def test_both_seeds_of_a_network_are_told(evaluate, faces, cli, tmp_path):
+    arguments = ("model=dnn", "model.widths=[8,8]", "data=synthetic", "trainer=cpu", "trainer.max_epochs=1")
+    assert cli(*arguments, "logger=none", "seed=1", "data.split_seed=0", "hydra.run.dir=run").status == 0
+    checkpoint = read_checkpoint(altered(Path("run"), tmp_path / "old.ckpt", seed=5))
+    del checkpoint[STATE]["order_seed"]  # as before 2026-11-24, when one seed was both
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    write_weights(read_checkpoint(Path("run/checkpoints/best.ckpt")), tmp_path / "w.safetensors")
+    arguments = ("--ensemble", "w.safetensors", "--compare", "old.ckpt", "--split", "public", "--out", "out")
+    assert evaluate("run", *arguments)[0] == 0
+    found = report(tmp_path / "out")
+    seeds = [(each["seed"], each["split_seed"]) for each in (*found["checkpoints"], found["comparison"])]
+    assert seeds == [(1, 0), (1, 0), (5, 5)]
 
 
 def test_the_public_images_are_no_test_of_a_checkpoint_chosen_on_them(run, evaluate, tmp_path, faces):
@@ -579,11 +606,33 @@ def test_out_is_never_a_folder_of_a_run_or_with_other_predictions(run, evaluate,
     status, _, err = evaluate("run", "--out", "mine")
     assert status == 2
     assert "its predictions.csv is of no evaluation" in err
-    (tmp_path / "file").write_text("")
-    status, _, err = evaluate("run", "--out", "file")
-    assert status == 2
-    assert "file: cannot be made" in err
     assert tree(run) == before
+
+
+def unwritable(kind: str, folder: Path) -> Path:
+    """A place where no folder or no file can be made."""
+    if kind == "a file":
+        (folder / "file").write_text("")
+        return folder / "file"
+    if kind == "a long name":
+        return folder / ("x" * 300)
+    if kind.startswith("/proc"):
+        if not Path("/proc/self").exists():
+            pytest.skip("there is no /proc here")
+        return Path(kind)
+    (folder / "locked").mkdir(mode={"read-only": 0o500, "shut": 0o000}[kind])
+    if os.access(folder / "locked", os.W_OK):
+        pytest.skip("permissions do not bind this user")
+    return folder / "locked"
+
+
+@pytest.mark.parametrize("kind", ["a file", "a long name", "/proc/x", "/proc", "read-only", "shut"])
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_scored(run, evaluate, tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("fer_lightning.evaluation.predict", None)
+    out = unwritable(kind, tmp_path)
+    status, _, err = evaluate("run", "--out", out)
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith(f"fer_lightning: {out}: it cannot be made or written into (")
 
 
 def test_other_checkpoints_have_folders_of_their_own(run, evaluate, tmp_path):
@@ -601,7 +650,7 @@ def packaged(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     path = tmp_path / "package" / "some_cnn.safetensors"
     path.parent.mkdir()
     write_weights(read_checkpoint(run / "checkpoints" / "best.ckpt"), path)
-    monkeypatch.setattr(evaluation, "packaged", lambda: path)
+    monkeypatch.setattr(weights, "packaged", lambda: path)
     return path
 
 
@@ -617,7 +666,7 @@ def test_the_package_s_network_is_scored_where_no_run_is_named(packaged, run, ev
 
 
 def test_without_a_network_in_the_package_a_run_must_be_named(evaluate, monkeypatch):
-    monkeypatch.setattr(evaluation, "packaged", lambda: None)
+    monkeypatch.setattr(weights, "packaged", lambda: None)
     status, _, err = evaluate("--split", "val")
     assert status == 2
     assert "name a run's folder or a checkpoint" in err
@@ -642,7 +691,7 @@ def test_the_tables_fit_100_columns(run, evaluate, tmp_path, faces):
 
 
 def test_images_are_taken_out_of_the_data_in_blocks(faces, network, monkeypatch):
-    monkeypatch.setattr(evaluation, "BLOCK", 64)
+    monkeypatch.setattr(prediction, "BLOCK", 64)
     taken = []
 
     class Watched:
@@ -652,7 +701,7 @@ def test_images_are_taken_out_of_the_data_in_blocks(faces, network, monkeypatch)
 
     watched = replace(faces, pixels=Watched())
     where = np.arange(5, 205)
-    found = evaluation.probabilities([member(network)], watched, where, False, torch.device("cpu"), lambda n: None)
+    found = prediction.probabilities([member(network)], watched, where, False, torch.device("cpu"), lambda n: None)
     assert taken == [64, 64, 64, 8]
     np.testing.assert_allclose(found, predict(network, Normalize(), faces.pixels[where], "32-true"), atol=1e-6)
 
@@ -712,12 +761,42 @@ def test_a_misspelt_run_is_told_the_nearest(run, evaluate):
     assert evaluate("run/checkpoints/bets.ckpt")[2].endswith("the nearest is run/checkpoints/best.ckpt\n")
 
 
-def test_a_run_without_a_checkpoint(run, evaluate):
+LOST = "run: checkpoints/best.ckpt is not there: removed, or not copied with the run"
+NONE_YET = "run: checkpoints/best.ckpt is not there: none of the run's epochs has ended"
+
+
+def test_a_trained_run_without_its_checkpoints(run, evaluate):
     (run / "checkpoints" / "best.ckpt").unlink()
+    last = f"; its newest state is {Path('run/checkpoints/last.ckpt')}"
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}{last}\n")
+    (run / "checkpoints" / "last.ckpt").unlink()
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+    (run / "checkpoints").rmdir()
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+    (run / "metrics.csv").unlink()  # metrics.json says that it completed
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+
+
+def test_nothing_is_said_of_a_run_of_which_only_an_empty_folder_is_left(evaluate, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert evaluate("run") == (2, "", f"fer_lightning: {LOST}\n")
+
+
+@pytest.mark.parametrize("files", ["heads alone", "no metrics.csv", "no metrics.json either", "no config.yaml either"])
+def test_a_run_that_has_no_epoch_yet(run, evaluate, files):
+    """Between its start and the end of its first epoch, or failed there, or before there was a config.yaml."""
+    (run / "checkpoints" / "best.ckpt").unlink()
+    metrics = json.loads((run / "metrics.json").read_text())
+    write_json(run / "metrics.json", metrics | {"completed": False})
+    if files == "heads alone":
+        (run / "metrics.csv").write_text((run / "metrics.csv").read_text().splitlines()[0] + "\n")
+    else:
+        (run / "metrics.csv").unlink()
+    if files.endswith("either"):
+        (run / files.split()[1]).unlink()
     status, _, err = evaluate("run")
-    assert status == 2
-    assert "run: it has no checkpoints/best.ckpt: the run ended before its first epoch did" in err
-    assert "run/checkpoints/last.ckpt" in err
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{NONE_YET}; its newest state is run/checkpoints/last.ckpt" in err
 
 
 def test_a_folder_that_is_no_run_is_told_the_runs_near_it(run, evaluate, tmp_path):
@@ -761,6 +840,16 @@ def test_data_with_nothing_to_score(run, evaluate, faces, tmp_path):
     status, _, err = evaluate("run", "--data", data, "--split", "private")
     assert status == 2
     assert f"--split private: {data} has no PrivateTest images" in err
+
+
+@pytest.mark.parametrize("option", ["", "--ensemble", "--compare", "--data", "--votes", "--out"])
+def test_an_empty_argument_is_no_default(run, packaged, evaluate, option, tmp_path):
+    """As in `evaluate "$RUN"` where the variable is not set: nothing is scored in its place, or written anywhere."""
+    before = tree(tmp_path)
+    status, out, err = evaluate(*(["run", option] if option else []), "")
+    assert (status, out) == (2, "")
+    assert f"argument {option or 'RUN|CKPT'}: it is empty" in err
+    assert tree(tmp_path) == before
 
 
 def test_an_unknown_split_lists_the_known_ones(run, evaluate):
