@@ -203,11 +203,13 @@ class FERDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on from a checkpoint of another split: its validation images may have been trained on."""
         mine = self.state_dict()
-        for key in ("val_split", "seed", "order_seed", "mean", "std"):
+        names = {"val_split": "data.val_split", "seed": "data.split_seed", "order_seed": "seed"}
+        for key in (*names, "mean", "std"):
             theirs = state_dict.get(key, state_dict["seed"])  # before 2026-11-24 one seed was both
             if mine[key] != theirs:
                 raise UserError(
-                    f"ckpt_path: the checkpoint was trained with {key} = {theirs}, this run has {mine[key]}; "
+                    f"ckpt_path: the checkpoint was trained with {names.get(key, key)} = {theirs}, "
+                    f"this run has {mine[key]}; "
                     "go on with the same data and the same data.val_split, seed, data.split_seed and aug normalization"
                 )
         if not torch.equal(mine["training_digests"], state_dict["training_digests"]):

@@ -105,7 +105,7 @@ def test_a_seed_of_its_own_for_the_split():
     first, second = (FERDataModule(faces, seed=seed, split_seed=7) for seed in (1, 2))
     assert np.array_equal(first.splits["val"], second.splits["val"])
     assert np.array_equal(first.splits["val"], FERDataModule(faces, seed=7).splits["val"])
-    with pytest.raises(UserError, match="order_seed = 1"):
+    with pytest.raises(UserError, match="trained with seed = 1"):
         second.load_state_dict(first.state_dict())
 
 
