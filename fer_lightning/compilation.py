@@ -23,8 +23,8 @@ class Compiled:
     """
 
     def __init__(self, function: Callable[..., Tensor], batch_size: int, mode: str = "default") -> None:
-        self.function, self.batch_size = function, batch_size
-        self.compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False, mode=mode)
+        self.function, self.batch_size, self.mode = function, batch_size, mode
+        self.compiled: Callable[..., Tensor] | None = None
         self.worked = False
         self.failure: str | None = None
 
@@ -32,8 +32,11 @@ class Compiled:
         if self.failure is not None or len(batch) != self.batch_size:
             return self.function(batch, *more)
         if self.worked:
+            assert self.compiled is not None
             return self.compiled(batch, *more)
         try:
+            if self.compiled is None:
+                self.compiled = torch.compile(self.function, dynamic=False, mode=self.mode)
             # The backward pass would be compiled where it first runs, out of reach of the `except` below.
             with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
                 result = self.compiled(batch, *more)
