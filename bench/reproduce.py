@@ -28,8 +28,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +158,8 @@ def train(todo: list[Run], work: Path, out: Path, overrides: list[str], jobs: in
         while (waiting or running) and time.monotonic() < end:
             while waiting and len(running) < jobs:
                 run = waiting.pop(0)
-                running[run.name] = start(run, work, out, overrides)
+                with undisturbed():
+                    running[run.name] = start(run, work, out, overrides)
                 print(f"{run.name}: started", flush=True)
             time.sleep(0.2)
             look((0,))
@@ -166,6 +167,22 @@ def train(todo: list[Run], work: Path, out: Path, overrides: list[str], jobs: in
         interrupt(running.values())
         look((0, 130, -signal.SIGTERM, -signal.SIGKILL))
     return failed
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for its end: in the middle of a start they would leave a process that nobody knows of."""
+    came = []
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
+    for number in numbers:
+        signal.signal(number, lambda *_: came.append(1))
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def interrupt(processes: Collection[subprocess.Popen]) -> None:
