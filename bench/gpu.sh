@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The GPU figures of docs/performance.md, on a machine with one CUDA GPU: bench/gpu.sh [OPTION …]
-# Three stages, each of at most ten minutes; called one by one where a call may not take longer:
+# First on a new kind of machine: STAGES=probe bench/gpu.sh --data PATH --out DIR     does it compile, to the same losses?
+# Then three stages, each of at most ten minutes; called one by one where a call may not take longer:
 #   STAGES=published bench/gpu.sh --data PATH --runs DIR --out DIR     this stage goes on where it was cut off
 # Options: python -m bench.gpu --help
 set -euo pipefail
