@@ -154,6 +154,7 @@ class FERDataModule(pl.LightningDataModule):
         pixels, targets = batch
         return self.normalize(unit(pixels)), targets
 
+    @torch.no_grad()  # at every call alike: compiled code is made anew where it changes
     def _training_batch(self, pixels: Tensor, targets: Tensor, *taught: Tensor) -> tuple[Tensor, ...]:
         trainer = self.trainer
         assert trainer is not None
