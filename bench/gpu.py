@@ -290,12 +290,13 @@ def archive(settings: argparse.Namespace, name: str, record: Answer) -> Path:
     settings.out.mkdir(parents=True, exist_ok=True)
     (settings.runs / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     target = settings.out / f"{name}.tar.gz"
-    with tarfile.open(target, "w:gz") as packed:
+    part = target.with_suffix(".part")  # cut off in it, an earlier call's archive stays
+    with tarfile.open(part, "w:gz") as packed:
         packed.add(settings.runs / f"{name}.json", f"{name}.json")
         for path in sorted([*settings.runs.glob("*.log"), *settings.runs.glob("*/*")]):
             if path.name in SMALL_FILES or path.suffix == ".log":
                 packed.add(path, str(path.relative_to(settings.runs)))
-    return target
+    return part.replace(target)
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ What a stage needs of another one's runs (the ensemble's first three networks, t
 in --work, else from their weights: NAME.safetensors there or in DIR/<stage>/. Where neither is there, students are not
 trained; a score is left out, which summary.md says, and the stage does not count as finished.
 
+Which stages are finished stands in --work alone: on another machine, name the rest with --stages.
+
 Exit status 0: all stages are finished; 75: call again; 1: a run or an evaluation failed, or a run to score with is
 missing; 2: a mistake in the arguments, or a teacher is missing; 130: interrupted, and its runs with it.
 
@@ -33,13 +35,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_lightning.paths import override
+from fer_lightning.paths import override, quoted
 
 # A lent machine kills a call after ten minutes. Of those, half a minute goes before this script starts and half a one
 # after its end on writing results; the last one is to spare.
 MINUTES = 8
 GRACE = 45  # seconds, of the above, in which interrupted runs score and draw what they have
 SCORING = 90  # seconds: no evaluation is begun with less left
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # taken as Ctrl-C; a closed terminal tells this process alone
 LATER = "too little time was left; the next call goes on with it"
 SPLIT = "data.split_seed=0"  # an ensemble, and a student of it, hold out the same images
 
@@ -129,7 +132,8 @@ def start(run: Run, work: Path, out: Path, overrides: list[str]) -> subprocess.P
     folder = work / run.name
     settings = [*run.settings, *overrides]
     if run.teachers:
-        settings.append(f"distill.teachers=[{','.join(str(place(name, work, out)) for name in run.teachers)}]")
+        judges = [place(name, work, out) for name in run.teachers]
+        settings.append(f"distill.teachers=[{','.join(quoted(path) for path in judges if path)}]")
     if not any(setting.startswith("data=") for setting in settings):
         settings.append("data=fer2013")  # never the built-in faces unasked
     command = [sys.executable, "-m", "fer_lightning", *settings, override("hydra.run.dir", folder)]
@@ -173,7 +177,7 @@ def train(todo: list[Run], work: Path, out: Path, overrides: list[str], jobs: in
 def undisturbed() -> Iterator[None]:
     """Ctrl-C and SIGTERM wait for its end: in the middle of a start they would leave a process that nobody knows of."""
     came = []
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
+    numbers = [n for n in (signal.SIGINT, *ENDING) if signal.getsignal(n) is signal.default_int_handler]
     for number in numbers:
         signal.signal(number, lambda *_: came.append(1))
     try:
@@ -188,9 +192,9 @@ def undisturbed() -> Iterator[None]:
 def interrupt(processes: Collection[subprocess.Popen]) -> None:
     """End them as Ctrl-C would; at once after GRACE seconds for all of them together, or where Ctrl-C comes again."""
     by = time.monotonic() + GRACE
-    for process in processes:
-        process.terminate()  # as Ctrl-C, which a process in the background may not hear
     try:
+        for process in processes:
+            process.terminate()  # as Ctrl-C, which a process in the background may not hear
         with suppress(subprocess.TimeoutExpired):
             for process in processes:
                 process.wait(max(0, by - time.monotonic()))
@@ -291,7 +295,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=3, help="runs at once (default: 3)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of every run, after --")
     options = parser.parse_args()
-    if 60 * options.minutes < GRACE + SCORING:
+    if options.jobs < 1:
+        parser.error(f"--jobs {options.jobs}: it must be at least 1")
+    if not 60 * options.minutes >= GRACE + SCORING:  # nan included
         parser.error(f"--minutes {options.minutes:g}: in less than {(GRACE + SCORING) / 60:g} nothing is scored")
     end = begun + 60 * options.minutes
     work, out = options.work.absolute(), options.out.absolute()
@@ -342,7 +348,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the runs are to be ended too
+    for number in ENDING:  # the runs are to be ended too
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -1,7 +1,9 @@
 """From configuration to objects, checked: the only file that instantiates what `conf/` names."""
 
 import importlib
+import inspect
 import logging
+import math
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -18,14 +20,14 @@ from fer_lightning.annotations import check_arguments
 from fer_lightning.augment import Augment, Mix
 from fer_lightning.averaging import Averaging
 from fer_lightning.compilation import Compiled
-from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule
 from fer_lightning.data.faces import CLASSES, SIZE, Faces
 from fer_lightning.data.source import open_faces
 from fer_lightning.distillation import Teachers, open_teachers
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.resuming import check_resumable, resumed_checkpoint
-from fer_lightning.values import check_values, plain_keys
+from fer_lightning.values import check_values, plain_keys, refuse_unknown
 
 # Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
 # about two minutes (the CNN sees 120 of them a second there; the DNN overfits after some 20 epochs).
@@ -70,6 +72,7 @@ def check(cfg: DictConfig) -> int:
         model = make_model(config)
     datamodule = make_datamodule(config, faces)
     check_small(config, model)
+    check_limits(config["trainer"], datamodule)
     averaging = make_averaging(config)
     teachers = open_distillation(config, datamodule)
     arguments = trainer_arguments(config, model, faces)
@@ -78,7 +81,7 @@ def check(cfg: DictConfig) -> int:
     factories["scheduler"](scratch, arguments["max_epochs"], 10)
     try:
         trainer = Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         remedy = "; take trainer=cpu or trainer=auto" if "gpu backend" in str(error) else ""
         raise UserError(f"trainer: {error}{remedy}") from None
     checkpoint = resumed_checkpoint(config)
@@ -174,6 +177,16 @@ def check_small(config: dict[str, Any], model: EmotionClassifier) -> None:
         raise UserError("aug.small_until with distill.teachers: teachers know no small pictures; add distill.once=true")
 
 
+def check_limits(trainer: dict[str, Any], datamodule: FERDataModule) -> None:
+    """Whether a share of the batches is one at least."""
+    per_step = {"train": datamodule.batch_size, "val": EVAL_BATCH}
+    for name, images in per_step.items():
+        limit = trainer.get(f"limit_{name}_batches")
+        batches = math.ceil(len(datamodule.splits[name]) / images)
+        if isinstance(limit, float) and int(limit * batches) < 1:
+            raise UserError(f"trainer.limit_{name}_batches={limit}: it leaves none of {batches}; take more")
+
+
 def augment_arguments(aug: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `Augment` among the keys of the aug group."""
     return {key: value for key, value in aug.items() if key not in plain_keys("aug")}
@@ -189,6 +202,7 @@ def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
     aug, data = config["aug"], config["data"]
     strengths = augment_arguments(aug)
     mixing = {key: aug[key] for key in ("mixup", "cutmix")}
+    refuse_unknown("aug.", aug, [*plain_keys("aug"), *inspect.signature(Augment).parameters])
     check_arguments("aug", Augment, strengths)
     try:
         augment, mix = Augment(**strengths), Mix(len(CLASSES), **mixing)
@@ -269,7 +283,8 @@ def make(group: str, config: dict[str, Any], given: Collection[str] = (), **more
     try:
         module, _, name = str(path).rpartition(".")
         target = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
+        inspect.signature(target)
+    except (ImportError, AttributeError, ValueError, TypeError):
         raise UserError(f"{group}._target_={path}: there is no such class or function") from None
     check_arguments(group, target, {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}, given)
     try:
@@ -288,7 +303,7 @@ def _user_errors(group: str, factory: Any) -> Any:
     def made(*arguments: Any) -> Any:
         try:
             return factory(*arguments)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:  # RuntimeError: torch's, of fused with foreach
             raise UserError(f"{group}: {error}") from None
 
     return made

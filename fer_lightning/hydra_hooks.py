@@ -11,9 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from fer_lightning.errors import UserError, report
+from fer_lightning.overrides import explained
 from fer_lightning.paths import holds_run, last_checkpoint, override
 from fer_lightning.processes import is_first_process
 
@@ -54,7 +54,7 @@ class RunHooks(Callback):
         if not is_first_process():
             return
         with reporting():
-            folder = Path(config.hydra.run.dir)
+            folder = place(config, "hydra.run.dir")
             named = is_named(config, "hydra.run.dir") or config.get("ckpt_path") is not None
             goes_on = named and holds_run(folder)
             if goes_on:
@@ -65,7 +65,7 @@ class RunHooks(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with reporting():
-            folder = Path(config.hydra.sweep.dir)
+            folder = place(config, "hydra.sweep.dir")
             named = is_named(config, "hydra.sweep.dir")
             if named and any(holds_run(job) for job in folder.glob("*/")):
                 raise UserError(f"{folder}: it already holds a sweep, which is not overwritten; name another folder")
@@ -94,8 +94,8 @@ class reporting:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, UserError | OmegaConfBaseException):
-            report(error)
+        if error is not None and (mistake := explained(error)) is not None:
+            report(mistake)
             sys.exit(2)
         if isinstance(error, Exception):
             traceback.print_exception(error)
@@ -110,6 +110,12 @@ def check(config: DictConfig) -> int:
     with open_dict(job):
         job.pop("hydra", None)
     return checks.check(job)
+
+
+def place(config: DictConfig, key: str) -> Path:
+    if not (named := OmegaConf.select(config, key)):
+        raise UserError(f"{key}: it is empty; name a folder, or leave it out")
+    return Path(named)
 
 
 def is_named(config: DictConfig, key: str) -> bool:
@@ -158,7 +164,7 @@ def sweep_jobs(config: DictConfig) -> list[DictConfig]:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     lists = []
-    for given in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+    for given in OverridesParser.create(hydra.config_loader).parse_overrides(list(config.hydra.overrides.task)):
         key = given.get_key_element()
         if given.is_sweep_override():
             lists.append([f"{key}={value}" for value in given.sweep_string_iterator()])

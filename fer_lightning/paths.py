@@ -31,11 +31,16 @@ def run_of(checkpoint: Path) -> Path:
 
 
 def override(key: str, path: str | Path) -> str:
-    """`key=path` as Hydra reads it on a command line: quoted where the path's characters mean something to it."""
+    """`key=path` as Hydra reads it on a command line."""
+    return f"{key}={quoted(path)}"
+
+
+def quoted(path: str | Path) -> str:
+    """A path as a value on Hydra's command line: in quotes where its characters mean something to it."""
     text = str(path)
     if not re.fullmatch(r"[A-Za-z0-9_./+@:-]+", text):
         text = "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
-    return f"{key}={text}"
+    return text
 
 
 def nearest(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What the plain keys of a configuration may hold: those that no constructor's annotations tell."""
 
 import difflib
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -58,15 +59,18 @@ def either(*kinds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: any(fits(value) for fits in kinds)
 
 
-A_PATH = "null or a path (one that is a number as ./number)"
+PATH: Rule = (
+    lambda value: value is None or (is_a(value, str) and value != ""),
+    "null or a path (a number as ./number)",
+)
 TRUTH: Rule = (a(bool), "true or false")
 SHARE_OF_EPOCHS: Rule = (share, "a share of the epochs between 0 and 1")
 
 RULES: dict[str, Rule] = {
     "seed": (whole(0, MAX_SEED), f"a whole number from 0 to {MAX_SEED}"),
-    "ckpt_path": (a(str | None), A_PATH),
+    "ckpt_path": PATH,
     "data.name": (one_of(*NAMES), f"one of {', '.join(NAMES)}"),
-    "data.root": (a(str | None), A_PATH),
+    "data.root": PATH,
     "data.batch_size": (
         either(one_of("auto"), whole(2)),
         "a whole number of at least 2, for batch normalization, or auto",
@@ -100,6 +104,7 @@ OPTIONAL: dict[str, Rule] = {
     "scheduler.max_lr": (positive, "a number above 0"),
     "scheduler.min_lr": (at_least_0, "a number of at least 0"),
     "trainer.accumulate_grad_batches": (whole(1), "a whole number of at least 1"),
+    "trainer.gradient_clip_val": (either(one_of(None), at_least_0), "null or a number of at least 0"),
     "trainer.limit_train_batches": (lambda value: value != 0, "above 0: every epoch needs some to train"),
     "trainer.limit_val_batches": (lambda value: value != 0, "above 0: every epoch needs some to validate"),
 }
@@ -110,7 +115,9 @@ def check_values(config: dict[str, Any]) -> None:
     """Raise UserError for a plain key that is missing, unknown or holds what it cannot."""
     for key in GROUPS:
         if not isinstance(config.get(key), dict):
-            raise UserError(f"{key}={config.get(key)!r}: it must be a group of settings; choose one with {key}=NAME")
+            choose = "" if key == "distill" else f", or choose one: {key}=NAME"
+            raise UserError(f"{key}={config.get(key)!r}: it must be a group of settings; leave it out{choose}")
+    refuse_infinite("", config)
     for key in MADE:
         if "_target_" not in config[key]:
             raise UserError(f"{key}._target_: it is missing; it names what {key} makes")
@@ -132,6 +139,15 @@ def check_values(config: dict[str, Any]) -> None:
     for key in CUTTING:
         if key in config["trainer"]:
             raise UserError(f"trainer.{key}: every epoch is trained and validated whole; leave it out")
+
+
+def refuse_infinite(prefix: str, node: Any) -> None:
+    """No setting is a number without end; most checks of constructors let a nan pass."""
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in parts:
+        refuse_infinite(f"{prefix}{key}.", value)
+    if isinstance(node, float) and not math.isfinite(node):
+        raise UserError(f"{prefix.rstrip('.')}={node}: it must be a finite number")
 
 
 def plain_keys(group: str) -> list[str]:

@@ -278,8 +278,22 @@ MISTAKES = {
     "an impossible decay": (["averaging=ema", "averaging.decay=1"], "averaging.decay"),
     "a text for a decay": (["averaging=ema", "averaging.decay=slow"], "averaging.decay"),
     "an unknown averaging": (["averaging=emma"], "nearest: ema"),
-    "no group": (["logger=null"], "logger=null: a group cannot be null"),
-    "no recipe": (["experiment=null"], "leave it out"),
+    "no group": (["logger=null"], "logger=null: there is no such choice; logger is one of none, tensorboard"),
+    "no recipe": (["experiment=null"], "experiment is one of best_cnn"),
+    "a number for a group": (
+        ["model=5", "data.root=null"],
+        "model=5: there is no such choice; model is one of cnn, dnn",
+    ),
+    "a key of another choice": (["scheduler.warmup_epochs=3"], "but of scheduler=cosine\n"),
+    "nothing for a folder": (["hydra.run.dir=", "hydra.sweep.dir="], ".dir: it is empty"),
+    "nothing for the data": (["data.root="], "data.root='': it must be null or a path"),
+    "an infinite learning rate": (["optimizer.lr=inf"], "optimizer.lr=inf: it must be a finite number"),
+    "no number in a list": (["aug.scale=[0.5,nan]"], "aug.scale.1=nan: it must be a finite number"),
+    "gradients turned round": (["+trainer.gradient_clip_val=-1"], "gradient_clip_val=-1: it must be null or a number"),
+    "less than a batch": (["+trainer.limit_val_batches=0.1"], "it leaves none of"),
+    "what torch does not join": (["+optimizer.foreach=true"], "optimizer: "),
+    "a module for a class": (["optimizer._target_=torch.optim"], "optimizer._target_=torch.optim"),
+    "a misspelt mixing": (["+aug.mixupp=0.2"], "nearest: aug.mixup"),
     "a group taken away": (["~optimizer"], "optimizer=NAME"),
     "a key taken away": (["~trainer.precision"], "trainer.precision: it is missing; it must be auto"),
     "no distillation": (["distill=null"], "distill=None: it must be a group"),
@@ -302,6 +316,25 @@ def test_a_mistake_is_one_message_before_any_work(cli, tmp_path, name, multirun)
         pytest.skip("there is a GPU here")
     arguments, named = MISTAKES[name]
     ended = cli(*(["--multirun", "seed=0,1"] if multirun else []), "data=synthetic", *arguments)
+    assert ended.status == 2
+    assert named in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["aug=norm,nrm"], "nearest: norm"),
+        (["model=dnn,null"], "model=null: there is no such choice"),
+        (["optimizer.lrr=0.1,0.2"], "nearest: optimizer.lr"),
+        (["optimizer.lr=0.1,-1"], "optimizer.lr=-1: it must be a number above 0"),
+        (["model=cnn,dnn", "model.hidden=4"], "model.hidden: no key of the model that is chosen, but of model=cnn"),
+        (["aug=glob(no*,exclude=*_aug)", "seed=0,x"], "seed='x': it must be a whole number"),
+    ],
+)
+def test_a_mistake_among_swept_values_is_one_message_before_any_work(cli, tmp_path, arguments, named):
+    ended = cli("--multirun", "data=synthetic", *arguments)
     assert ended.status == 2
     assert named in ended.err
     assert "Traceback" not in ended.err

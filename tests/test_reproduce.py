@@ -82,11 +82,8 @@ def test_a_run_that_is_cut_off_goes_on_as_if_it_had_not_been(tmp_path):
     class Soon(float):
         """A time that comes when the run has two epochs behind it."""
 
-        def __le__(self, now):  # `now >= end`, the other way round
-            return rows.is_file() and rows.read_text().count("\n") > 2
-
-        def __gt__(self, now):
-            return not self <= now
+        def __gt__(self, now):  # `now < end`, the other way round
+            return not (rows.is_file() and rows.read_text().count("\n") > 2)
 
     assert reproduce.train(parts, tmp_path, tmp_path, [], 1, Soon()) == []
     assert not reproduce.metrics_of(tmp_path / "parts-seed0")["completed"]
@@ -117,10 +114,10 @@ def test_stages_go_on_call_by_call_until_all_are_finished(tmp_path, monkeypatch,
     assert call("--jobs", "2") == 75
     assert read_run(work / "best_cnn-seed0").metrics["completed"]
     assert "stage best_cnn, then distilled" in capsys.readouterr().out
-    shutil.rmtree(work / "best_cnn-seed0")  # as on a fresh machine: what is left are the weights in `out`
-    assert call() == 0
-    assert call() == 0
-    assert "all stages are finished" in capsys.readouterr().out
+    shutil.rmtree(work)  # as on a fresh machine: what is left are the weights in `out`
+    assert call("--stages", "distilled") == 0
+    assert call("--stages", "distilled") == 0
+    assert "all stages are finished: distilled" in capsys.readouterr().out
 
     for stage in ("best_cnn", "distilled"):
         assert (out / stage / "summary.md").read_text().startswith(f"# Stage {stage}: 1 runs finished")
@@ -321,3 +318,25 @@ def test_without_fer2013_nothing_is_trained_in_its_place(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert call() == 1
     assert "no FER2013 found" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_runs_end_with_the_call(tmp_path, number):
+    """A terminal that is closed tells the call alone: its runs lead process groups of their own."""
+    command = [sys.executable, reproduce.__file__, "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    settings = ["--", "data=synthetic", "trainer=cpu", "logger=none"]
+    with subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True) as called:
+        assert called.stdout is not None
+        while "seed2: started" not in called.stdout.readline():
+            assert called.poll() is None
+        called.send_signal(number)
+        assert called.wait(60) == 130
+    assert [pid for pid in os.listdir("/proc") if pid.isdigit() and str(tmp_path).encode() in said(pid)] == []
+
+
+def said(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""

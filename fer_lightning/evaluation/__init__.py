@@ -88,7 +88,7 @@ def output_folder(members: Sequence[Member], split: str, tta: bool, out: Path | 
     folder = usual_folder(members, split, tta) if out is None else out
     try:
         if out is not None:
-            check_out(out)
+            check_out(out.resolve())
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # a folder that is there may still take no files
             pass
