@@ -601,6 +601,7 @@ def test_out_is_never_a_folder_of_a_run_or_with_other_predictions(run, evaluate,
     status, _, err = evaluate("run", "--out", "run")
     assert status == 2
     assert "--out run: it holds a run" in err
+    assert evaluate("run", "--out", "run/new/..")[0] == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "predictions.csv").write_text("mine")
     status, _, err = evaluate("run", "--out", "mine")

@@ -88,7 +88,7 @@ def output_folder(members: Sequence[Member], split: str, tta: bool, out: Path | 
     folder = usual_folder(members, split, tta) if out is None else out
     try:
         if out is not None:
-            check_out(out.resolve())
+            check_out(out)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # a folder that is there may still take no files
             pass
@@ -115,9 +115,10 @@ def usual_folder(members: Sequence[Member], split: str, tta: bool) -> Path:
 
 def check_out(folder: Path) -> None:
     """UserError where files of a run, or predictions that are no evaluation's, would be overwritten."""
-    if holds_run(folder):
+    there = folder.resolve()  # RUN/new/.. is RUN, also while there is no RUN/new
+    if holds_run(there):
         raise UserError(f"--out {folder}: it holds a run, whose own files are not overwritten; name another folder")
-    if (folder / "predictions.csv").exists() and not (folder / "evaluation.json").exists():
+    if (there / "predictions.csv").exists() and not (there / "evaluation.json").exists():
         raise UserError(
             f"--out {folder}: its predictions.csv is of no evaluation and not overwritten; name another folder"
         )
