@@ -42,10 +42,7 @@ SMALL_FILES = {
 }  # fmt: skip
 LOADERS = 16
 WARM = 2  # epochs before the profiled one: compilation, and the recording of graphs
-PROBED = {  # recipe: what so few epochs of it need
-    "published_cnn": (),
-    "best_cnn": ("scheduler.warmup_epochs=1",),
-}
+PROBED = ("published_cnn", "best_cnn")  # recipes
 COMPILER_LOGS = "perf_hints,cudagraphs,recompiles,graph_breaks"  # of TORCH_LOGS
 
 Parts = Iterator[tuple[list[Line], Answer]]  # all lines and figures so far, after each part of a stage
@@ -57,12 +54,12 @@ def probe(faces: Faces, settings: argparse.Namespace) -> Parts:
     One that fails is no reason not to see the others; the stage fails at its end.
     """
     lines, figures, failed = list[Line](), Answer(), []
-    for recipe, needs in PROBED.items():
+    for recipe in PROBED:
         for wanted in ("false", "true"):
             name = f"{recipe}-compile-{wanted}"
             folder, log = settings.runs / name, settings.runs / f"{name}.log"
             shutil.rmtree(folder, ignore_errors=True)
-            run = [f"experiment={recipe}", *needs, f"trainer.compile={wanted}", f"trainer.max_epochs={settings.epochs}"]
+            run = [f"experiment={recipe}", f"trainer.compile={wanted}", f"trainer.max_epochs={settings.epochs}"]
             print(f"{name} …", flush=True)
             with open(log, "w") as file:
                 job = start(settings, *run, override("hydra.run.dir", folder), log=file, TORCH_LOGS=COMPILER_LOGS)

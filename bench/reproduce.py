@@ -18,8 +18,8 @@ First on a new kind of GPU machine: `STAGES=probe bench/gpu.sh --data PATH --out
 compiled and not: whether compilation works there, what it gains and whether the losses are the same.
 
 Overrides apply to every run. FER2013 is found as a run finds it (data.root, $FER2013_ROOT, ./data) and must be there,
-but to try it all out in some minutes a stage on a CPU (six epochs, for best_cnn's warm-up takes five):
-`-- data=synthetic trainer=cpu trainer.max_epochs=6 'model.channels=[4,4,4,4,4]' model.hidden=8 logger=none`.
+but to try it all out in some minutes a stage on a CPU:
+`-- data=synthetic trainer=cpu trainer.max_epochs=2 'model.channels=[4,4,4,4,4]' model.hidden=8 logger=none`.
 """
 
 import argparse

@@ -172,7 +172,7 @@ def test_concurrent_begins_anew_and_touches_only_its_own(stage, tmp_path, monkey
 @pytest.mark.parametrize("recipe", gpu.PROBED)
 def test_the_probed_recipes_can_be_so_short(recipe, composed):
     epochs = f"trainer.max_epochs={gpu.EPOCHS['probe']}"
-    check(composed(f"experiment={recipe}", *gpu.PROBED[recipe], epochs, "data=synthetic", "trainer=cpu"))
+    check(composed(f"experiment={recipe}", epochs, "data=synthetic", "trainer=cpu"))
 
 
 def test_probe_holds_compiled_against_not_and_shows_what_failed(stage, tmp_path, monkeypatch, capsys):
