@@ -76,8 +76,8 @@ def header(faces: Faces, device: str = "cpu") -> dict[str, Any]:
     import torchvision
 
     from fer_lightning import __version__
-    from fer_lightning.config import best_precision
-    from fer_lightning.surroundings import processor
+    from fer_lightning.settings.build import best_precision
+    from fer_lightning.training.provenance import processor
 
     machine = f"{processor()}, {os.cpu_count()} cores"
     if device == "gpu":

@@ -29,7 +29,7 @@ def baseline(
 def handwritten(channel: Channel, network: str, rows: str) -> None:
     from bench.data import load_rows
     from bench.handwritten import Training
-    from fer_lightning.config import best_precision
+    from fer_lightning.settings.build import best_precision
 
     bf16 = best_precision("cpu") == "bf16-mixed"
     training = Training(network, load_rows(rows), augment_keys(), bf16)
@@ -39,7 +39,7 @@ def handwritten(channel: Channel, network: str, rows: str) -> None:
 def ours(channel: Channel, overrides: list[str], folder: str) -> None:
     """`train` itself: its recorder waits before each epoch's clock starts, and tells the seconds that it records."""
     from fer_lightning import train
-    from fer_lightning.recorder import Recorder
+    from fer_lightning.training.recorder import Recorder
 
     class Gated(Recorder):
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -69,7 +69,7 @@ def ours(channel: Channel, overrides: list[str], folder: str) -> None:
 def first_batch(channel: Channel, overrides: list[str], folder: str) -> None:
     """Seconds from the call of `train`, everything imported, to its first batch."""
     from fer_lightning import train
-    from fer_lightning.recorder import Recorder
+    from fer_lightning.training.recorder import Recorder
 
     class Stopping(Recorder):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -85,7 +85,7 @@ def first_batch(channel: Channel, overrides: list[str], folder: str) -> None:
 def after_training(channel: Channel, overrides: list[str], folder: str) -> None:
     """Seconds from the end of a (short) training to the return of `train`: predictions, scores, figures."""
     from fer_lightning import train
-    from fer_lightning.recorder import Recorder
+    from fer_lightning.training.recorder import Recorder
 
     class Stamping(Recorder):
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -179,7 +179,7 @@ def augmentation(channel: Channel, rows: str, images: int) -> None:
 
 def augment_keys() -> dict[str, Any]:
     """The arguments that conf/aug/norm_aug.yaml gives to `Augment`."""
-    from fer_lightning.config import augment_arguments, resolve
+    from fer_lightning.settings.build import augment_arguments, resolve
 
     return augment_arguments(resolve(compose("aug=norm_aug").aug))
 
@@ -189,7 +189,7 @@ def compose(*overrides: str) -> "DictConfig":
     import hydra
 
     from fer_lightning.__main__ import CONF
-    from fer_lightning.hydra_hooks import register_resolvers
+    from fer_lightning.settings.hydra_app import register_resolvers
 
     register_resolvers()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):

@@ -33,8 +33,8 @@ from bench.table import HEADS, Bar, Line, in_columns, markdown, verdicts
 from bench.worker import ROOT, Answer, Channel, Worker, measure
 from fer_lightning.data import fer2013
 from fer_lightning.data.faces import Faces
-from fer_lightning.paths import override
-from fer_lightning.runs import read_epochs
+from fer_lightning.results.paths import override
+from fer_lightning.results.run_folder import read_epochs
 
 SMALL_FILES = {
     "config.yaml", "metrics.csv", "metrics.json", "curves.png", "confusion_matrix.csv", "confusion_matrix.png",

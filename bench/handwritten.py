@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.baseline import BATCH, normalization
-from fer_lightning.augment import Augment, Normalize
-from fer_lightning.memory import keep_freed_memory
+from fer_lightning.data.augment import Augment, Normalize
 from fer_lightning.models import CNN, DNN
+from fer_lightning.training.memory import keep_freed_memory
 
 NETWORKS = {"cnn": CNN, "dnn": DNN}
 

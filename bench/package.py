@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_lightning import weights
 from fer_lightning.errors import UserError, run_command
-from fer_lightning.evaluation import evaluate
-from fer_lightning.inference import read_checkpoint
-from fer_lightning.paths import best_checkpoint
-from fer_lightning.runs import Run, overrides_of, read_run, versions_of
+from fer_lightning.evaluate.evaluation import evaluate
+from fer_lightning.results import weights
+from fer_lightning.results.checkpoint import read_checkpoint
+from fer_lightning.results.paths import best_checkpoint
+from fer_lightning.results.run_folder import Run, overrides_of, read_run, versions_of
 
-FOLDER = Path(weights.__file__).parent
+FOLDER = weights.WEIGHTS
 KEYS = ("precision", "recall", "f1")
 NAMES = {"val": "validation (held out of Training)", "public": "PublicTest", "private": "PrivateTest"}
 
@@ -36,8 +36,8 @@ import numpy as np
 from PIL import Image
 
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.inference import load
-from fer_lightning.weights import packaged
+from fer_lightning.results.checkpoint import load
+from fer_lightning.results.weights import packaged
 
 face = Image.open("face.png").convert("L").resize((48, 48))  # cropped as FER2013's are
 chances = load(packaged()).probabilities(np.asarray(face)[None])[0]  # uint8 (N, 48, 48) to float32 (N, 7)

@@ -35,7 +35,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_lightning.paths import override, quoted
+from fer_lightning.results.paths import override, quoted
 
 # A lent machine kills a call after ten minutes. Of those, half a minute goes before this script starts and half a one
 # after its end on writing results; the last one is to spare.
@@ -252,10 +252,10 @@ def print_end(name: str, log: Path) -> None:
 def write_results(
     stage: str, done: list[Run], work: Path, scored: dict[str, dict], unscored: dict[str, str], out: Path
 ) -> None:
-    from fer_lightning import sweep
-    from fer_lightning.inference import read_checkpoint
-    from fer_lightning.paths import best_checkpoint
-    from fer_lightning.weights import SUFFIX, write_weights
+    from fer_lightning.results import comparison as sweep
+    from fer_lightning.results.checkpoint import read_checkpoint
+    from fer_lightning.results.paths import best_checkpoint
+    from fer_lightning.results.weights import SUFFIX, write_weights
 
     out.mkdir(parents=True, exist_ok=True)
     if stage != "ablation":

@@ -12,10 +12,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fer_lightning.errors import UserError, run_command
-from fer_lightning.hydra_hooks import end_sweep, register_resolvers
-from fer_lightning.overrides import CONF, explained
-from fer_lightning.paths import last_checkpoint, override
-from fer_lightning.processes import is_first_process
+from fer_lightning.results.paths import last_checkpoint, override
+from fer_lightning.settings.hydra_app import end_sweep, register_resolvers
+from fer_lightning.settings.hydra_errors import CONF, explained
+from fer_lightning.training.processes import is_first_process
 
 log = logging.getLogger(__name__)
 

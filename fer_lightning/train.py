@@ -16,18 +16,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from fer_lightning.config import Parts, build
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
-from fer_lightning.files import write_file, write_json
-from fer_lightning.inference import load
-from fer_lightning.memory import keep_freed_memory
-from fer_lightning.paths import best_checkpoint
-from fer_lightning.processes import is_first_process
-from fer_lightning.progress import EpochBar
-from fer_lightning.recorder import CheckpointFiles, Recorder, Row, best_row
-from fer_lightning.results import (
+from fer_lightning.results.checkpoint import load
+from fer_lightning.results.files import write_file, write_json
+from fer_lightning.results.outputs import (
     FIGURES,
     confusion_of,
     draw_run,
@@ -37,9 +31,15 @@ from fer_lightning.results import (
     write_predictions,
     write_submission,
 )
-from fer_lightning.resuming import resumed_checkpoint, take_over
-from fer_lightning.runs import METRIC_KEYS
-from fer_lightning.surroundings import device_name, versions
+from fer_lightning.results.paths import best_checkpoint
+from fer_lightning.results.run_folder import METRIC_KEYS
+from fer_lightning.settings.build import Parts, build
+from fer_lightning.settings.resume import resumed_checkpoint, take_over
+from fer_lightning.training.memory import keep_freed_memory
+from fer_lightning.training.processes import is_first_process
+from fer_lightning.training.progress import EpochBar
+from fer_lightning.training.provenance import device_name, versions
+from fer_lightning.training.recorder import CheckpointFiles, Recorder, Row, best_row
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from fer_lightning.__main__ import CONF, main
 from fer_lightning.data import fer2013
 from fer_lightning.data.faces import Faces
-from fer_lightning.hydra_hooks import register_resolvers
+from fer_lightning.settings.hydra_app import register_resolvers
 
 SHARED = Path(__file__).parents[2] / "shared" / "fer2013"
 

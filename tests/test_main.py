@@ -14,15 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fer_lightning import hydra_hooks
 from fer_lightning.__main__ import CONF
-from fer_lightning.config import FER2013_BATCH, FER2013_EPOCHS, best_precision, check
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.inference import load
 from fer_lightning.models import CNN, DNN
-from fer_lightning.surroundings import commit
+from fer_lightning.results.checkpoint import load
+from fer_lightning.settings import hydra_app as hydra_hooks
+from fer_lightning.settings.build import FER2013_BATCH, FER2013_EPOCHS, best_precision, check
+from fer_lightning.training.provenance import commit
 
 QUICK = ("data=synthetic", "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=64")
 SMALL = {
@@ -377,7 +377,7 @@ def test_a_failure_keeps_its_traceback_and_is_told_in_metrics_json(cli, tmp_path
 
 @pytest.mark.parametrize(("has", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_the_precision_is_what_the_processor_computes_in(monkeypatch, has, precision):
-    monkeypatch.setattr("fer_lightning.config._cpu_computes_in_bf16", lambda: has)
+    monkeypatch.setattr("fer_lightning.settings.build._cpu_computes_in_bf16", lambda: has)
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
     assert best_precision("cpu") == precision
 

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fer_lightning.augment import Augment, Mix, Normalize
-from fer_lightning.compilation import Compiled
+from fer_lightning.data.augment import Augment, Mix, Normalize
 from fer_lightning.data.faces import CLASSES, SIZE, TRAINING, Faces, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
+from fer_lightning.training.compilation import Compiled
 
 # Nothing is kept for a backward pass, so larger batches than in training cost no memory. On two CPU cores the CNN was
 # as fast with 256 as with any other size from 32 to 512 (docs/performance.md).

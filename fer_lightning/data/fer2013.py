@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from fer_lightning.data import cache, fer2013_csv, fer2013_images, fer2013_npz
+from fer_lightning.data import cache, read_csv, read_images, read_npz
 from fer_lightning.data.faces import Faces
-from fer_lightning.data.fer2013_csv import CsvFiles
+from fer_lightning.data.read_csv import CsvFiles
 from fer_lightning.errors import UserError
 
 _KNOWN = f"""The known forms:
-  csv with the columns {" | ".join(",".join(columns) for columns in fer2013_csv.HEADERS)}
-  npz with the arrays {", ".join(fer2013_npz.ARRAYS)}
+  csv with the columns {" | ".join(",".join(columns) for columns in read_csv.HEADERS)}
+  npz with the arrays {", ".join(read_npz.ARRAYS)}
   image folders train/<class>/ and test/<class>/ (give the folder that holds them)"""
 # Names that stand for FER2013 alone: a file that bears one, but is none, is an error and not passed over.
 _OWN_NAMES = {"fer2013.csv", "icml_face_data.csv", "fer2013.npz"}
@@ -107,7 +107,7 @@ def _search(folder: Path) -> tuple[list[Source], list[str]]:
     """
     sources, refused = _directly_in(folder)
     if not sources:
-        for entry in fer2013_images.visible(folder):
+        for entry in read_images.visible(folder):
             if entry.is_dir():
                 more, why = _directly_in(Path(entry.path))
                 sources += more
@@ -118,7 +118,7 @@ def _search(folder: Path) -> tuple[list[Source], list[str]]:
 def _directly_in(folder: Path) -> tuple[list[Source], list[str]]:
     sources: list[Source] = []
     refused = []
-    for entry in fer2013_images.visible(folder):
+    for entry in read_images.visible(folder):
         if entry.is_file():
             try:
                 sources.append(_recognize(Path(entry.path)))
@@ -130,7 +130,7 @@ def _directly_in(folder: Path) -> tuple[list[Source], list[str]]:
     sources = [_with_test_csv(source) for source in sources]
     seconds = {file for source in sources if isinstance(source, CsvFiles) for file in source.files[1:]}
     sources = [source for source in sources if source.path not in seconds]
-    images = fer2013_images.recognize(folder)
+    images = read_images.recognize(folder)
     return sources + ([images] if images else []), refused
 
 
@@ -141,19 +141,19 @@ def _recognize(file: Path) -> Source:
     if not magic:
         raise UserError(f"{file} is empty; right: a file of FER2013. {_KNOWN}")
     if magic == b"PK":
-        return fer2013_npz.recognize(file)
+        return read_npz.recognize(file)
     if magic == b"\x1f\x8b":
         raise UserError(f"{file} is compressed; right: unpack it first")
-    return CsvFiles((file,), (fer2013_csv.header(file),))
+    return CsvFiles((file,), (read_csv.header(file),))
 
 
 def _with_test_csv(source: Source) -> Source:
     """A train.csv without usages together with the unlabelled test.csv beside it, if there is one; else as it is."""
     if not isinstance(source, CsvFiles) or source.path.name.lower() != "train.csv" or source.has_usage:
         return source
-    for entry in fer2013_images.visible(source.path.parent):
+    for entry in read_images.visible(source.path.parent):
         if entry.name.lower() == "test.csv" and entry.is_file():
-            header = fer2013_csv.header(Path(entry.path))
+            header = read_csv.header(Path(entry.path))
             if header.label is None:
                 return CsvFiles((source.path, Path(entry.path)), (*source.headers, header))
     return source

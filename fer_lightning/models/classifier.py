@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_lightning.compilation import Compiled
+from fer_lightning.training.compilation import Compiled
 
 # Faces float (B, 1, 48, 48), already normalized; targets int64 (B,), or float (B, 7) where images are mixed; in
 # training perhaps what teachers said of the images before, float (B, 7).

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_lightning.errors import UserError, run_command
-from fer_lightning.files import write_file
+from fer_lightning.results.files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from fer_lightning.report.comparisons import Comparison, adjusted, compare_accur
 from fer_lightning.report.curves import median_onset, onset_in_words, onsets
 from fer_lightning.report.drawing import lines_of, thin_lines
 from fer_lightning.report.findings import Ablation, Condition, Study
-from fer_lightning.runs import Run
-from fer_lightning.sweep import LOSS_LEVELS
+from fer_lightning.results.comparison import LOSS_LEVELS
+from fer_lightning.results.run_folder import Run
 
 COLUMNS = {
     "train_loss": "training loss",

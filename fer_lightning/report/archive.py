@@ -6,8 +6,8 @@ import pandas as pd
 from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import UNLABELLED, USAGES, Faces, fingerprint
 from fer_lightning.errors import UserError
-from fer_lightning.results import class_indices
-from fer_lightning.runs import Run
+from fer_lightning.results.outputs import class_indices
+from fer_lightning.results.run_folder import Run
 
 
 class Archive:

@@ -1,6 +1,6 @@
 """Is a difference between two settings more than chance? Student's t tests over seeds, on the standard library alone.
 
-McNemar's test, for two runs on the same images, is in `fer_lightning.scores`.
+McNemar's test, for two runs on the same images, is in `fer_lightning.results.scores`.
 """
 
 import math

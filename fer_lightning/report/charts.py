@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_lightning.axes import y_range
-from fer_lightning.page import escape
+from fer_lightning.results.axes import y_range
+from fer_lightning.results.page import escape
 
 WIDTH, PLOT_HEIGHT = 460, 220  # units of the SVG, pixels at its natural size
 LEFT, RIGHT, BOTTOM = 58, 14, 42

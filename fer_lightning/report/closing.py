@@ -8,7 +8,7 @@ from fer_lightning.report import findings, published, words
 from fer_lightning.report.archive import Archive, counts
 from fer_lightning.report.blocks import Block, Bullets, Code, Heading, Point, Table, Text
 from fer_lightning.report.findings import Condition, Study
-from fer_lightning.runs import Run, overrides_of, versions_of
+from fer_lightning.results.run_folder import Run, overrides_of, versions_of
 
 
 def others(study: Study) -> list[Block]:

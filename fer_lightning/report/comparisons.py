@@ -6,7 +6,7 @@ from statistics import fmean
 
 from fer_lightning.report.chance import LEVEL, holm, paired_t, welch_t
 from fer_lightning.report.findings import Condition
-from fer_lightning.scores import mcnemar
+from fer_lightning.results.scores import mcnemar
 
 SPLIT_NAMES = {"val": "validation", "public": "PublicTest", "private": "PrivateTest"}
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from fer_lightning import scores
 from fer_lightning.data.faces import CLASSES, Faces
 from fer_lightning.report import published, words
 from fer_lightning.report.archive import Archive, positions
 from fer_lightning.report.blocks import Block, Bullets, FaceRow, Heading, Matrix, Point, Table, Text
 from fer_lightning.report.findings import Condition, Study
-from fer_lightning.results import confusion_of
-from fer_lightning.runs import Run
+from fer_lightning.results import scores
+from fer_lightning.results.outputs import confusion_of
+from fer_lightning.results.run_folder import Run
 
 PAIRS_WITH_FACES, PAIRS_LISTED, FACES = 3, 6, 20
 

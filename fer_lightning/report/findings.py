@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_lightning import scores, sweep
 from fer_lightning.errors import UserError
 from fer_lightning.report import published
-from fer_lightning.runs import Run, read_epochs, read_run, run_folders, why_unfinished
+from fer_lightning.results import comparison as sweep
+from fer_lightning.results import scores
+from fer_lightning.results.run_folder import Run, read_epochs, read_run, run_folders, why_unfinished
 
 NETWORKS = ("cnn", "dnn")  # the study's
 TOO_STRONG = "too_strong"  # aug.name of experiment=too_strong

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_lightning import page
-from fer_lightning.page import Html, escape
 from fer_lightning.report import charts
 from fer_lightning.report.blocks import Block, Bullets, Charts, Code, FaceRow, Fold, Heading, Matrix, Point, Table, Text
 from fer_lightning.report.words import percent
+from fer_lightning.results import page
+from fer_lightning.results.page import Html, escape
 
 CSS = (
     charts.CSS

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_lightning import page
 from fer_lightning.data.faces import SIZE
 from fer_lightning.report import charts
 from fer_lightning.report.blocks import Block, Bullets, Charts, Code, FaceRow, Fold, Heading, Matrix, Point, Table, Text
 from fer_lightning.report.words import percent
+from fer_lightning.results import page
 
 # What begins markup inside a line; underscores inside words and a lone < or & do not.
 SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")

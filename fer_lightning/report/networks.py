@@ -4,15 +4,15 @@ import math
 import re
 from statistics import fmean
 
-from fer_lightning import sweep
 from fer_lightning.report import findings, published, words
 from fer_lightning.report.blocks import Block, Bullets, Charts, Code, Fold, Heading, Point, Table, Text
 from fer_lightning.report.charts import Chart
 from fer_lightning.report.comparisons import compare, compare_accuracy
 from fer_lightning.report.drawing import epochs_listed, lines_of, thin_lines
 from fer_lightning.report.findings import Condition, Study
-from fer_lightning.runs import Run
-from fer_lightning.scores import wilson_interval
+from fer_lightning.results import comparison as sweep
+from fer_lightning.results.run_folder import Run
+from fer_lightning.results.scores import wilson_interval
 
 RUN_SCORES = ("val_acc", "test_public_acc", "test_public_acc_unseen", "test_private_acc", "test_private_acc_unseen")
 DEFAULTS = (  # arguments in a printed layer that say nothing: PyTorch's defaults

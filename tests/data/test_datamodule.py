@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer_lightning.augment import Mix
 from fer_lightning.data import synthetic
+from fer_lightning.data.augment import Mix
 from fer_lightning.data.datamodule import Batches, FERDataModule, pixel_statistics
 from fer_lightning.data.faces import TRAINING
 from fer_lightning.errors import UserError

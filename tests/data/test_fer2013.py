@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_lightning.data import cache, fer2013, fer2013_csv
+from fer_lightning.data import cache, fer2013, read_csv
 from fer_lightning.data.faces import CLASSES, NO_LABEL, PRIVATE, PUBLIC, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.errors import UserError
 
@@ -334,7 +334,7 @@ def test_reading_agrees_with_pythons_csv_and_int_on_mutated_files(root):
             assert ", line " in refusal(path).replace("\n  ", ", ")
             continue
         accepted += 1
-        read = fer2013_csv.CsvFiles((path,), (fer2013_csv.header(path),)).read()
+        read = read_csv.CsvFiles((path,), (read_csv.header(path),)).read()
         assert read.labels.tolist() == [label for label, _, _ in expected]
         assert read.pixels.reshape(-1, 2304).tolist() == [pixels for _, pixels, _ in expected]
         assert [USAGES[code] for code in read.usage] == [usage for _, _, usage in expected]

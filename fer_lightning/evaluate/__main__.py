@@ -1,0 +1,99 @@
+"""Score a checkpoint: python -m fer_lightning.evaluate RUN [--split public] [--tta] [--compare OTHER] …"""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from fer_lightning.errors import run_command
+
+DESCRIPTION = """\
+Score a run's best checkpoint, any checkpoint, or the network that comes with the package:
+accuracy with its 95 % Wilson interval, the same on the images that do not also stand among its
+Training rows (pixel for pixel), balanced accuracy, log loss, expected calibration error, precision,
+recall and F1 of each class, the confusion matrix. Writes evaluation.json and predictions.csv into
+RUN/evaluation/<split>[-tta][-ensemble]/ (the package's network: into ./evaluation/); a run's own files
+are never touched."""
+
+EPILOG = """\
+examples:
+  python -m fer_lightning.evaluate outputs/2026-01-31/12-00-00
+  python -m fer_lightning.evaluate RUN --split public --votes fer2013new.csv
+  python -m fer_lightning.evaluate RUN --tta --compare OTHER_RUN
+  python -m fer_lightning.evaluate RUN --ensemble RUN2 RUN3 --split private"""
+
+
+def given(text: str) -> str:
+    """An argument, which must not be empty: a script whose variable is not set does not mean the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty (a variable that is not set?)")
+    return text
+
+
+def path(text: str) -> Path:
+    return Path(given(text))
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m fer_lightning.evaluate",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "run",
+        metavar="RUN|CKPT",
+        nargs="?",
+        type=given,
+        help="a run's folder (its best.ckpt is meant), a checkpoint file or a safetensors file of ours "
+        "(default: the network that comes with the package)",
+    )
+    made.add_argument(
+        "--data",
+        metavar="PATH",
+        type=given,
+        help="FER2013 in any form, or `synthetic` (default: what the run was trained on)",
+    )
+    made.add_argument(
+        "--split",
+        choices=("val", "public", "private", "all"),
+        default="all",
+        help="the run's validation split, PublicTest, PrivateTest, or all of them that there are (default: all)",
+    )
+    made.add_argument(
+        "--tta", action="store_true", help="average over ten copies of each image: mirrored, and shifted by 2 pixels"
+    )
+    made.add_argument(
+        "--ensemble",
+        nargs="+",
+        metavar="CKPT",
+        type=given,
+        default=[],
+        help="average the probabilities with these checkpoints or runs",
+    )
+    made.add_argument(
+        "--compare", metavar="OTHER", type=given, help="test the difference to this run or checkpoint (McNemar)"
+    )
+    made.add_argument(
+        "--votes", metavar="CSV", type=path, help="FER+ votes (fer2013new.csv): accuracy by how many taggers agree"
+    )
+    made.add_argument("--out", metavar="DIR", type=path, help="write into this folder instead")
+    return made
+
+
+def main() -> NoReturn:
+    """The command: exit status 0 done, 1 failed, 2 a mistake in the input, 130 interrupted."""
+    options = vars(parser().parse_args())
+    run, others = options.pop("run"), options.pop("ensemble")
+
+    def work() -> None:
+        from fer_lightning.evaluate.evaluation import evaluate  # torch and Lightning: not before --help
+        from fer_lightning.evaluate.members import packaged_network
+
+        evaluate([packaged_network() if run is None else run, *others], **options)
+
+    run_command(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""From probabilities to what evaluation.json says of them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fer_lightning.data.faces import CLASSES, Faces
+from fer_lightning.data.splits import Splits
+from fer_lightning.evaluate.members import Member
+from fer_lightning.evaluate.votes import APART, CHOICES, TAGGERS, majority
+from fer_lightning.results import scores
+
+SIGNIFICANT = 0.05
+
+
+def score(
+    faces: Faces, where: np.ndarray, probabilities: np.ndarray, members: Sequence[Member], votes: np.ndarray | None
+) -> dict[str, Any]:
+    """What evaluation.json says of a split: of the images at `where`, int (N,), with probabilities float (N, 7).
+
+    n, acc and acc_95 (the bounds of its 95 % Wilson interval); the same as unseen_n, acc_unseen and acc_unseen_95 of
+    the images that do not also stand, exactly, among any member's Training rows; balanced_acc, log_loss (nats), ece
+    (15 bins), per class precision, recall, f1 and support; confusion, rows = true class. Undefined figures are null.
+
+    votes, int8 (N, 10), see `read_votes`: for each number of taggers, of ten, who named the majority emotion of FER+,
+    n, acc and acc_95 of such images; apart, those where contempt, unknown or NF (not a face) has most votes. The label
+    that counts as right is FER2013's in any case.
+    """
+    target = faces.labels[where].astype(np.int64)
+    predicted = probabilities.argmax(axis=1)
+    hits = predicted == target
+    unseen = scores.accuracy(hits[~seen(faces, where, members)])
+    matrix = scores.confusion(target, predicted)
+    columns = (scores.precision(matrix), scores.recall(matrix), scores.f1(matrix))
+    found: dict[str, Any] = {
+        **scores.accuracy(hits),
+        "unseen_n": unseen["n"],
+        "acc_unseen": unseen["acc"],
+        "acc_unseen_95": unseen["acc_95"],
+        "balanced_acc": scores.balanced_accuracy(matrix),
+        "log_loss": scores.log_loss(probabilities, target),
+        "ece": scores.expected_calibration_error(probabilities, target),
+        "classes": {
+            name: {
+                **{key: defined(column[i]) for key, column in zip(("precision", "recall", "f1"), columns, strict=True)},
+                "support": int(matrix[i].sum()),
+            }
+            for i, name in enumerate(CLASSES)
+        },
+        "confusion": matrix.tolist(),
+    }
+    if votes is not None:
+        found["votes"] = by_votes(hits, votes[where])
+    return found
+
+
+def by_votes(hits: np.ndarray, votes: np.ndarray) -> dict[str, dict[str, Any]]:
+    choice, count = majority(votes)
+    emotion = choice < len(CLASSES)
+    return {
+        "agreeing": {str(n): scores.accuracy(hits[emotion & (count == n)]) for n in range(TAGGERS, 0, -1)},
+        "apart": {name: scores.accuracy(hits[choice == CHOICES.index(name)]) for name in APART},
+    }
+
+
+def seen(faces: Faces, where: np.ndarray, members: Sequence[Member]) -> np.ndarray:
+    """bool (N,): does each image at `where` stand, exactly, among the Training rows of a member?"""
+    digests = np.concatenate([member.data["training_digests"].numpy() for member in members])
+    return np.isin(faces.digests[where], digests)
+
+
+def defined(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def comparison(
+    faces: Faces,
+    splits: Splits,
+    mine: dict[str, np.ndarray],
+    theirs: dict[str, np.ndarray],
+    members: Sequence[Member],
+) -> dict[str, dict[str, Any]]:
+    """What evaluation.json says of each split of --compare, from both sides' probabilities float (N, 7) for its images.
+
+    `difference` and, as its `unseen`, the same of the images that stand in no Training row of `members`, who are those
+    of both sides; null where there are none. A network that knows its training images by heart is ahead on their
+    copies.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, where in splits.items():
+        unseen = ~seen(faces, where, members)
+        found[name] = difference(faces, where, mine[name], theirs[name])
+        found[name]["unseen"] = (
+            difference(faces, where[unseen], mine[name][unseen], theirs[name][unseen]) if unseen.any() else None
+        )
+    return found
+
+
+def difference(faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """McNemar's test on the images at `where`, int (N,), of both sides' probabilities float (N, 7).
+
+    acc is the other side's, points is this side's accuracy minus that, in percentage points.
+    """
+    target = faces.labels[where]
+    right, other_right = mine.argmax(axis=1) == target, theirs.argmax(axis=1) == target
+    test = scores.mcnemar(right, other_right)
+    pairs = int(test["b"] + test["c"])
+    return {
+        "n": len(where),
+        "acc": float(other_right.mean()),
+        "points": 100 * float(right.mean() - other_right.mean()),
+        "only_this_right": test["b"],
+        "only_other_right": test["c"],
+        "p": test["p"],
+        "test": "McNemar, exact" if pairs <= scores.EXACT_LIMIT else "McNemar, chi-square with continuity correction",
+        "more_than_chance": test["p"] < SIGNIFICANT,
+    }

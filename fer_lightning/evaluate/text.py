@@ -1,0 +1,123 @@
+"""evaluation.json for a person."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fer_lightning.data.faces import CLASSES
+from fer_lightning.evaluate.scoring import SIGNIFICANT
+from fer_lightning.evaluate.votes import TAGGERS
+
+WIDTH = 100  # columns of the printed tables
+
+
+def render(report: dict[str, Any]) -> str:
+    """evaluation.json in words and tables of at most WIDTH columns."""
+    marked = " on SYNTHETIC faces" if report["synthetic"] else ""
+    splits: dict[str, dict[str, Any]] = report["splits"]
+    parts = [head(report), overview(splits, marked)]
+    if comparison := report["comparison"]:
+        for name, found in comparison["splits"].items():
+            words = in_words(found, splits[name]["acc"], comparison["name"])
+            parts.append(wrapped(f"{name}{marked}: {words}", subsequent_indent="  "))
+    if any("votes" in found for found in splits.values()):
+        parts.append(votes_table(splits))
+    parts += [class_table(name + marked, found) for name, found in splits.items()]
+    return "\n\n".join(parts)
+
+
+def head(report: dict[str, Any]) -> str:
+    lines = [f"{each['network']} {each['checkpoint']} (in {each['precision']})" for each in report["checkpoints"]]
+    if len(lines) > 1:
+        lines.insert(0, f"ensemble of {len(lines)}, the mean of their probabilities:")
+    lines.append(f"computed on {report['device']}")
+    if report["tta"]:
+        lines.append(wrapped(f"test-time augmentation: {report['tta']}"))
+    lines += [wrapped(note, subsequent_indent="  ") for note in report["notes"]]
+    return "\n".join(lines)
+
+
+def overview(splits: dict[str, dict[str, Any]], marked: str) -> str:
+    """A column a split."""
+    rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("images", lambda found: f"{found['n']:,}"),
+        ("accuracy", lambda found: figure(found["acc"])),
+        ("  95 % Wilson interval", lambda found: interval(found["acc_95"])),
+        ("images not in Training", lambda found: f"{found['unseen_n']:,}"),
+        ("  accuracy", lambda found: figure(found["acc_unseen"])),
+        ("  95 % Wilson interval", lambda found: interval(found["acc_unseen_95"])),
+        ("balanced accuracy", lambda found: figure(found["balanced_acc"])),
+        ("log loss", lambda found: figure(found["log_loss"])),
+        ("expected calibration error", lambda found: figure(found["ece"])),
+    ]
+    lines = [f"{'scores' + marked:<30}" + "".join(f"{name:>18}" for name in splits)]
+    lines += [f"{label:<30}" + "".join(f"{cell(found):>18}" for found in splits.values()) for label, cell in rows]
+    return "\n".join(lines)
+
+
+def votes_table(splits: dict[str, dict[str, Any]]) -> str:
+    groups = {
+        "agreeing": {str(n): f"{n} of {TAGGERS}" for n in range(TAGGERS, 0, -1)},
+        "apart": {"contempt": "contempt", "unknown": "unknown", "NF": "not a face"},
+    }
+    titles = {
+        "agreeing": "Accuracy (images) by how many FER+ taggers named the majority emotion:",
+        "apart": "Apart, where most taggers saw none of the seven emotions:",
+    }
+    lines = []
+    for group, labels in groups.items():
+        lines.append(titles[group])
+        for key, label in labels.items():
+            found = [split["votes"][group][key] for split in splits.values()]
+            if any(each["n"] for each in found):
+                cells = (f"{figure(each['acc'])} ({each['n']:,})" for each in found)
+                lines.append(f"  {label:<28}" + "".join(f"{cell:>18}" for cell in cells))
+    return "\n".join(lines)
+
+
+def class_table(title: str, found: dict[str, Any]) -> str:
+    """A row a true class: its scores and how many of its images were taken for which class."""
+    lines = [f"{title}: scores of each class, and what its images were taken for"]
+    lines.append(f"{'':<8}{'prec.':>7}{'recall':>7}{'F1':>7}{'images':>7}" + "".join(f"{name:>9}" for name in CLASSES))
+    for (name, own), counts in zip(found["classes"].items(), found["confusion"], strict=True):
+        shares = "".join(f"{figure(own[key], 3):>7}" for key in ("precision", "recall", "f1"))
+        lines.append(f"{name:<8}{shares}{own['support']:>7}" + "".join(f"{count:>9}" for count in counts))
+    return "\n".join(lines)
+
+
+def in_words(found: dict[str, Any], acc: float, other: str) -> str:
+    """One comparison in a few sentences."""
+    points = f"accuracy {acc:.4f}, {other} {found['acc']:.4f}: {found['points']:+.2f} points on {images(found['n'])}."
+    unseen = found["unseen"]
+    if unseen is None or unseen["n"] == found["n"]:
+        return f"{points} {verdict(found)}"
+    more = f"On the {images(unseen['n'])} that do not also stand in Training: {unseen['points']:+.2f} points."
+    return f"{points} {verdict(found)} {more} {verdict(unseen)}"
+
+
+def verdict(found: dict[str, Any]) -> str:
+    b, c = found["only_this_right"], found["only_other_right"]
+    if b == c == 0:
+        return "Both are right on the same images."
+    kind = "more than chance" if found["more_than_chance"] else "no more than chance may bring"
+    sign = "<" if found["more_than_chance"] else "≥"
+    return (
+        f"Only this one is right on {images(b)}, only the other on {c:,}; {found['test']}: p = {found['p']:.2g}. "
+        f"The difference is {kind} (p {sign} {SIGNIFICANT})."
+    )
+
+
+def images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def figure(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    return "–" if bounds is None else f"{bounds[0]:.4f}–{bounds[1]:.4f}"
+
+
+def wrapped(line: str, **options: Any) -> str:
+    return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False, **options)

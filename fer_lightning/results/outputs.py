@@ -1,0 +1,127 @@
+"""What a trained network leaves: predictions of the scored splits, their scores, figures drawn from its files."""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fer_lightning.data.faces import CLASSES, TRAINING, Faces
+from fer_lightning.data.splits import SCORED, Splits
+from fer_lightning.results import figures, scores
+from fer_lightning.results.files import write_file
+from fer_lightning.results.run_folder import PREDICTION_COLUMNS, read_run
+
+if TYPE_CHECKING:  # torch, which what only reads and draws a run does without
+    from fer_lightning.results.checkpoint import Classifier
+
+CLASS_NAMES = np.array(CLASSES)
+FIGURES = {"curves": "curves.png", "confusion_matrix": "confusion_matrix.png", "mistakes": "mistakes.png"}
+
+
+def predict_splits(
+    classifier: "Classifier", faces: Faces, splits: Splits, names: tuple[str, ...], precision: str
+) -> pd.DataFrame:
+    """A row an image of the named splits, in their order, with PREDICTION_COLUMNS (classes by name).
+
+    Each split is computed by itself, in the same batches whatever else is scored, so that one of them can be repeated.
+    """
+    probabilities = {name: classifier.probabilities(faces.pixels[splits[name]], precision) for name in names}
+    return prediction_table(faces, splits, probabilities)
+
+
+def prediction_table(faces: Faces, splits: Splits, by_split: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The table of `predict_splits` from class probabilities float (N, 7) for each split's images."""
+    where = np.concatenate([splits[name] for name in by_split])
+    probabilities = np.concatenate(list(by_split.values()))
+    table = pd.DataFrame(probabilities, columns=list(CLASSES))
+    table["split"] = np.repeat(list(by_split), [len(each) for each in by_split.values()])
+    table["index"] = faces.rows[where]
+    table["target"] = CLASS_NAMES[faces.labels[where]]
+    table["predicted"] = CLASS_NAMES[probabilities.argmax(1)]
+    return table[list(PREDICTION_COLUMNS)]
+
+
+def split_scores(table: pd.DataFrame, faces: Faces, splits: Splits) -> dict[str, Any]:
+    """What metrics.json says of each scored split; null where `table` has no such rows.
+
+    Accuracy, its 95 % Wilson interval, the number of images; for test splits also the accuracy on the images that do
+    not also stand, exactly, among the Training rows.
+    """
+    training = faces.digests[faces.where(TRAINING)]
+    found: dict[str, Any] = {}
+    for split in SCORED:
+        rows = table[table["split"] == split]
+        prefix = "val" if split == "val" else f"test_{split}"
+        hits = (rows["target"] == rows["predicted"]).to_numpy()
+        found |= {f"{prefix}_{key}": value for key, value in scores.accuracy(hits).items()}
+        if split != "val":  # validation images are Training rows themselves
+            unseen = scores.accuracy(hits[~np.isin(faces.digests[splits[split]], training)] if len(hits) else hits)
+            found |= {f"{prefix}_acc_unseen": unseen["acc"], f"{prefix}_unseen_n": unseen["n"]}
+    return found
+
+
+def confusion_of(table: pd.DataFrame, split: str = "val") -> np.ndarray:
+    """int (7, 7) of one split's predictions, rows = true class."""
+    rows = table[table["split"] == split]
+    return scores.confusion(class_indices(rows["target"]), class_indices(rows["predicted"]))
+
+
+def class_indices(names: pd.Series) -> np.ndarray:
+    """int (N,) of class names."""
+    return pd.Categorical(names, categories=list(CLASSES)).codes.astype(np.int64)
+
+
+def write_predictions(table: pd.DataFrame, path: Path) -> None:
+    write_file(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+
+
+def write_submission(classifier: "Classifier", faces: Faces, splits: Splits, precision: str, path: Path) -> None:
+    """submission.csv: `id,label` of the unlabelled images; the id of the source, else its 0-based data row."""
+    where = splits["unlabelled"]
+    labels = classifier.probabilities(faces.pixels[where], precision).argmax(1)
+    ids = faces.rows[where] if faces.names is None else faces.names[where]
+    table = pd.DataFrame({"id": ids, "label": labels})
+    write_file(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def draw_run(folder: Path, faces: Faces, splits: Splits) -> None:
+    """Draw the figures of a run from its metrics.csv, metrics.json and predictions.csv, and confusion_matrix.csv."""
+    run = read_run(folder)
+    name = f"{run.metrics['model'].upper()}, aug={run.metrics['aug']}"
+    style: dict[str, Any] = {"synthetic": run.metrics["synthetic"]}
+    drawn = figures.curves(run.epochs, title=name, best_epoch=run.metrics["best_epoch"], **style)
+    figures.save(drawn, folder / FIGURES["curves"])
+    if run.predictions is None:
+        return
+    matrix = confusion_of(run.predictions)
+    write_file(folder / "confusion_matrix.csv", confusion_csv(matrix).encode())
+    title = f"{name}: validation data"
+    figures.save(figures.confusion_matrix(matrix, CLASSES, title=title, **style), folder / FIGURES["confusion_matrix"])
+    rows = run.predictions[run.predictions["split"] == "val"]
+    drawn = figures.mistakes(
+        faces.pixels[splits["val"]],
+        class_indices(rows["target"]),
+        class_indices(rows["predicted"]),
+        rows[list(CLASSES)].to_numpy(np.float64),
+        title=title,
+        **style,
+    )
+    figures.save(drawn, folder / FIGURES["mistakes"])
+
+
+def confusion_csv(matrix: np.ndarray) -> str:
+    """A row a true class: counts by predicted class, then its recall (empty where it has no image)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["target", *CLASSES, "recall"])
+    for name, row, share in zip(CLASSES, matrix.tolist(), scores.recall(matrix).tolist(), strict=True):
+        writer.writerow([name, *row, "" if share != share else f"{share:.6f}"])
+    return text.getvalue()
+
+
+def recall_by_class(matrix: np.ndarray) -> dict[str, float | None]:
+    shares = scores.recall(matrix).tolist()
+    return {name: None if share != share else share for name, share in zip(CLASSES, shares, strict=True)}

@@ -1,0 +1,273 @@
+"""What a run leaves in its folder, from its plain files alone: no checkpoint, no live object, no torch.
+
+The files are those of the README's section "What a run leaves"; their columns are below.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
+
+from fer_lightning.data.faces import CLASSES
+from fer_lightning.data.splits import SCORED
+from fer_lightning.errors import UserError
+from fer_lightning.results.files import write_file
+from fer_lightning.results.paths import nearest
+
+EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds")
+PREDICTION_COLUMNS = ("split", "index", "target", "predicted", *CLASSES)
+CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
+    *("model", "aug", "data", "seed", "params", "epochs", "best_epoch", "val_loss", "val_acc"),
+    *("test_public_acc", "test_private_acc", "train_seconds", "seconds_per_epoch", "images_per_second"),
+    *("precision", "device", "completed"),
+)
+TEXT_KEYS = ("model", "aug", "data", "precision", "device")
+METRIC_KEYS = (
+    *CONTRACT_KEYS,
+    *("synthetic", "error", "interrupted", "val_acc_95", "val_n", "recall"),
+    *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),
+    *("test_private_acc_95", "test_private_acc_unseen", "test_private_n"),
+)
+
+
+@dataclass
+class Run:
+    """One run's files.
+
+    name: the folder's name. config: config.yaml, nested; empty where the run failed before it wrote one.
+    metrics: metrics.json with all METRIC_KEYS, null and absent as None.
+    epochs: metrics.csv, a row an epoch with the columns EPOCH_COLUMNS (`epoch` int from 1, the others float, NaN where
+        the cell is empty); without rows where the run ended before its first epoch did.
+    """
+
+    folder: Path
+    name: str
+    config: dict
+    metrics: dict
+    epochs: pd.DataFrame
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame | None:
+        """predictions.csv with the columns PREDICTION_COLUMNS, read on first use; None where the run left none."""
+        path = self.folder / "predictions.csv"
+        return read_predictions(path) if path.is_file() else None
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run's folder. UserError, naming the file, where one is missing or broken.
+
+    A run that did not complete may lack config.yaml and metrics.csv; a completed one may not.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a run's folder is wanted (it holds metrics.json)")
+    metrics = _read_metrics(folder / "metrics.json")
+    completed, settings, curves = metrics["completed"], folder / "config.yaml", folder / "metrics.csv"
+    config = read_config(settings) if settings.is_file() or completed else {}
+    epochs = read_epochs(curves) if curves.is_file() or completed else _epochs_frame([])
+    if completed and epochs.empty:
+        raise UserError(f"{curves}: no epoch in it, although metrics.json says that the run completed")
+    return Run(folder, folder.resolve().name, config, metrics, epochs)
+
+
+def run_folders(folder: str | Path) -> list[Path]:
+    """The folders of runs at or below a folder, whether it is a run, a sweep or holds both: all with a metrics.json.
+
+    Folders whose name begins with a dot are not entered, nor are those inside a run. In the order of their paths, with
+    numbers in names taken as numbers (`2-dnn-norm` before `10-dnn-norm`). UserError where there is none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a folder with runs in it is wanted{nearest(folder)}")
+    found: list[Path] = []
+    for place, below, files in os.walk(folder):
+        if "metrics.json" in files:
+            found.append(Path(place))
+            below.clear()
+        below[:] = [name for name in below if not name.startswith(".")]
+    if not found:
+        raise UserError(f"{folder}: no run in it or below it (a run's folder holds metrics.json)")
+    return sorted(found, key=in_order)
+
+
+def in_order(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A key to sort paths by in which runs of digits compare as numbers: `2-dnn` < `10-dnn`."""
+    return [
+        [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", part) if piece]
+        for part in path.parts
+    ]
+
+
+def why_unfinished(run: Run) -> str | None:
+    """In one line, why a run did not complete; None where it did."""
+    if run.metrics["completed"]:
+        return None
+    cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"] or "ended before its time"
+    return f"{' '.join(str(cause).split())} (after {len(run.epochs)} epochs)"
+
+
+def versions_of(metrics: dict[str, Any]) -> str:
+    """`fer_lightning 0.1.0, commit …, python …`: what a run was made with, as far as it is known."""
+    known = (metrics.get("versions") or {}).items()
+    return ", ".join(f"{name} {version}" for name, version in known if version is not None)
+
+
+def is_completed(folder: Path) -> bool:
+    """Whether the folder's metrics.json says that its run was trained and scored to the end."""
+    path = folder / "metrics.json"
+    return path.is_file() and bool(_read_metrics(path)["completed"])
+
+
+def overrides_of(folder: Path) -> list[str] | None:
+    """What was given on the command line of a run, by Hydra's record of its last start; None where nobody can read it.
+
+    Without ckpt_path, so that it is the command of the whole run.
+    """
+    resumed = sorted((folder / ".hydra").glob("resumed-*/overrides.yaml"), key=in_order)
+    try:
+        overrides = yaml.safe_load([folder / ".hydra" / "overrides.yaml", *resumed][-1].read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    if not isinstance(overrides, list):
+        return None
+    return [str(override) for override in overrides if not str(override).startswith("ckpt_path=")]
+
+
+def read_epochs(path: Path) -> pd.DataFrame:
+    """metrics.csv as a DataFrame, see `Run.epochs`. UserError with file, line and column where it is broken."""
+    rows = list(csv.reader(_text(path).splitlines()))
+    if not rows or tuple(rows[0]) != EPOCH_COLUMNS:
+        found = ",".join(rows[0]) if rows else "nothing"
+        raise UserError(f"{path}, line 1: expected the columns {','.join(EPOCH_COLUMNS)}, found {found}")
+    table = []
+    for line, row in enumerate(rows[1:], start=2):
+        if len(row) != len(EPOCH_COLUMNS):
+            raise UserError(
+                f"{path}, line {line}: {len(row)} values, expected {len(EPOCH_COLUMNS)} (a truncated line?)"
+            )
+        values = []
+        for column, cell in zip(EPOCH_COLUMNS, row, strict=True):
+            try:
+                values.append(float(cell) if cell else float("nan"))
+            except ValueError:
+                raise UserError(f"{path}, line {line}, column {column}: {cell!r} is not a number") from None
+        if values[0] != line - 1:
+            raise UserError(
+                f"{path}, line {line}, column epoch: expected {line - 1}, found {row[0]} (epochs count from 1)"
+            )
+        table.append(values)
+    return _epochs_frame(table)
+
+
+def write_epochs(rows: list[dict[str, Any]], path: Path) -> None:
+    """metrics.csv of these rows, each with EPOCH_COLUMNS."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, text.getvalue().encode())
+
+
+def append_epoch(row: dict[str, Any], path: Path) -> None:
+    """Add a row to the metrics.csv of `write_epochs`."""
+    with open(path, "a", newline="") as file:
+        csv.DictWriter(file, EPOCH_COLUMNS, lineterminator="\n").writerow(row)
+
+
+def _epochs_frame(table: list[list[float]]) -> pd.DataFrame:
+    values = np.array(table, np.float64).reshape(-1, len(EPOCH_COLUMNS))
+    return pd.DataFrame(values, columns=list(EPOCH_COLUMNS)).astype({"epoch": np.int64})
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """predictions.csv as a DataFrame: split, target, predicted str; index int64; a float64 probability per class.
+
+    UserError with file, line and column where it is broken.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: cannot be read as predictions: {error}") from None
+    if tuple(table.columns) != PREDICTION_COLUMNS:
+        expected, found = ",".join(PREDICTION_COLUMNS), ",".join(table.columns)
+        raise UserError(f"{path}, line 1: expected the columns {expected}, found {found}")
+    for column, known in {"split": SCORED, "target": CLASSES, "predicted": CLASSES}.items():
+        _refuse(path, table[column], ~table[column].isin(known), f"one of {', '.join(known)}")
+    _refuse(path, table["index"], ~table["index"].str.fullmatch("[0-9]+"), "a row number from 0")
+    table["index"] = table["index"].astype(np.int64)
+    for column in CLASSES:
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        _refuse(path, table[column], ~numbers.between(0, 1), "a probability from 0 to 1")
+        table[column] = numbers.astype(np.float64)
+    return table
+
+
+def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, expected: str) -> None:
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(f"{path}, line {row + 2}, column {cells.name}: {cells.iloc[row]!r}, expected {expected}")
+
+
+def _read_metrics(path: Path) -> dict:
+    try:
+        metrics = json.loads(_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    if not isinstance(metrics, dict):
+        raise UserError(f"{path}: expected one JSON object, found a {type(metrics).__name__}")
+    if missing := [key for key in CONTRACT_KEYS if key not in metrics]:
+        raise UserError(f"{path}: lacks {', '.join(missing)} (null is right where a value is unknown)")
+    metrics = {**dict.fromkeys(METRIC_KEYS), "synthetic": metrics["data"] == "synthetic", **metrics}
+    for key in METRIC_KEYS:
+        if wrong := _wrong_kind(key, metrics[key]):
+            raise UserError(f"{path}: {key} is {json.dumps(metrics[key])[:80]}; right: {wrong}")
+    return metrics
+
+
+def _wrong_kind(key: str, value: object) -> str | None:
+    """What a value of metrics.json should be, where it is something else."""
+    if value is None or key in ("error", "recall"):
+        return None
+    if key in ("completed", "synthetic", "interrupted"):
+        return None if isinstance(value, bool) else "true or false"
+    if key in TEXT_KEYS:
+        return None if isinstance(value, str) else "a text or null"
+    if key.endswith("_95"):
+        pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        return None if pair else "two numbers or null"
+    return None if _is_number(value) else "a number or null"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_config(path: Path) -> dict:
+    """config.yaml, nested. UserError where it is none."""
+    try:
+        config = OmegaConf.to_container(OmegaConf.create(_text(path)))  # PyYAML's own loader takes 1e-3 for a string
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    if not isinstance(config, dict) or not config:
+        raise UserError(f"{path}: expected configuration keys with their values, found {config!r}")
+    return config
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text: {error}") from None

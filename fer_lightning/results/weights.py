@@ -1,0 +1,65 @@
+"""Trained networks as safetensors files in half precision, and the one that comes with the package, beside this file.
+
+Such a file holds what is needed to use and to score a network, not what is needed to train it on: half the size of
+best.ckpt, readable by any program that knows safetensors, and no code in it can run.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fer_lightning.data.datamodule import DATA_STATE
+
+SUFFIX = ".safetensors"
+META = "fer_lightning"  # the one entry of the file's metadata: JSON of the parts of a checkpoint that are no tensors
+WEIGHTS = Path(__file__).parents[1] / "weights"
+DIGESTS = "training_digests"  # of the checkpoint's data state, beside the network's tensors
+
+
+def packaged() -> Path | None:
+    """The file of the network that comes with the package; None where none does."""
+    return next(iter(sorted(WEIGHTS.glob(f"*{SUFFIX}"))), None)
+
+
+def write_weights(checkpoint: dict[str, Any], target: Path) -> None:
+    """Write a checkpoint's network to `target`, its floating-point tensors as float16, which they must fit into.
+
+    OverflowError where one does not.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in checkpoint["state_dict"].items():
+        half = tensor.half() if tensor.is_floating_point() else tensor
+        if not half.isfinite().all():
+            raise OverflowError(f"{name} does not fit into float16")
+        tensors[name] = half.contiguous()
+    data = dict(checkpoint[DATA_STATE])
+    tensors[DIGESTS] = data.pop(DIGESTS)
+    about = {"network": checkpoint["network"], "hyper_parameters": checkpoint["hyper_parameters"], "data": data}
+    save_file(tensors, target, {META: json.dumps(about)})
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The checkpoint that `write_weights` was given, tensors as float32. ValueError where the file is none of these."""
+    try:
+        with safe_open(path, "pt") as file:
+            meta = (file.metadata() or {}).get(META)
+            if meta is None:
+                raise ValueError("its metadata says nothing of fer_lightning")
+            about = json.loads(meta)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(str(error)) from None
+    data = {**about["data"], DIGESTS: tensors.pop(DIGESTS)}
+    return {
+        "network": about["network"],
+        "hyper_parameters": about["hyper_parameters"],
+        "state_dict": {
+            name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()
+        },
+        DATA_STATE: data,
+    }

@@ -1,0 +1,95 @@
+"""`Teachers`: trained networks whose mean judgement of a training batch another network learns from."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.results.checkpoint import Classifier, load
+
+
+class Teachers:
+    """Networks in eval mode; each sees the very pixels that the student sees, normalized as in its own training.
+
+    mean, std: of the student's normalization. temperature: by which logits are divided. No nn.Module, so that a student
+    that refers to it neither trains nor saves them.
+
+    They can also judge each training image once, as it is, which costs little where the student is the smaller network:
+    asked at every step, the published CNN made a DNN's epoch 114 s instead of 10 (docs/results.md). Where it
+    can be paid for, the same pixels are better, see Beyer et al. (2022), https://arxiv.org/abs/2106.05237
+    """
+
+    def __init__(self, classifiers: Sequence[Classifier], mean: float, std: float, temperature: float) -> None:
+        self.classifiers, self.mean, self.std, self.temperature = list(classifiers), mean, std, temperature
+        for classifier in self.classifiers:
+            classifier.model.requires_grad_(False)
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """What tells these networks from others, wherever their files are; in an order of its own."""
+        found = []
+        for classifier in self.classifiers:
+            digest = hashlib.sha256()
+            for tensor in classifier.model.state_dict().values():
+                digest.update(tensor.cpu().numpy().tobytes())
+            found.append(digest.hexdigest())
+        return sorted(found)
+
+    def to(self, device: torch.device) -> None:
+        for classifier in self.classifiers:
+            classifier.model.to(device)
+
+    @torch.no_grad()
+    def probabilities(self, faces: Tensor) -> Tensor:
+        """The mean over the teachers, float (B, 7), for faces float (B, 1, 48, 48), normalized as the student's."""
+        each = []
+        for classifier in self.classifiers:
+            theirs = classifier.normalize
+            seen = faces
+            if (theirs.mean, theirs.std) != (self.mean, self.std):
+                seen = theirs(faces * self.std + self.mean)
+            each.append((classifier.model(seen).float() / self.temperature).softmax(1))
+        return torch.stack(each).mean(0)
+
+    def judgement(self, pixels: np.ndarray, precision: str) -> np.ndarray:
+        """The same of images as they are: float32 (N, 7) from uint8 (N, 48, 48). precision: see `inference.predict`."""
+        each = []
+        for classifier in self.classifiers:
+            sharp = classifier.probabilities(pixels, precision)
+            soft = np.maximum(sharp, np.finfo(np.float32).tiny) ** (1 / self.temperature)  # softmax(logits / T) · const
+            each.append(soft / soft.sum(axis=1, keepdims=True))
+        return np.mean(each, axis=0)
+
+
+def open_teachers(paths: Sequence[str], datamodule: FERDataModule, temperature: float) -> Teachers:
+    """The networks of checkpoint files or run folders. UserError where one cannot be had, or would not be honest."""
+    classifiers = []
+    for path in paths:
+        try:
+            classifier = load(Path(path))
+        except UserError as error:
+            raise UserError(f"distill.teachers: {error}") from None
+        check_split(path, classifier, datamodule)
+        classifiers.append(classifier)
+    return Teachers(classifiers, datamodule.normalize.mean, datamodule.normalize.std, temperature)
+
+
+def check_split(path: str, teacher: Classifier, datamodule: FERDataModule) -> None:
+    """Raise UserError unless the teacher held out the images that the student is validated on.
+
+    Otherwise the student hears of their labels from a teacher that has learned them, and its validation score says too
+    much.
+    """
+    mine, theirs = datamodule.state_dict(), teacher.data
+    if mine["split"] != theirs.get("split"):
+        raise UserError(
+            f"distill.teachers: {path} held out other images (data.val_split={theirs['val_split']}, split seed "
+            f"{theirs['seed']}) than this run would (data.val_split={mine['val_split']}, split seed {mine['seed']}): "
+            "it has learned some that this run is validated on; take the same data, data.val_split and data.split_seed"
+        )

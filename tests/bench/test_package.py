@@ -1,0 +1,70 @@
+"""bench/package.py: what comes with the package is a run's network and the scores of the very file."""
+
+import numpy as np
+import pytest
+
+from bench.package import package
+from fer_lightning.data import synthetic
+from fer_lightning.data.faces import USAGES
+from fer_lightning.errors import UserError
+from fer_lightning.evaluate.evaluation import evaluate
+from fer_lightning.results.checkpoint import load
+from fer_lightning.results.run_folder import read_run
+
+SETTINGS = ("model=dnn", "model.widths=[8,8]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """A finished run on a file of FER2013's form."""
+    faces = synthetic.draw(train=300, test=60)
+    np.savez(tmp_path / "faces.npz", pixels=faces.pixels, emotion=faces.labels, usage=np.array(USAGES)[faces.usage])
+    assert cli(*SETTINGS, "data.root=faces.npz", "hydra.run.dir=run").status == 0
+    return tmp_path / "run"
+
+
+def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, tmp_path):
+    (tmp_path / "weights").mkdir()
+    package(run, "tiny", None, None, tmp_path / "weights")
+    path = tmp_path / "weights" / "tiny.safetensors"
+    assert load(path).data["split"] == load(run).data["split"]
+    report = evaluate([str(path)], data=str(tmp_path / "faces.npz"))
+    card = (tmp_path / "weights" / "README.md").read_text()
+    for split, name in (("public", "PublicTest"), ("private", "PrivateTest")):
+        assert f"| {name} | 60 | {report['splits'][split]['acc']:.4f} (" in card
+    recipe = "model=dnn 'model.widths=[8,8]' trainer=cpu trainer.max_epochs=2 logger=none"
+    assert f"`python -m fer_lightning {recipe}`" in card
+    assert f"{read_run(run).metrics['params']:,} parameters" in card
+
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"tiny\.safetensors: the package holds this network"):
+        package(run, "other", None, None, tmp_path / "weights")
+    assert path.read_bytes() == before
+
+
+def test_the_card_names_the_teachers(run, cli, tmp_path):
+    student = (*SETTINGS, "seed=1", "data.split_seed=0", "distill.teachers=[run]", "distill.once=true")
+    assert cli(*student, "data.root=faces.npz", "hydra.run.dir=student").status == 0
+    (tmp_path / "weights").mkdir()
+    package(tmp_path / "student", "tiny", None, None, tmp_path / "weights")
+    card = (tmp_path / "weights" / "README.md").read_text()
+    reached = read_run(run).metrics["val_acc"]
+    assert (
+        f"| TEACHER | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning " in card
+    )
+    assert "data.split_seed=0 'distill.teachers=[TEACHER]' distill.once=true" in card
+
+
+def test_a_failure_leaves_nothing_that_stops_the_next_try(run, tmp_path):
+    (run / ".hydra" / "overrides.yaml").unlink()
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(UserError, match=r"overrides\.yaml"):
+        package(run, "tiny", None, None, tmp_path / "weights")
+    assert not list((tmp_path / "weights").iterdir())
+
+
+def test_a_run_that_did_not_complete_is_not_packaged(run, tmp_path):
+    metrics = run / "metrics.json"
+    metrics.write_text(metrics.read_text().replace('"completed": true', '"completed": false'))
+    with pytest.raises(UserError, match="did not complete"):
+        package(run, "tiny", None, None, tmp_path / "weights")

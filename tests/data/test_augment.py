@@ -1,0 +1,169 @@
+"""The batched warp against torchvision's per-image one, and what each strength does."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as reference
+
+from fer_lightning.data.augment import Augment, Mix, Normalize, affine_grid, warp
+
+
+@pytest.fixture
+def faces() -> torch.Tensor:
+    return torch.rand(64, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+
+
+def test_warp_is_torchvisions_affine_then_hflip(faces):
+    draw = torch.Generator().manual_seed(2)
+    signed = 2 * torch.rand(4, len(faces), generator=draw) - 1
+    degrees, shear, scale = 25 * signed[0], 20 * signed[1], 1 + 0.3 * signed[2]
+    translate = 0.2 * (2 * torch.rand(len(faces), 2, generator=draw) - 1)
+    flip = signed[3] > 0
+    warped = warp(faces, degrees, translate, scale, shear, flip)
+    for i, face in enumerate(faces):
+        expected = reference.affine(
+            face,
+            angle=degrees[i].item(),
+            translate=[48 * t for t in translate[i].tolist()],
+            scale=scale[i].item(),
+            shear=[shear[i].item(), 0.0],
+            interpolation=InterpolationMode.BILINEAR,
+        )
+        if flip[i]:
+            expected = reference.hflip(expected)
+        torch.testing.assert_close(warped[i], expected, atol=2e-4, rtol=0)
+
+
+def test_affine_grid_is_torchs():
+    theta = torch.randn(16, 2, 3, generator=torch.Generator().manual_seed(3))
+    expected = F.affine_grid(theta, [16, 1, 48, 48], align_corners=False)
+    torch.testing.assert_close(affine_grid(theta[:, :, :2], theta[:, :, 2:], 48), expected, atol=2e-6, rtol=0)
+
+
+def test_strengths_of_zero_change_nothing(faces):
+    torch.testing.assert_close(Augment()(faces), faces, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "strength",
+    [{"degrees": 10}, {"translate": 0.1}, {"scale": [0.9, 1.1]}, {"shear": 10}, {"flip": 0.5}, {"contrast": 0.3},
+     {"erase": 0.5}],
+    ids=lambda strength: next(iter(strength)),
+)  # fmt: skip
+def test_each_strength_acts_on_each_image_by_itself(faces, strength):
+    same = faces[:1].expand(200, -1, -1, -1)
+    torch.manual_seed(0)
+    changed = Augment(**strength)(same)
+    assert changed.shape == same.shape
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    distinct = len(torch.unique(changed.flatten(1), dim=0))
+    assert distinct == 2 if "flip" in strength else distinct > 80
+
+
+def test_flip_mirrors_the_share_it_names(faces):
+    torch.manual_seed(0)
+    same = faces[:1].expand(2000, -1, -1, -1)
+    mirrored = (Augment(flip=0.25)(same) - same.flip(3)).abs().amax((1, 2, 3)) < 1e-4
+    assert 0.2 < mirrored.float().mean() < 0.3
+
+
+def test_translation_stays_within_its_bound():
+    dot = torch.zeros(500, 1, 48, 48)
+    dot[:, :, 24, 24] = 1
+    torch.manual_seed(0)
+    moved = Augment(translate=0.1)(dot).flatten(1).argmax(1)
+    offsets = torch.stack([moved % 48, moved // 48]) - 24
+    assert offsets.abs().max() == 5  # 0.1 × 48 = 4.8, to the nearest pixel
+
+
+def test_erase_blacks_out_one_rectangle():
+    torch.manual_seed(0)
+    white = torch.ones(400, 1, 48, 48)
+    black = Augment(erase=0.5)(white) == 0
+    share = black.float().mean((1, 2, 3))
+    assert 0.4 < (share > 0).float().mean() < 0.6
+    assert share.max() < 0.23
+    rows, columns = black.any(3).float().sum((1, 2)), black.any(2).float().sum((1, 2))
+    torch.testing.assert_close(rows * columns, black.float().sum((1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({"degrees": -1}, "degrees"), ({"translate": 1.5}, "translate"), ({"scale": [1.1, 0.9]}, "scale"),
+     ({"scale": [0.0, 1.0]}, "scale"), ({"flip": 2}, "flip"), ({"erase": -0.1}, "erase")],
+)  # fmt: skip
+def test_impossible_strengths_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        Augment(**arguments)
+
+
+def test_normalize_is_torchvisions(faces):
+    torch.testing.assert_close(Normalize(0.5077, 0.255)(faces), reference.normalize(faces, [0.5077], [0.255]))
+    torch.testing.assert_close(Normalize()(faces), faces)
+    with pytest.raises(ValueError, match="std"):
+        Normalize(0.5, 0.0)
+
+
+TARGETS = torch.arange(64) % 8  # no image beside one of its own class
+
+
+def other(x: torch.Tensor) -> torch.Tensor:
+    return x.roll(1, 0)
+
+
+def test_mixup_mixes_each_image_and_its_target_in_one_share(faces):
+    torch.manual_seed(0)
+    mixed, targets = Mix(8, mixup=0.4)(faces, TARGETS)
+    assert mixed.shape == faces.shape
+    hard = torch.nn.functional.one_hot(TARGETS, 8).float()
+    apart = faces - other(faces)
+    share = ((mixed - other(faces)) * apart).sum((1, 2, 3)) / apart.square().sum((1, 2, 3))
+    torch.testing.assert_close(mixed, other(faces) + share.view(-1, 1, 1, 1) * apart, atol=1e-5, rtol=0)
+    torch.testing.assert_close(targets, other(hard) + share.view(-1, 1) * (hard - other(hard)), atol=1e-4, rtol=0)
+    assert len(share.unique()) > 60
+
+
+def test_further_targets_are_mixed_as_the_labels_are(faces):
+    torch.manual_seed(0)
+    _, targets, more = Mix(8, mixup=0.4, cutmix=1.0)(
+        faces, TARGETS, 2 * torch.nn.functional.one_hot(TARGETS, 8).float()
+    )
+    torch.testing.assert_close(more, 2 * targets)
+
+
+def test_cutmix_pastes_a_rectangle_of_the_next_image_and_its_share_of_the_target(faces):
+    torch.manual_seed(0)
+    mixed, targets = Mix(8, cutmix=1.0)(faces, TARGETS)
+    pasted = mixed == other(faces)
+    assert (pasted | (mixed == faces)).all()
+    rows, columns = pasted.any(3).float().sum((1, 2)), pasted.any(2).float().sum((1, 2))
+    torch.testing.assert_close(rows * columns, pasted.float().sum((1, 2, 3)))
+    own = 1 - pasted.float().mean((1, 2, 3))
+    torch.testing.assert_close(targets.gather(1, TARGETS[:, None]).squeeze(1), own)
+    torch.testing.assert_close(targets.sum(1), torch.ones(64))
+    assert len(own.unique()) > 40
+    assert 0.5 < own.mean() < 0.9  # 0.5 for whole rectangles; the image's border cuts many
+
+
+def test_shares_are_drawn_from_beta():
+    torch.manual_seed(0)
+    own = Mix(2, mixup=0.2)(torch.zeros(4000, 1, 2, 2), torch.arange(4000) % 2)[1].max(1).values
+    drawn = torch.distributions.Beta(0.2, 0.2).sample((4000,))
+    assert own.mean() == pytest.approx(torch.maximum(drawn, 1 - drawn).mean().item(), abs=0.01)
+
+
+def test_with_both_each_image_is_mixed_one_way_or_the_other():
+    torch.manual_seed(0)
+    faces = torch.rand(2000, 1, 8, 8)
+    mixed, targets = Mix(7, mixup=5.0, cutmix=1.0)(faces, torch.arange(2000) % 7)
+    pasted = ((mixed == faces) | (mixed == other(faces))).flatten(1).all(1)
+    assert 0.45 < pasted.float().mean() < 0.55
+    torch.testing.assert_close(targets.sum(1), torch.ones(2000))
+
+
+@pytest.mark.parametrize("arguments", [{"mixup": -0.1}, {"cutmix": -1}, {"mixup": float("inf")}])
+def test_impossible_mixing_is_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Mix(7, **arguments)

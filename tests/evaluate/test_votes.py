@@ -1,0 +1,139 @@
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, USAGES, Faces
+from fer_lightning.errors import UserError
+from fer_lightning.evaluate.votes import CHOICES, HEADER, majority, read_votes
+
+COLUMNS = dict(  # CHOICES: the columns of the public file
+    zip(CHOICES, ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", *CHOICES[7:]), strict=True)
+)
+
+
+def faces_of(labels, usage) -> Faces:
+    n = len(labels)
+    pixels = np.zeros((n, 48, 48), np.uint8)
+    return Faces(
+        pixels, np.array(labels, np.int8), np.array(usage, np.uint8), np.arange(n), np.arange(n), None, "a.csv", ""
+    )
+
+
+def write(path, rows):
+    """rows: (Usage, {choice: votes}) each."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        for usage, votes in rows:
+            by_column = {COLUMNS[choice]: count for choice, count in votes.items()}
+            writer.writerow([usage, "fer.png", *(by_column.get(column, 0) for column in HEADER[2:])])
+    return path
+
+
+@pytest.fixture
+def faces():
+    return faces_of([0, 3, 6, 2], [TRAINING, TRAINING, PUBLIC, PRIVATE])
+
+
+@pytest.fixture
+def votes(tmp_path):
+    rows = [
+        ("Training", {"angry": 10}),
+        ("Training", {"happy": 4, "contempt": 4, "surprise": 2}),
+        ("PublicTest", {"neutral": 3, "NF": 4, "sad": 3}),
+        ("PrivateTest", {"fear": 5, "surprise": 5}),
+    ]
+    return write(tmp_path / "fer2013new.csv", rows)
+
+
+def test_votes_stand_in_the_order_of_the_classes(votes, faces):
+    table = read_votes(votes, faces)
+    assert table.shape == (4, len(CHOICES))
+    assert table[0].tolist() == [10, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    second = {choice: count for choice, count in zip(CHOICES, table[1].tolist(), strict=True) if count}
+    assert second == {"happy": 4, "surprise": 2, "contempt": 4}
+
+
+def test_an_emotion_wins_a_tie_and_only_more_votes_put_an_image_apart(votes, faces):
+    choice, count = majority(read_votes(votes, faces))
+    assert [CHOICES[i] for i in choice] == ["angry", "happy", "NF", "fear"]
+    assert count.tolist() == [10, 4, 4, 5]
+
+
+def test_blank_lines_at_the_end_and_a_byte_order_mark_do_no_harm(votes, faces):
+    expected = read_votes(votes, faces)
+    votes.write_bytes(b"\xef\xbb\xbf" + votes.read_bytes() + b"\r\n\r\n")
+    np.testing.assert_array_equal(read_votes(votes, faces), expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Usage,Image name", "usage,Image name", "line 1: expected the columns of FER.*Usage,Image name,neutral"),
+        ("PublicTest,", "Publictest,", "line 4, column Usage: 'Publictest'; right: Training, PublicTest, PrivateTest"),
+        ("0,0,0,0,10,", "0,0,0,0,11,", "line 2, column anger: '11'; right: a whole number of votes from 0 to 10"),
+        ("0,0,0,0,10,", "0,0,0,0,ten,", "line 2, column anger: 'ten'"),
+        ("0,0,0,0,10,", "0,0,0,0,", "line 2: 11 fields; right: 12"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_told_with_its_line(votes, faces, old, new, message):
+    text = votes.read_text()
+    assert text.count(old) == 1
+    votes.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=message):
+        read_votes(votes, faces)
+
+
+def test_a_missing_file_and_one_that_is_no_text(tmp_path, faces):
+    with pytest.raises(UserError, match=r"none\.csv: cannot be read: No such file"):
+        read_votes(tmp_path / "none.csv", faces)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(UserError, match="not a csv of FER"):
+        read_votes(tmp_path / "picture.png", faces)
+
+
+def test_the_votes_must_be_on_the_same_rows(votes):
+    with pytest.raises(UserError, match=r"4 rows of votes for the 3 images of a.csv"):
+        read_votes(votes, faces_of([0, 6, 2], [TRAINING, PUBLIC, PRIVATE]))
+    with pytest.raises(UserError, match=r"line 4, column Usage: PublicTest, but image 2 of a.csv is PrivateTest \(2 s"):
+        read_votes(votes, faces_of([0, 3, 2, 6], [TRAINING, TRAINING, PRIVATE, PUBLIC]))
+
+
+def test_votes_on_a_split_that_the_data_lacks_are_left_out(votes, faces):
+    """The public file has PrivateTest, many a copy of the data does not."""
+    everything = read_votes(votes, faces)
+    some = read_votes(votes, faces_of([0, 3, 2], [TRAINING, TRAINING, PRIVATE]))
+    np.testing.assert_array_equal(some, everything[[0, 1, 3]])
+    with pytest.raises(UserError, match=r"line 4, column Usage: PublicTest, but image 0 of a.csv is PrivateTest \(2 s"):
+        read_votes(votes, faces_of([2, 6], [PRIVATE, PUBLIC]))
+
+
+def test_rows_in_another_order_are_noticed_by_their_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 7, 700)
+    path = write(tmp_path / "votes.csv", [("Training", {CHOICES[label]: 10}) for label in labels])
+    read_votes(path, faces_of(labels, [TRAINING] * 700))
+    with pytest.raises(UserError, match="stand in another order"):
+        read_votes(path, faces_of(rng.permutation(labels), [TRAINING] * 700))
+
+
+def test_votes_without_any_majority_emotion_are_no_mistake(tmp_path):
+    path = write(tmp_path / "votes.csv", [("Training", {"NF": 10})])
+    assert read_votes(path, faces_of([0], [TRAINING])).tolist() == [[0] * 9 + [10]]
+
+
+def test_real_votes(shared_rows, tmp_path):
+    subprocess.run([sys.executable, shared_rows / "unpack.py", tmp_path, "--votes"], check=True)
+    with open(shared_rows / "labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    usage = [USAGES.index(row["Usage"]) for row in rows]
+    labels = np.array([int(row["emotion"]) for row in rows])
+    table = read_votes(tmp_path / "fer2013new.csv", faces_of(labels, usage))
+    assert table[:, CHOICES.index("happy")].tolist() == [int(row["happiness"]) for row in rows]
+    assert table[:, CHOICES.index("NF")].tolist() == [int(row["NF"]) for row in rows]
+    shuffled = np.random.default_rng(0).permutation(labels)
+    with pytest.raises(UserError, match="stand in another order"):
+        read_votes(tmp_path / "fer2013new.csv", faces_of(shuffled, usage))

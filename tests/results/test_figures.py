@@ -1,0 +1,207 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.image import AxesImage, imread
+from matplotlib.text import Text
+
+from fer_lightning.data.faces import CLASSES
+from fer_lightning.results import figures
+from fer_lightning.results.run_folder import EPOCH_COLUMNS
+
+MATRIX = np.diag([250, 18, 142, 810, 220, 250, 264])
+MATRIX[2, 4], MATRIX[4, 2], MATRIX[1, 0], MATRIX[6, 4] = 140, 60, 20, 105
+
+
+def epochs(count: int) -> pd.DataFrame:
+    x = np.arange(1, count + 1)
+    columns = (x, 1 + 1 / x, 0.6 - 0.3 / x, 1.1 + 1 / x, 0.5 - 0.2 / x, 1e-3 + 0 * x, 4.0 + 0 * x)
+    return pd.DataFrame(dict(zip(EPOCH_COLUMNS, columns, strict=True)))
+
+
+def faces(targets, predicted, confidence):
+    """Arguments of `mistakes`; the pixels of face i are all i, so that it can be told in a picture."""
+    targets, predicted = np.array(targets), np.array(predicted)
+    probabilities = np.zeros((len(targets), 7))
+    probabilities[np.arange(len(targets)), predicted] = confidence
+    pixels = np.arange(len(targets), dtype=np.uint8)[:, None, None] * np.ones((1, 48, 48), np.uint8)
+    return pixels, targets, predicted, probabilities
+
+
+FEW = faces([2, 4, 2, 0, 3, 3], [4, 2, 4, 6, 3, 3], [0.5, 0.9, 0.7, 0.4, 1.0, 1.0])
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def shown(figure) -> list[int]:
+    """The faces in a picture of mistakes, in the order drawn."""
+    return [int(image.get_array()[0, 0]) for image in figure.findobj(AxesImage)]
+
+
+def made_all(**style) -> dict:
+    """One of each figure, and their edges."""
+    curve = {"title": "CNN", "best_epoch": 1, **style}
+    nan = epochs(9).assign(val_loss=np.nan)
+    many = [(f"cnn norm_aug optimizer.lr={i} aug.degrees={i}", epochs(50)) for i in range(16)]
+    nothing = (np.zeros((0, 48, 48), np.uint8), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 7)))
+    return {
+        "curves": figures.curves(epochs(300), **curve),
+        "curves of one epoch": figures.curves(epochs(1), **curve),
+        "curves of no epoch": figures.curves(epochs(0), **curve),
+        "curves with nan": figures.curves(nan, **curve),
+        "comparison": figures.comparison([("dnn none", epochs(12)), ("dnn norm", epochs(3))], **style),
+        "comparison of one epoch": figures.comparison([("dnn none", epochs(1))], **style),
+        "comparison of many": figures.comparison(many, **style),
+        "comparison of nothing": figures.comparison([], **style),
+        "confusion matrix": figures.confusion_matrix(MATRIX, CLASSES, title="CNN", **style),
+        "confusion matrix of nothing": figures.confusion_matrix(0 * MATRIX, CLASSES, title="CNN", **style),
+        "mistakes": figures.mistakes(*faces(np.arange(90) % 7, np.arange(90) % 5, 0.5), title="CNN", **style),
+        "few mistakes": figures.mistakes(*FEW, title="CNN", **style),
+        "no mistakes": figures.mistakes(*faces([1, 2], [1, 2], 0.9), title="CNN", **style),
+        "mistakes of nothing": figures.mistakes(*nothing, title="CNN", **style),
+    }
+
+
+@pytest.fixture(scope="module")
+def all_figures():
+    return made_all(synthetic=False)
+
+
+def test_every_figure_says_where_its_faces_are_synthetic(all_figures):
+    for name, figure in made_all(synthetic=True).items():
+        assert any("synthetic faces" in text for text in texts(figure)), name
+    for name, figure in all_figures.items():
+        assert not any("synthetic" in text for text in texts(figure)), name
+
+
+def test_nothing_leaves_the_figure_and_no_legend_covers_anything(all_figures):
+    for name, figure in all_figures.items():
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        width, height = figure.get_size_inches()
+        drawn = figure.get_tightbbox(renderer)  # inches
+        assert drawn.x0 >= 0, name
+        assert drawn.y0 >= 0, name
+        assert drawn.x1 <= width, name
+        assert drawn.y1 <= height, name
+        for legend in figure.legends:
+            others = [axes.get_tightbbox(renderer) for axes in figure.axes]
+            others += [text.get_window_extent(renderer) for text in figure.texts]
+            assert legend.get_window_extent(renderer).count_overlaps(others) == 0, name
+
+
+def test_curves_show_the_numbers_and_mark_the_best_epoch():
+    table = epochs(12)
+    figure = figures.curves(table, title="CNN", best_epoch=7, synthetic=False)
+    for axes, quantity in zip(figure.axes, ("loss", "acc"), strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        np.testing.assert_array_equal(lines["training"].get_xydata(), table[["epoch", f"train_{quantity}"]])
+        np.testing.assert_array_equal(lines["validation"].get_xydata(), table[["epoch", f"val_{quantity}"]])
+        (mark,) = (line for label, line in lines.items() if label.startswith("best epoch 7"))
+        assert mark.get_xydata().tolist() == [[7, table[f"val_{quantity}"][6]]]
+    assert any("best epoch 7: validation loss 1.243, accuracy 0.471" in text for text in texts(figure))
+    assert any("with augmentation (if any) and dropout" in text for text in texts(figure))
+
+
+def test_curves_without_best_epoch_mark_none():
+    figure = figures.curves(epochs(12), title="CNN", best_epoch=None, synthetic=False)
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2]
+
+
+def test_one_diverging_epoch_does_not_flatten_the_others():
+    table = epochs(100)
+    table.loc[50, "val_loss"] = 1e6
+    table.loc[60, "val_loss"] = np.inf
+    loss = figures.curves(table, title="CNN", best_epoch=1, synthetic=False).axes[0]
+    assert loss.get_ylim()[1] < 5
+    assert "axis cut, highest 1e+06" in loss.get_ylabel()
+
+
+def test_comparison_gives_a_setting_one_colour_and_settings_different_looks():
+    settings = [f"setting {i}" for i in range(16)]
+    figure = figures.comparison([(name, epochs(20)) for name in settings * 2], synthetic=False)
+    for axes in figure.axes:
+        looks = [(to_hex(line.get_color()), line.get_marker(), line.get_linestyle()) for line in axes.lines]
+        training, validation = looks[0::2], looks[1::2]
+        assert validation[:16] == validation[16:]
+        assert len(set(validation)) == 16
+        assert {style for *_, style in validation} == {"-"}
+        assert {style for *_, style in training} == {"--"}
+        assert [look[:2] for look in training] == [look[:2] for look in validation]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == [*settings, "dashed: training"]
+
+
+def test_confusion_matrix_shows_counts_shares_and_recall():
+    shown = texts(figures.confusion_matrix(MATRIX, CLASSES, title="CNN", synthetic=False))
+    assert {"140", "50%", "0.504"} <= set(shown)  # of 282 fearful faces 140 are taken for sad, 142 found
+    assert "fear\n282" in shown
+    assert any(f"{MATRIX.sum():,} images, accuracy 0.857, balanced accuracy 0.783" in text for text in shown)
+
+
+def test_confusion_matrix_leaves_an_empty_class_empty():
+    matrix = MATRIX.copy()
+    matrix[1] = 0
+    figure = figures.confusion_matrix(matrix, CLASSES, title="CNN", synthetic=False)
+    assert texts(figure).count("no images of this class") == 1
+    assert "–" in texts(figure)  # its recall
+    assert not any("nan" in text for text in texts(figure))
+
+
+def test_mistakes_come_by_pair_and_class_with_the_most_confident_first():
+    # fear/sad is confused most; then angry/neutral. Angry and sad have recall 0, with no error beyond those
+    figure = figures.mistakes(*FEW, title="CNN", synthetic=False)
+    assert shown(figure) == [1, 2, 0, 3]
+    words = texts(figure)
+    assert "4 of 6 images misclassified" in words[1]
+    rows = [word for word in words if word in ("fear / sad", "angry / neutral", "angry", "fear")]
+    assert rows.index("fear / sad") < rows.index("angry / neutral")
+    assert "3 images taken for each other, on average 100.0% of a class" in words
+    assert "1 image taken for each other, on average 50.0% of a class" in words
+    assert "recall 0.000: 1 of 1 image missed; all shown above" in words
+    assert words[words.index("→ fear 0.90") - 1] == "sad"
+
+
+def test_rows_of_the_worst_classes_show_errors_not_shown_before():
+    # five pairs with disgust at 2 errors each; only four pairs have rows, so the fifth is shown by the class's row
+    targets = [1] * 10 + [0, 2, 3, 4, 5] * 20
+    predicted = [0, 0, 2, 2, 3, 3, 4, 4, 5, 5] + [0, 2, 3, 4, 5] * 20
+    figure = figures.mistakes(*faces(targets, predicted, np.linspace(0.9, 0.1, 110)), title="CNN", synthetic=False)
+    assert shown(figure) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert "recall 0.000: 10 of 10 images missed; others than above" in texts(figure)
+
+
+def test_a_class_none_of_whose_errors_stand_above_says_nothing_of_them():
+    # surprise's errors are spread over six classes, each of these pairs rarer than the four that have rows
+    wrong = [(0, 1), (1, 2), (2, 3), (3, 4)] * 8 + [(5, other) for other in (0, 1, 2, 3, 4, 6)]
+    targets, predicted = np.array(wrong + [(c, c) for c in (0, 1, 2, 3, 4)] * 4).T
+    figure = figures.mistakes(*faces(targets, predicted, 0.5), title="CNN", synthetic=False)
+    assert "recall 0.000: 6 of 6 images missed" in texts(figure)
+
+
+def test_a_row_holds_ten_faces():
+    figure = figures.mistakes(*faces([2] * 30, [4] * 30, np.linspace(0.1, 0.9, 30)), title="CNN", synthetic=False)
+    assert shown(figure) == list(range(29, 9, -1))  # ten of the pair, ten others of the class
+
+
+def test_no_mistakes_make_no_rows():
+    figure = figures.mistakes(*faces([1, 2], [1, 2], 0.9), title="CNN", synthetic=False)
+    assert shown(figure) == []
+    assert texts(figure) == ["CNN", "0 of 2 images misclassified"]
+
+
+def test_save_writes_the_format_of_the_suffix_whole_or_not_at_all(tmp_path, all_figures):
+    path = tmp_path / "curves.png"
+    figures.save(all_figures["curves"], path)
+    picture = path.read_bytes()
+    assert imread(io.BytesIO(picture)).shape == (720, 1500, 4)
+    figures.save(all_figures["curves"], tmp_path / "curves.svg")
+    assert b"<svg" in (tmp_path / "curves.svg").read_bytes()
+    with pytest.raises(ValueError, match="nonsense"):
+        figures.save(all_figures["curves"], tmp_path / "curves.nonsense")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["curves.png", "curves.svg"]

@@ -1,0 +1,262 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from fer_lightning.data.faces import CLASSES
+from fer_lightning.errors import UserError
+from fer_lightning.results.files import write_file
+from fer_lightning.results.paths import override
+from fer_lightning.results.run_folder import CONTRACT_KEYS, EPOCH_COLUMNS, overrides_of, read_run, run_folders
+
+METRICS = {
+    "model": "dnn",
+    "aug": "norm",
+    "data": "fer2013",
+    "seed": 0,
+    "params": 5_778_439,
+    "epochs": 3,
+    "best_epoch": 3,
+    "val_loss": 1.5,
+    "val_acc": 0.4,
+    "val_acc_95": [0.38, 0.42],
+    "test_public_acc": 0.41,
+    "test_private_acc": 0.42,
+    "test_public_acc_95": [0.39, 0.43],
+    "test_public_acc_unseen": 0.40,
+    "test_private_acc_95": [0.40, 0.44],
+    "test_private_acc_unseen": 0.41,
+    "train_seconds": 12.0,
+    "seconds_per_epoch": 4.0,
+    "images_per_second": 6460.0,
+    "precision": "32-true",
+    "device": "cpu",
+    "completed": True,
+    "synthetic": False,
+    "error": None,
+    "interrupted": False,
+}
+CONFIG = {
+    "model": {"_target_": "fer_lightning.models.DNN", "widths": [2048, 512]},
+    "aug": {"name": "norm", "degrees": 0},
+    "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001},
+    "seed": 0,
+    "ckpt_path": None,
+}
+EPOCHS = pd.DataFrame(
+    [
+        (1, 1.9, 0.25, 1.8, 0.28, 0.001, 4.5),
+        (2, 1.7, 0.33, 1.6, 0.36, 0.001, 4.0),
+        (3, 1.6, 0.37, 1.5, 0.4, 0.001, 4.0),
+    ],
+    columns=list(EPOCH_COLUMNS),
+)
+PREDICTIONS = "\n".join(
+    [
+        f"split,index,target,predicted,{','.join(CLASSES)}",
+        "val,17,fear,sad,0.1,0,0.2,0,0.6,0.1,0",
+        "public,28709,happy,happy,0,0,0,1,0,0,0",
+    ]
+)
+
+
+def write_run(folder: Path, *, metrics=(), config=CONFIG, epochs=EPOCHS, predictions=None) -> Path:
+    """A run's folder as training leaves it; None leaves a file out."""
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(METRICS | dict(metrics)))
+    if config is not None:
+        OmegaConf.save(config, folder / "config.yaml")
+    if epochs is not None:
+        epochs.to_csv(folder / "metrics.csv", index=False)
+    if predictions is not None:
+        (folder / "predictions.csv").write_text(predictions)
+    return folder
+
+
+def test_a_run_is_read_from_its_files(tmp_path):
+    folder = write_run(tmp_path / "3-dnn-norm", predictions=PREDICTIONS)
+    (folder / "config.yaml").write_text("optimizer: {lr: 1e-3}\nseed: 0\n")
+    run = read_run(folder)
+    assert (run.name, run.folder) == ("3-dnn-norm", folder)
+    assert run.config == {"optimizer": {"lr": 0.001}, "seed": 0}
+    assert run.metrics["val_acc"] == 0.4
+    pd.testing.assert_frame_equal(run.epochs, EPOCHS)
+    assert run.predictions["index"].tolist() == [17, 28709]
+    assert run.predictions["target"].tolist() == ["fear", "happy"]
+    np.testing.assert_array_equal(run.predictions["sad"], [0.6, 0.0])
+
+
+def test_a_runs_command_is_that_of_its_last_start_for_the_whole(tmp_path):
+    assert overrides_of(tmp_path) is None
+    starts = {
+        ".hydra": ["model=dnn", "trainer.max_epochs=2"],
+        ".hydra/resumed-9": ["model=dnn", "trainer.max_epochs=3", "ckpt_path=run"],
+        ".hydra/resumed-10": ["model=dnn", "trainer.max_epochs=4", "ckpt_path='a, b'"],
+    }
+    for folder, overrides in starts.items():
+        (tmp_path / folder).mkdir()
+        OmegaConf.save(overrides, tmp_path / folder / "overrides.yaml")
+    assert overrides_of(tmp_path) == ["model=dnn", "trainer.max_epochs=4"]
+    (tmp_path / ".hydra/resumed-10/overrides.yaml").write_text("a: [")
+    assert overrides_of(tmp_path) is None
+
+
+def test_a_run_without_predictions_has_none(tmp_path):
+    assert read_run(write_run(tmp_path / "run")).predictions is None
+
+
+def test_predictions_are_read_when_wanted(tmp_path):
+    run = read_run(write_run(tmp_path / "run", predictions="nonsense"))
+    with pytest.raises(UserError, match=r"predictions\.csv, line 1"):
+        _ = run.predictions
+
+
+def test_keys_beyond_the_contract_may_be_absent(tmp_path):
+    folder = write_run(tmp_path / "run")
+    few = {key: METRICS[key] for key in CONTRACT_KEYS} | {"data": "synthetic"}
+    (folder / "metrics.json").write_text(json.dumps(few))
+    metrics = read_run(folder).metrics
+    assert metrics["test_public_acc_95"] is None
+    assert metrics["synthetic"] is True
+
+
+@pytest.mark.parametrize("config", [CONFIG, None])
+def test_a_failed_run_may_have_few_files(tmp_path, config):
+    folder = write_run(
+        tmp_path / "run", metrics={"completed": False, "error": "ValueError: no"}, config=config, epochs=None
+    )
+    run = read_run(folder)
+    assert run.metrics["error"] == "ValueError: no"
+    assert run.config == (config or {})
+    assert run.epochs.empty
+    assert list(run.epochs.columns) == list(EPOCH_COLUMNS)
+
+
+def test_an_empty_cell_is_nan(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "metrics.csv").write_text(f"{','.join(EPOCH_COLUMNS)}\n1,1.9,0.2,,nan,0.001,4\n")
+    assert read_run(folder).epochs[["val_loss", "val_acc"]].isna().all(axis=None)
+
+
+HEADER = ",".join(EPOCH_COLUMNS)
+ROW = "1,1.9,0.2,1.8,0.3,0.001,4"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics.json", None, "cannot be read: No such file"),
+        ("metrics.json", b"{", "not JSON"),
+        ("metrics.json", b"[]", "expected one JSON object, found a list"),
+        ("metrics.json", b'{"val_acc": 1}', "lacks model, aug, data"),
+        ("metrics.json", b"\xff", "not UTF-8"),
+        ("config.yaml", None, "cannot be read: No such file"),
+        ("config.yaml", b"a: [", "not YAML: .*line 1"),
+        ("config.yaml", b"- 1", "expected configuration keys"),
+        ("config.yaml", b"", "expected configuration keys"),
+        ("metrics.csv", None, "cannot be read: No such file"),
+        ("metrics.csv", b"", "line 1: expected the columns epoch,train_loss,.*, found nothing"),
+        ("metrics.csv", b"epoch,loss\n", "line 1: expected .* found epoch,loss"),
+        ("metrics.csv", HEADER.encode(), "no epoch in it"),
+        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8".encode(), "line 3: 2 values, expected 7"),
+        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8,x,1,1,1,1".encode(), "line 3, column train_acc: 'x' is not a number"),
+        ("metrics.csv", f"{HEADER}\n{ROW}\n{ROW}".encode(), "line 3, column epoch: expected 2, found 1"),
+    ],
+)
+def test_a_missing_or_broken_file_is_named(tmp_path, name, content, message):
+    folder = write_run(tmp_path / "run")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"(?s)run/{name}.*{message}"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("predicted", "guess", "line 1: expected the columns split,index,target,predicted,"),
+        ("public", "test", "line 3, column split: 'test', expected one of val, public, private"),
+        ("17,fear", "17,scared", "line 2, column target: 'scared'"),
+        ("17", "-1", "line 2, column index: '-1'"),
+        ("0.6", "1.6", "line 2, column sad: '1.6', expected a probability"),
+        ("0.6", "high", "line 2, column sad: 'high'"),
+        (",1,0,0,0", "", "line 3, column happy: ''"),
+        (",1,0,0,0", ",1,0,0,0,0,0", "cannot be read as predictions: .*line 3"),
+    ],
+)
+def test_broken_predictions_are_named(tmp_path, old, new, message):
+    run = read_run(write_run(tmp_path / "run", predictions=PREDICTIONS.replace(old, new, 1)))
+    with pytest.raises(UserError, match=f"(?s)predictions.csv.*{message}"):
+        _ = run.predictions
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("val_acc", "high", "a number or null"),
+        ("val_loss", float("nan"), "a number or null"),
+        ("seed", True, "a number or null"),
+        ("test_public_acc_95", [0.4], "two numbers or null"),
+        ("model", 3, "a text or null"),
+        ("completed", "yes", "true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path, key, value, right):
+    write_run(tmp_path / "run", metrics={key: value})
+    with pytest.raises(UserError, match=rf"metrics\.json: {key} is .*; right: {right}"):
+        read_run(tmp_path / "run")
+
+
+def test_runs_are_found_in_the_order_of_their_numbers(tmp_path):
+    sweep = tmp_path / "2026-11-23" / "20-14-05"
+    for name in ("10-dnn-norm", "2-dnn-norm", "1-dnn-none"):
+        write_run(sweep / name)
+    write_run(tmp_path / "2026-11-23" / "9-00-00")
+    write_run(tmp_path / ".trash" / "run")
+    write_run(sweep / "1-dnn-none" / "evaluation" / "all")
+    assert [run.name for run in run_folders(sweep)] == ["1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
+    assert [run.name for run in run_folders(tmp_path)] == ["9-00-00", "1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
+    assert [run.name for run in run_folders(sweep / "2-dnn-norm")] == ["2-dnn-norm"]
+
+
+@pytest.mark.parametrize(("folder", "message"), [("empty", "no run in it"), ("absent", "no such folder")])
+def test_a_folder_without_runs_is_refused(tmp_path, folder, message):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=message):
+        run_folders(tmp_path / folder)
+    with pytest.raises(UserError):
+        read_run(tmp_path / folder)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    write_file(path, b"old")
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_file(tmp_path / "folder", b"new")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_files_and_figures_of_runs_need_no_torch():
+    code = (
+        "import sys\n"
+        "from fer_lightning.results import comparison, figures, run_folder, scores\n"
+        "sys.exit(bool({'torch', 'pytorch_lightning', 'hydra', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["run-1", "it's (1), läufe", "a,b=c#d", "back\\slash'", "end\\", "one two"])
+def test_a_path_on_the_command_line_is_read_as_it_is(name):
+    (given,) = OverridesParser.create().parse_overrides([override("ckpt_path", Path("/outputs", name))])
+    assert given.value() == f"/outputs/{name}"
+    assert not given.is_sweep_override()

@@ -1,0 +1,337 @@
+"""An interrupted run keeps what it has, and goes on as if it had never stopped."""
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_main import QUICK, SMALL, figures, rows, tree
+
+from fer_lightning.training.distillation import Teachers
+from fer_lightning.training.recorder import Recorder
+
+RUN = (*SMALL["dnn"], *QUICK, "trainer.max_epochs=5")
+SCHEDULES = {
+    "constant": (),
+    "cosine": ("scheduler.warmup_epochs=1",),
+    "onecycle": (),
+    "plateau": ("scheduler.patience=0", "scheduler.factor=0.1"),
+}
+MIXED = ("aug.mixup=0.2", "aug.cutmix=1", "aug.mix_until=0.7")
+RECIPES = {
+    **{name: (*RUN, f"scheduler={name}", *more) for name, more in SCHEDULES.items()},
+    "ema": (*RUN, *MIXED, "optimizer=adamw", "averaging=ema", "averaging.every=3"),
+    "swa": (*RUN, *MIXED, "optimizer=sgd", "averaging=swa", "averaging.start=0.4"),
+    "small": (*SMALL["cnn"], *QUICK, "trainer.max_epochs=5", "+trainer.limit_train_batches=5", "aug.small_until=0.7"),
+}
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """`interrupt(3)` presses Ctrl-C in the third epoch, once."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job that a script starts with & ignores it
+
+    def at(epoch: int) -> None:
+        usual = Recorder.on_validation_start
+
+        def pressed(self, trainer, pl_module):
+            if trainer.current_epoch + 1 == epoch:
+                monkeypatch.setattr(Recorder, "on_validation_start", usual)
+                os.kill(os.getpid(), signal.SIGINT)
+            usual(self, trainer, pl_module)
+
+        monkeypatch.setattr(Recorder, "on_validation_start", pressed)
+
+    return at
+
+
+def test_checkpoints_take_the_place_of_earlier_ones_in_one_step(cli, tmp_path, monkeypatch):
+    """Killed while it writes one, a run has that of before: none is copied from a temporary folder elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    made = []
+    monkeypatch.setattr(tempfile, "mkstemp", lambda *a, usual=tempfile.mkstemp, **k: made.append(a) or usual(*a, **k))
+    replaced, usual = [], Path.replace
+
+    def full(self, target):
+        if target.name == "last.ckpt":
+            replaced.append(torch.load(self, weights_only=True)["epoch"])  # whole before it is put in place
+            if len(replaced) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return usual(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        cli(*RUN, "hydra.run.dir=run")
+    assert replaced == [0, 1, 2]
+    assert made == []
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+    assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert cli(*RUN, "ckpt_path=run").status == 0
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_resumed_run_is_the_whole_run(cli, tmp_path, interrupt, recipe):
+    run = RECIPES[recipe]
+    assert cli(*run, "hydra.run.dir=whole").status == 0
+    interrupt(4)
+    ended = cli(*run, "hydra.run.dir=parts")
+    assert ended.status == 130
+    assert "go on with" in ended.out
+    metrics = json.loads((tmp_path / "parts" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["interrupted"], metrics["epochs"]) == (False, True, 3)
+    assert metrics["test_public_acc"] is None
+    assert metrics["val_acc"] is not None
+    assert (tmp_path / "parts" / "curves.png").exists()
+    assert (tmp_path / "parts" / "mistakes.png").exists()
+    ended = cli(*run, "ckpt_path=parts/checkpoints/last.ckpt")
+    assert ended.status == 0, ended.err
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+    assert (tmp_path / "parts" / "predictions.csv").read_bytes() == (
+        tmp_path / "whole" / "predictions.csv"
+    ).read_bytes()
+    assert json.loads((tmp_path / "parts" / "metrics.json").read_text())["completed"]
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_tensorboard_shows_each_epoch_of_a_run_that_went_on_once(cli, tmp_path, interrupt):
+    interrupt(3)
+    run = (*RUN, "logger=tensorboard")
+    assert cli(*run, "hydra.run.dir=run").status == 130
+    assert cli(*run, "ckpt_path=run").status == 0
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    for tag in ("train/loss", "val/acc", "lr"):
+        assert [event.step for event in events.Scalars(tag)] == [1, 2, 3, 4, 5]
+
+
+def test_ctrl_c_while_teachers_are_asked_ends_as_in_an_epoch(cli, tmp_path, monkeypatch):
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
+    student = (*RUN, "distill.teachers=[teacher]", "distill.once=true")
+    with monkeypatch.context() as patch:
+        patch.setattr(Teachers, "judgement", pressed)
+        ended = cli(*student, "hydra.run.dir=run")
+    assert ended.status == 130
+    assert "start it again" in ended.out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["interrupted"]) == (False, True)
+
+    # where a run goes on elsewhere, the command that is printed works
+    assert cli(*student, "trainer.max_epochs=2", "hydra.run.dir=short").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Teachers, "judgement", pressed)
+        ended = cli(*student, "ckpt_path=short", "hydra.run.dir=long")
+    assert ended.status == 130
+    command = shlex.split(ended.out.partition("python -m fer_lightning ")[2])
+    assert cli(*command).status == 0
+    assert len(rows(tmp_path / "long" / "metrics.csv")) == 5
+
+
+def test_an_interrupted_sweep_compares_what_it_has_and_its_job_goes_on(cli, tmp_path, interrupt):
+    interrupt(3)
+    ended = cli("--multirun", *RUN, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert ended.status == 130
+    assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["0-dnn-norm_aug-seed0"]
+    assert "0-dnn-norm_aug-seed0" in (tmp_path / "sweep" / "comparison.md").read_text()
+    assert "0-dnn-norm_aug-seed0" in (tmp_path / "sweep" / "comparison.csv").read_text()
+    ended = cli(*RUN, "seed=0", "ckpt_path=sweep/0-dnn-norm_aug-seed0")
+    assert ended.status == 0
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    assert (table["runs"].tolist(), table["failed"].isna().all()) == ([1], True)
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_goes_on(cli, tmp_path, interrupt):
+    interrupt(1)
+    assert cli(*RUN, "hydra.run.dir=run").status == 130
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["epochs"], metrics["val_acc"]) == (False, 0, None)
+    assert cli(*RUN, "ckpt_path=run").status == 0
+    assert len(rows(tmp_path / "run" / "metrics.csv")) == 5
+
+
+@pytest.mark.parametrize("elsewhere", [(), ("hydra.run.dir=other",)], ids=["there", "elsewhere"])
+def test_a_run_ended_while_it_is_scored_goes_on_there(cli, tmp_path, monkeypatch, elsewhere):
+    run = (*RUN, "scheduler=onecycle")
+    assert cli(*run, "hydra.run.dir=whole").status == 0
+
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_lightning.train.predict_splits", pressed)
+        ended = cli(*run, "hydra.run.dir=parts")
+    assert ended.status == 130
+    assert "go on with" in ended.out
+    metrics = json.loads((tmp_path / "parts" / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["interrupted"], metrics["epochs"]) == (False, True, 5)
+    ended = cli(*run, "ckpt_path=parts", *elsewhere)
+    assert ended.status == 0, ended.err
+    parts = tmp_path / ("other" if elsewhere else "parts")
+    assert figures(parts) == figures(tmp_path / "whole")
+    assert (parts / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
+    metrics, whole = (json.loads((folder / "metrics.json").read_text()) for folder in (parts, tmp_path / "whole"))
+    assert metrics["completed"]
+    assert {key for key in whole if whole[key] is not None} == {key for key in metrics if metrics[key] is not None}
+    assert (parts / "checkpoints" / "last.ckpt").exists()
+    assert cli(*run, f"ckpt_path={parts}").status == 2  # nothing is left to do now
+
+
+def test_going_on_elsewhere_leaves_the_first_folder_as_it_was(cli, tmp_path, interrupt):
+    interrupt(3)
+    assert cli(*RUN, "hydra.run.dir=first").status == 130
+    before = tree(tmp_path / "first")
+    assert cli(*RUN, "ckpt_path=first", "hydra.run.dir=second").status == 0
+    assert tree(tmp_path / "first") == before
+    assert figures(tmp_path / "second")[:2] == figures(tmp_path / "first")
+    assert len(rows(tmp_path / "second" / "metrics.csv")) == 5
+    best = json.loads((tmp_path / "second" / "metrics.json").read_text())["best_epoch"]
+    assert best in range(1, 6)
+
+
+def test_more_epochs_continue_a_finished_run_and_keep_its_settings(cli, tmp_path):
+    assert cli(*RUN, "trainer.max_epochs=2", "hydra.run.dir=run").status == 0
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    hydra = (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text()
+    assert cli(*RUN, "trainer.max_epochs=3", "ckpt_path=run").status == 0
+    assert len(rows(tmp_path / "run" / "metrics.csv")) == 3
+    assert (tmp_path / "run" / "config-1.yaml").read_text() == config
+    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == hydra
+
+
+def test_a_finished_average_goes_on_as_if_it_had_not_ended(cli, tmp_path):
+    run = (*RUN, "averaging=ema")
+    assert cli(*run, "trainer.max_epochs=2", "hydra.run.dir=parts").status == 0
+    assert cli(*run, "trainer.max_epochs=4", "ckpt_path=parts").status == 0
+    assert cli(*run, "trainer.max_epochs=4", "hydra.run.dir=whole").status == 0
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+
+
+def test_a_student_goes_on_with_its_teacher(cli, tmp_path, interrupt):
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
+    run = (*RUN, "distill.teachers=[teacher]")
+    assert cli(*run, "hydra.run.dir=whole").status == 0
+    interrupt(3)
+    assert cli(*run, "hydra.run.dir=parts").status == 130
+    assert cli(*run, "ckpt_path=parts").status == 0
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+    assert cli(*RUN, "seed=0", "trainer.max_epochs=2", "hydra.run.dir=another").status == 0
+    ended = cli(*RUN, "distill.teachers=[another]", "trainer.max_epochs=7", "ckpt_path=parts")
+    assert ended.status == 2
+    assert "its teachers were other networks" in ended.err
+
+
+def test_a_checkpoint_goes_on_only_among_the_files_of_its_own_state(cli, tmp_path):
+    """Otherwise the best epoch's figures and weights could be of different epochs."""
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.copy(checkpoints / "last.ckpt", checkpoints / "early.ckpt")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(checkpoints / "last.ckpt", tmp_path / "alone" / "last.ckpt")
+    assert cli(*RUN, "ckpt_path=run").status == 0
+    later = torch.load(checkpoints / "best.ckpt", weights_only=True)
+    torch.save(later | {"epoch": 4}, checkpoints / "best.ckpt")  # whichever was best: now it is the fifth
+    before = tree(tmp_path)
+    for path, named in (("alone/last.ckpt", "copied elsewhere"), ("run/checkpoints/early.ckpt", "is of epoch 5")):
+        ended = cli(*RUN, f"ckpt_path={path}", "hydra.run.dir=other")
+        assert ended.status == 2
+        assert named in ended.err
+    assert tree(tmp_path) == before
+
+
+def test_a_machine_of_another_precision_is_told_the_runs_own(cli, monkeypatch):
+    monkeypatch.setattr("fer_lightning.settings.build.best_precision", lambda accelerator: "32-true")
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    monkeypatch.setattr("fer_lightning.settings.build.best_precision", lambda accelerator: "bf16-mixed")
+    ended = cli(*RUN, "ckpt_path=run")
+    assert ended.status == 2
+    assert "trainer.precision=32-true (now bf16-mixed)" in ended.err
+    command = shlex.split(ended.err.partition("python -m fer_lightning ")[2])
+    assert command[-2] == "trainer.precision=32-true"
+    assert cli(*command, "trainer.max_epochs=2").status == 0
+
+
+def test_another_number_of_processes_is_refused_and_an_old_checkpoint_that_tells_none_goes_on(cli, tmp_path):
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    torch.save(checkpoint | {"processes": 2}, last)
+    ended = cli(*RUN, "ckpt_path=run")
+    assert ended.status == 2
+    assert "trained it is 2" in ended.err
+    torch.save({key: value for key, value in checkpoint.items() if key not in ("processes", "teachers")}, last)
+    assert cli(*RUN, "ckpt_path=run").status == 0
+
+
+def test_ctrl_c_before_anything_changed_leaves_a_finished_runs_scores(cli, tmp_path, monkeypatch):
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    monkeypatch.setattr("fer_lightning.train.build", pressed)
+    assert cli(*RUN, "ckpt_path=run").status == 130
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
+
+
+def test_gradients_are_clipped_where_the_optimizer_allows(cli, tmp_path):
+    clipped = (*RUN, "trainer.max_epochs=1", "trainer.precision=bf16-mixed", "optimizer.fused=false")
+    for value in (1e-9, 1):
+        assert cli(*clipped, f"+trainer.gradient_clip_val={value}", f"hydra.run.dir={value}").status == 0
+    losses = [float(rows(tmp_path / str(value) / "metrics.csv")[0]["train_loss"]) for value in (1e-9, 1)]
+    assert losses[0] > losses[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (("aug.mixup=0.2", "aug.mix_until=0.5"), "aug.mix_until"),
+        ((*SMALL["cnn"], "aug.small_until=0.5"), "aug.small_until"),
+        (("averaging=swa", "averaging.start=0.5"), "averaging.start"),
+    ],
+)
+def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, settings, named):
+    run = (*RUN[len(SMALL["dnn"]) :], *(() if "model=cnn" in settings else SMALL["dnn"]), *settings)
+    assert cli(*run, "trainer.max_epochs=2", "hydra.run.dir=run").status == 0
+    ended = cli(*run, "trainer.max_epochs=4", "ckpt_path=run")
+    assert ended.status == 2
+    assert f"{named} was laid out for 2 epochs" in ended.err
+
+
+def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
+    assert cli(*RUN, "trainer.max_epochs=2", "scheduler=onecycle", "hydra.run.dir=run").status == 0
+    before = tree(tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    one, more = (("scheduler=onecycle", f"trainer.max_epochs={epochs}") for epochs in (2, 4))
+    for arguments, remedy in (
+        ((*RUN, *one, "ckpt_path=run"), "larger trainer.max_epochs"),
+        ((*RUN, *more, "ckpt_path=run"), "laid out for 2 epochs"),
+        ((*QUICK, *SMALL["cnn"], "trainer.max_epochs=4", "ckpt_path=run"), "model=dnn"),
+        ((*RUN, "model.widths=[32,32]", "ckpt_path=run"), "model.widths"),
+        ((*RUN, "ckpt_path=run/checkpoints/best.ckpt"), "last.ckpt"),
+        ((*RUN, *more, "optimizer=adamw", "ckpt_path=run"), "optimizer=Adam (now AdamW)"),
+        ((*RUN, *more, "optimizer.weight_decay=0.1", "ckpt_path=run"), "optimizer.weight_decay=0 (now 0.1)"),
+        ((*RUN, *more, "+optimizer.betas=[0.5,0.9]", "ckpt_path=run"), "optimizer.betas=None (now [0.5, 0.9])"),
+        ((*RUN, "seed=3", "scheduler=constant", "ckpt_path=run"), "seed=0 (now 3)"),
+        ((*RUN, "ckpt_path=other/checkpoints/last.ckpt", "hydra.run.dir=run"), "already holds a run"),
+        ((*RUN, "ckpt_path=run/metrics.csv"), "not a readable checkpoint"),
+        ((*RUN, "trainer.max_epochs=4", "ckpt_path=run"), "its own settings: python -m fer_lightning model=dnn"),
+        ((*RUN, *more, "aug=norm", "ckpt_path=run"), "aug.degrees=10 (now 0)"),
+        ((*RUN, *more, "data.batch_size=32", "ckpt_path=run"), "data.batch_size=64 (now 32)"),
+        ((*RUN, *more, "+trainer.accumulate_grad_batches=2", "ckpt_path=run"), "accumulate_grad_batches=None (now 2)"),
+    ):
+        ended = cli(*arguments)
+        assert ended.status == 2, arguments
+        assert remedy in ended.err
+        assert "Traceback" not in ended.err
+    assert tree(tmp_path / "run") == before
