@@ -206,7 +206,7 @@ class FERDataModule(pl.LightningDataModule):
         mine = self.state_dict()
         names = {"val_split": "data.val_split", "seed": "data.split_seed", "order_seed": "seed"}
         for key in (*names, "mean", "std"):
-            theirs = state_dict.get(key, state_dict["seed"])  # before 2026-11-24 one seed was both
+            theirs = state_dict[key]
             if mine[key] != theirs:
                 raise UserError(
                     f"ckpt_path: the checkpoint was trained with {names.get(key, key)} = {theirs}, "
@@ -215,8 +215,7 @@ class FERDataModule(pl.LightningDataModule):
                 )
         if not torch.equal(mine["training_digests"], state_dict["training_digests"]):
             raise UserError(f"ckpt_path: the checkpoint was trained on other images than those of {self.faces.source}")
-        # the same images with other labels, or repeated otherwise; checkpoints of before 2026-11-24 do not tell
-        if mine["split"] != state_dict.get("split", mine["split"]):
+        if mine["split"] != state_dict["split"]:  # the same images with other labels, or repeated otherwise
             raise UserError(
                 f"ckpt_path: the checkpoint was trained on the images of {self.faces.source} with other labels or "
                 "repetitions, which makes another split; go on with the same data"

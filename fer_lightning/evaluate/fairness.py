@@ -96,7 +96,7 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
     splits = make_splits(faces, val_split, first.split_seed)
     held_out = fingerprint(faces, splits["val"])
     for member in members:  # other labels or repetitions of the same images change the stratified split
-        if member.data.get("split", {}).get("val", held_out) != held_out:  # checkpoints of before 2026-11-24 lack it
+        if member.data["split"]["val"] != held_out:
             raise UserError(
                 f"the images held out of {faces.source} are not those that {member.name} was validated on: its labels "
                 "or repeated images differ, and with them the split"

@@ -40,7 +40,7 @@ class Member:
     @property
     def seed(self) -> int:
         """Its run's."""
-        return self.data.get("order_seed", self.split_seed)  # before 2026-11-24 one seed was both
+        return self.data["order_seed"]
 
     @property
     def split_seed(self) -> int:

@@ -64,22 +64,6 @@ MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (  # the columns of comparis
 )
 COLUMNS = [column for columns, _ in MEANINGS for column in columns]
 TEXTS = ("model", "aug", "data", "failed", "setting")
-BEFORE = {  # what the configuration of a run of before a key existed would say
-    "averaging": "none",
-    "averaging.name": "none",
-    "distill": "",
-    "distill.teachers": [],
-    "distill.weight": 0.5,
-    "distill.temperature": 2,
-    "distill.once": False,
-    "aug.mixup": 0.0,
-    "aug.cutmix": 0.0,
-    "aug.mix_until": 1.0,
-    "aug.small": 32,
-    "aug.small_until": 0.0,
-    "data.split_seed": None,
-    "trainer.compile": False,
-}
 DTYPES = {name: "int64" if name == "runs" else "float64" for name in COLUMNS if name not in TEXTS}
 
 
@@ -221,7 +205,7 @@ def keys_of(run: Run) -> dict[str, Any]:
             keys.update({f"{group}.{key}": item for key, item in value.items()})
         else:
             keys[group] = value
-    return BEFORE | keys | {"model": run.metrics["model"], "aug": run.metrics["aug"]}
+    return keys | {"model": run.metrics["model"], "aug": run.metrics["aug"]}
 
 
 def _label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:

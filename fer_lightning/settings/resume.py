@@ -48,7 +48,6 @@ def check_resumable(
         raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
     check_same_settings(path, config)
     check_files(path, checkpoint["epoch"])
-    # What the checkpoint itself tells; those of before 2026-11-25 nothing of processes and teachers
     network = f"{type(model).__module__}.{type(model).__qualname__}"
     if checkpoint["network"] != network:
         name = checkpoint["network"].rpartition(".")[2]
@@ -71,15 +70,15 @@ def check_resumable(
             f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
             "go on with the same"
         )
-    if checkpoint.get("processes", processes) != processes:
+    if checkpoint["processes"] != processes:
         raise UserError(
             f"ckpt_path={path}: the number of processes that trained it is {checkpoint['processes']}, now it would be "
             f"{processes}, and each step's batch another; go on with its trainer.devices"
         )
-    if checkpoint.get("teachers", teachers) != teachers:
+    if checkpoint["teachers"] != teachers:
         raise UserError(f"ckpt_path={path}: its teachers were other networks than those of distill.teachers")
     theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
-    if theirs != groups:  # also of runs with weight decay of before 2026-11-24, when it applied to all parameters
+    if theirs != groups:
         raise UserError(
             f"ckpt_path={path}: its optimizer has {theirs} group{'s'[: theirs > 1]} of parameters, now it would have "
             f"{groups}: weight decay makes a second one, of what it spares; go on with its optimizer.weight_decay"
@@ -134,11 +133,11 @@ def check_same_settings(path: Path, config: dict[str, Any]) -> None:
 def deciding(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What a training's figures depend on, beside its length, device and teachers' names: group → key → value."""
     data, seed = config["data"], config["seed"]
-    split_seed = data.get("split_seed")
-    distill = config.get("distill") or {"teachers": []}
+    split_seed = data["split_seed"]
+    distill = config["distill"]
     judges = {"number of teachers": len(distill["teachers"])}
     return {
-        **{group: config.get(group, {}) for group in ("model", "optimizer", "scheduler", "averaging")},
+        **{group: config[group] for group in ("model", "optimizer", "scheduler", "averaging")},
         "aug": {key: value for key, value in config["aug"].items() if key != "name"},
         "data": {
             **{key: data[key] for key in ("batch_size", "val_split")},

@@ -87,7 +87,7 @@ def check_split(path: str, teacher: Classifier, datamodule: FERDataModule) -> No
     much.
     """
     mine, theirs = datamodule.state_dict(), teacher.data
-    if mine["split"] != theirs.get("split"):
+    if mine["split"] != theirs["split"]:
         raise UserError(
             f"distill.teachers: {path} held out other images (data.val_split={theirs['val_split']}, split seed "
             f"{theirs['seed']}) than this run would (data.val_split={mine['val_split']}, split seed {mine['seed']}): "

@@ -466,15 +466,13 @@ def test_a_split_of_a_seed_of_its_own_is_named_by_it(run, evaluate, tmp_path):
 def test_both_seeds_of_a_network_are_told(evaluate, faces, cli, tmp_path):
     arguments = ("model=dnn", "model.widths=[8,8]", "data=synthetic", "trainer=cpu", "trainer.max_epochs=1")
     assert cli(*arguments, "logger=none", "seed=1", "data.split_seed=0", "hydra.run.dir=run").status == 0
-    checkpoint = read_checkpoint(altered(Path("run"), tmp_path / "old.ckpt", seed=5))
-    del checkpoint[STATE]["order_seed"]  # as before 2026-11-24, when one seed was both
-    torch.save(checkpoint, tmp_path / "old.ckpt")
+    altered(Path("run"), tmp_path / "other.ckpt", seed=5, order_seed=6)
     write_weights(read_checkpoint(Path("run/checkpoints/best.ckpt")), tmp_path / "w.safetensors")
-    arguments = ("--ensemble", "w.safetensors", "--compare", "old.ckpt", "--split", "public", "--out", "out")
+    arguments = ("--ensemble", "w.safetensors", "--compare", "other.ckpt", "--split", "public", "--out", "out")
     assert evaluate("run", *arguments)[0] == 0
     found = report(tmp_path / "out")
     seeds = [(each["seed"], each["split_seed"]) for each in (*found["checkpoints"], found["comparison"])]
-    assert seeds == [(1, 0), (1, 0), (5, 5)]
+    assert seeds == [(1, 0), (1, 0), (6, 5)]
 
 
 def test_the_public_images_are_no_test_of_a_checkpoint_chosen_on_them(run, evaluate, tmp_path, faces):
