@@ -132,8 +132,8 @@ def start(run: Run, work: Path, out: Path, overrides: list[str]) -> subprocess.P
     folder = work / run.name
     settings = [*run.settings, *overrides]
     if run.teachers:
-        judges = [place(name, work, out) for name in run.teachers]
-        settings.append(f"distill.teachers=[{','.join(quoted(path) for path in judges if path)}]")
+        teachers = [place(name, work, out) for name in run.teachers]
+        settings.append(f"distill.teachers=[{','.join(quoted(path) for path in teachers if path)}]")
     if not any(setting.startswith("data=") for setting in settings):
         settings.append("data=fer2013")  # never the built-in faces unasked
     command = [sys.executable, "-m", "fer_lightning", *settings, override("hydra.run.dir", folder)]

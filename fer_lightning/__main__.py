@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.results.paths import last_checkpoint, override
 from fer_lightning.settings.hydra_app import end_sweep, register_resolvers
-from fer_lightning.settings.hydra_errors import CONF, explained
+from fer_lightning.settings.hydra_errors import CONF, as_user_error
 from fer_lightning.training.processes import is_first_process
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def work() -> None:
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
     except Exception as error:
-        if (mistake := explained(error)) is None:
+        if (mistake := as_user_error(error)) is None:
             raise
         raise mistake from None
 

@@ -14,7 +14,7 @@ class UserError(Exception):
     """
 
 
-def report(error: BaseException) -> None:
+def print_error(error: BaseException) -> None:
     """Print a user's mistake, and nothing else of it, to standard error."""
     print(f"fer_lightning: {error}", file=sys.stderr)
 
@@ -24,7 +24,7 @@ def run_command(work: Callable[[], None]) -> NoReturn:
     try:
         work()
     except UserError as error:
-        report(error)
+        print_error(error)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

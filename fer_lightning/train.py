@@ -33,7 +33,7 @@ from fer_lightning.results.outputs import (
 )
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS
-from fer_lightning.settings.build import Parts, build
+from fer_lightning.settings.build import Experiment, build
 from fer_lightning.settings.resume import resumed_checkpoint, take_over
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.processes import is_first_process
@@ -61,9 +61,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         faces = open_faces(cfg.data.name, cfg.data.root)
         log.info(describe(faces))
         torch.manual_seed(cfg.seed)  # the initial weights; every epoch has a seed of its own
-        parts = build(cfg, faces)
-        metrics = {**header(parts, faces), **metrics}
-        run(parts, faces, folder, metrics)
+        experiment = build(cfg, faces)
+        metrics = {**header(experiment, faces), **metrics}
+        run(experiment, faces, folder, metrics)
     except KeyboardInterrupt:
         metrics["interrupted"] = True
     except Exception as error:
@@ -76,37 +76,37 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> None:
+def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, Any]) -> None:
     """Fit, then score and draw; fills `metrics`."""
-    checkpoint = resumed_checkpoint(parts.config)
+    checkpoint = resumed_checkpoint(experiment.config)
     rows = [] if checkpoint is None else take_over(checkpoint, folder)
     if is_first_process():
-        write_settings(parts, folder)
+        write_settings(experiment, folder)
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     logger: TensorBoardLogger | bool = False
-    if parts.config["logger"]["tensorboard"]:
+    if experiment.config["logger"]["tensorboard"]:
         # Earlier events of a run that goes on give way: the recorder tells those epochs again.
         purge = None if checkpoint is None else 0
         logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge)
-    recorder = Recorder(folder, parts.config["seed"], rows, parts.averaging)
+    recorder = Recorder(folder, experiment.config["seed"], rows, experiment.averaging)
     bar = [EpochBar()] if sys.stdout.isatty() else []
     trainer = pl.Trainer(
-        **parts.trainer_arguments,
+        **experiment.trainer_arguments,
         logger=logger,
-        callbacks=[*([] if parts.averaging is None else [parts.averaging]), recorder, *bar],
+        callbacks=[*([] if experiment.averaging is None else [experiment.averaging]), recorder, *bar],
         default_root_dir=folder,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.strategy.checkpoint_io = CheckpointFiles()
-    if parts.teachers is not None:
-        parts.teachers.to(trainer.strategy.root_device)
-        if parts.config["distill"]["once"] and len(rows) < parts.trainer_arguments["max_epochs"]:
-            judge_once(parts)
+    if experiment.teachers is not None:
+        experiment.teachers.to(trainer.strategy.root_device)
+        if experiment.config["distill"]["once"] and len(rows) < experiment.trainer_arguments["max_epochs"]:
+            predict_soft_targets(experiment)
     started = time.perf_counter()
     try:
-        trainer.fit(parts.model, parts.datamodule, ckpt_path=checkpoint)
+        trainer.fit(experiment.model, experiment.datamodule, ckpt_path=checkpoint)
     except SystemExit:  # how Lightning ends after Ctrl-C
         if not trainer.interrupted:
             raise
@@ -116,27 +116,27 @@ def run(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any]) -> No
         return
     metrics["fit_seconds"] = round(time.perf_counter() - started, 3)
     metrics["device"] = device_name(trainer.strategy.root_device)
-    metrics["compiled"] = bool(parts.compiled) and all(part.worked for part in parts.compiled)
+    metrics["compiled"] = bool(experiment.compiled) and all(part.worked for part in experiment.compiled)
     metrics.update(epoch_figures(recorder.rows, recorder.images))
     write_metrics(metrics, folder)  # not completed yet: a run that ends here can be gone on with
-    finish(parts, faces, folder, metrics, trainer)
+    finish(experiment, faces, folder, metrics, trainer)
     metrics["completed"] = not metrics["interrupted"] and metrics["epochs"] > 0
 
 
-def judge_once(parts: Parts) -> None:
-    """Have the teachers judge the training images before the first epoch."""
-    teachers = parts.teachers
+def predict_soft_targets(experiment: Experiment) -> None:
+    """Ask the teachers about each training image before the first epoch."""
+    teachers = experiment.teachers
     assert teachers is not None
     started = time.perf_counter()
-    precision = parts.trainer_arguments["precision"]
-    parts.datamodule.teach(lambda pixels: teachers.judgement(pixels, precision))
-    images = len(parts.datamodule.splits["train"])
-    log.info(f"the teachers judged {images:,} training images in {time.perf_counter() - started:.1f} s")
+    precision = experiment.trainer_arguments["precision"]
+    experiment.datamodule.predict_soft_targets(lambda pixels: teachers.soft_targets(pixels, precision))
+    images = len(experiment.datamodule.splits["train"])
+    log.info(f"the teachers were asked about {images:,} training images in {time.perf_counter() - started:.1f} s")
 
 
-def finish(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any], trainer: pl.Trainer) -> None:
+def finish(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, Any], trainer: pl.Trainer) -> None:
     """Score best.ckpt and draw. An interrupted run is scored on validation data only, for the figures so far."""
-    splits = parts.datamodule.splits
+    splits = experiment.datamodule.splits
     if metrics["epochs"]:
         classifier = load(best_checkpoint(folder))
         classifier.model.to(trainer.strategy.root_device)
@@ -150,26 +150,26 @@ def finish(parts: Parts, faces: Faces, folder: Path, metrics: dict[str, Any], tr
             write_submission(classifier, faces, splits, precision, folder / "submission.csv")
         draw_run(folder, faces, splits)
         if isinstance(trainer.logger, TensorBoardLogger):
-            log_results(trainer.logger, parts.config, metrics, folder)
+            log_results(trainer.logger, experiment.config, metrics, folder)
         log.info(summary(metrics, folder))
 
 
-def header(parts: Parts, faces: Faces) -> dict[str, Any]:
+def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
     """What metrics.json knows before the first epoch."""
-    config = parts.config
+    config = experiment.config
     return {
-        "model": type(parts.model).__name__.lower(),
+        "model": type(experiment.model).__name__.lower(),
         "aug": config["aug"]["name"],
         "data": "synthetic" if faces.synthetic else "fer2013",
         "synthetic": faces.synthetic,
         "source": faces.source,
         "form": faces.form,
         "seed": config["seed"],
-        "params": sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
-        "train_n": len(parts.datamodule.splits["train"]),
-        "normalization": [parts.datamodule.normalize.mean, parts.datamodule.normalize.std],
-        "max_epochs": parts.trainer_arguments["max_epochs"],
-        "precision": parts.trainer_arguments["precision"],
+        "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
+        "train_n": len(experiment.datamodule.splits["train"]),
+        "normalization": [experiment.datamodule.normalize.mean, experiment.datamodule.normalize.std],
+        "max_epochs": experiment.trainer_arguments["max_epochs"],
+        "precision": experiment.trainer_arguments["precision"],
         "versions": versions(),
     }
 
@@ -195,14 +195,14 @@ def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
     write_json(folder / "metrics.json", {**dict.fromkeys(METRIC_KEYS), **metrics})
 
 
-def write_settings(parts: Parts, folder: Path) -> None:
+def write_settings(experiment: Experiment, folder: Path) -> None:
     """config.yaml and model.txt. A resumed run's earlier config.yaml is kept as config-1.yaml, config-2.yaml, …"""
     path = folder / "config.yaml"
     if path.exists():
         path.rename(folder / f"config-{1 + len(list(folder.glob('config-*.yaml')))}.yaml")
-    write_file(path, OmegaConf.to_yaml(parts.config).encode())
-    params = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
-    write_file(folder / "model.txt", f"{parts.model}\n\n{params:,} trainable parameters\n".encode())
+    write_file(path, OmegaConf.to_yaml(experiment.config).encode())
+    params = sum(p.numel() for p in experiment.model.parameters() if p.requires_grad)
+    write_file(folder / "model.txt", f"{experiment.model}\n\n{params:,} trainable parameters\n".encode())
 
 
 def log_results(logger: TensorBoardLogger, config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:

@@ -28,8 +28,8 @@ class Batches:
 
     positions: int64 (M,) into the tensors. order: None keeps them in order; otherwise a function that gives the seed of
     this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled, and always in
-    as many batches, since each is a step that ranks take together. taught: float (N, 7), beside the labels; its rows
-    are a batch's third part.
+    as many batches, since each is a step that ranks take together. soft_targets: float (N, 7), beside the labels; a
+    batch's third part are its rows.
     A shuffled pass leaves out a last batch of a single image, which batch normalization cannot take.
     """
 
@@ -42,10 +42,10 @@ class Batches:
         order: Callable[[], int] | None = None,
         rank: int = 0,
         world: int = 1,
-        taught: Tensor | None = None,
+        soft_targets: Tensor | None = None,
     ) -> None:
         self.pixels, self.positions = pixels, positions
-        self.tensors = (pixels, labels) if taught is None else (pixels, labels, taught)
+        self.tensors = (pixels, labels) if soft_targets is None else (pixels, labels, soft_targets)
         self.batch_size, self.order, self.rank, self.world = batch_size, order, rank, world
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class FERDataModule(pl.LightningDataModule):
     deviation of the training split's pixels; otherwise pixels stay in 0–1. seed: of the order of batches, and of the
     split where split_seed, for networks of several seeds that hold out the same images, is None.
     mix: applied to training batches after all else in the first epochs, the share mix_until of them; None for not at
-    all. small, small_until: the side in pixels of training faces in the first epochs, that share of them.
+    all. low_res, low_res_until: the side in pixels of training faces in the first epochs, that share of them.
 
     The pixels stay uint8, as one tensor on the training device, until a batch is taken: a quarter of the memory.
     """
@@ -96,8 +96,8 @@ class FERDataModule(pl.LightningDataModule):
         split_seed: int | None = None,
         mix: Mix | None = None,
         mix_until: float = 1.0,
-        small: int = 32,
-        small_until: float = 0.0,
+        low_res: int = 32,
+        low_res_until: float = 0.0,
     ) -> None:
         super().__init__()
         if batch_size < 2:
@@ -105,22 +105,22 @@ class FERDataModule(pl.LightningDataModule):
         self.faces = faces
         self.batch_size, self.val_split, self.seed = batch_size, val_split, seed
         self.augment, self.mix = augment, mix
-        self.mix_until, self.small, self.small_until = mix_until, small, small_until
+        self.mix_until, self.low_res, self.low_res_until = mix_until, low_res, low_res_until
         self.split_seed = seed if split_seed is None else split_seed
         self.splits = make_splits(faces, val_split, self.split_seed)
         self.normalize = Normalize(*pixel_statistics(faces.pixels, self.splits["train"])) if normalize else Normalize()
         self.train_faces: Callable[..., Tensor] = self._train_faces
-        self.taught: Tensor | None = None
+        self.soft_targets: Tensor | None = None
         self._tensors: tuple[Tensor, Tensor] | None = None
 
-    def teach(self, judge: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Hand out with every training batch what `judge` says of its images as they are, asked once, here.
+    def predict_soft_targets(self, teacher_probabilities: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Hand out with every training batch `teacher_probabilities` of its images as they are, predicted once, here.
 
-        judge: from uint8 (N, 48, 48) to class probabilities float32 (N, 7).
+        teacher_probabilities: from uint8 (N, 48, 48) to class probabilities float32 (N, 7).
         """
         positions = self.splits["train"]
-        self.taught = torch.zeros(len(self.faces.labels), len(CLASSES))
-        self.taught[positions] = torch.from_numpy(judge(self.faces.pixels[positions]))
+        self.soft_targets = torch.zeros(len(self.faces.labels), len(CLASSES))
+        self.soft_targets[positions] = torch.from_numpy(teacher_probabilities(self.faces.pixels[positions]))
 
     def batches(self, split: str, shuffle: bool = False) -> Batches:
         """The batches of one split (a key of `splits`), as the trainer's device and rank see them."""
@@ -139,7 +139,7 @@ class FERDataModule(pl.LightningDataModule):
             (lambda: epoch_seed(self.seed, trainer.current_epoch)) if shuffle else None,
             trainer.global_rank,
             trainer.world_size,
-            self.taught.to(device) if shuffle and self.taught is not None else None,
+            self.soft_targets.to(device) if shuffle and self.soft_targets is not None else None,
         )
 
     def train_dataloader(self) -> Batches:
@@ -155,21 +155,21 @@ class FERDataModule(pl.LightningDataModule):
         return self.normalize(unit(pixels)), targets
 
     @torch.no_grad()  # at every call alike: compiled code is made anew where it changes
-    def _training_batch(self, pixels: Tensor, targets: Tensor, *taught: Tensor) -> tuple[Tensor, ...]:
+    def _training_batch(self, pixels: Tensor, targets: Tensor, *soft_targets: Tensor) -> tuple[Tensor, ...]:
         trainer = self.trainer
         assert trainer is not None
         assert trainer.max_epochs is not None
         side = self.side(trainer.current_epoch, trainer.max_epochs)
         faces = self.train_faces(pixels, *(() if side == SIZE else (side,)))
         if self.mix is None:
-            return faces, targets, *taught
+            return faces, targets, *soft_targets
         if trainer.current_epoch < self.mix_until * trainer.max_epochs:
-            return self.mix(faces, targets, *taught)
-        return faces, self.mix.soft(targets), *taught  # in one form all the time: nothing is compiled anew
+            return self.mix(faces, targets, *soft_targets)
+        return faces, self.mix.soft(targets), *soft_targets  # in one form all the time: nothing is compiled anew
 
     def side(self, epoch: int, epochs: int) -> int:
         """Of training faces in an epoch (0-based) of so many, in pixels."""
-        return self.small if epoch < self.small_until * epochs else SIZE
+        return self.low_res if epoch < self.low_res_until * epochs else SIZE
 
     def _train_faces(self, pixels: Tensor, size: int = SIZE) -> Tensor:
         faces = unit(pixels)
@@ -194,8 +194,8 @@ class FERDataModule(pl.LightningDataModule):
             "mean": self.normalize.mean,
             "std": self.normalize.std,
             "val_split": self.val_split,
-            "seed": self.split_seed,  # what the split can be made again with
-            "order_seed": self.seed,
+            "split_seed": self.split_seed,  # what the split can be made again with
+            "seed": self.seed,
             "synthetic": self.faces.synthetic,
             "split": {name: fingerprint(self.faces, self.splits[name]) for name in ("train", "val")},
             "training_digests": torch.from_numpy(np.unique(self.faces.digests[self.faces.where(TRAINING)])),
@@ -204,7 +204,7 @@ class FERDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on from a checkpoint of another split: its validation images may have been trained on."""
         mine = self.state_dict()
-        names = {"val_split": "data.val_split", "seed": "data.split_seed", "order_seed": "seed"}
+        names = {"val_split": "data.val_split", "split_seed": "data.split_seed", "seed": "seed"}
         for key in (*names, "mean", "std"):
             theirs = state_dict[key]
             if mine[key] != theirs:

@@ -40,12 +40,12 @@ class Member:
     @property
     def seed(self) -> int:
         """Its run's."""
-        return self.data["order_seed"]
+        return self.data["seed"]
 
     @property
     def split_seed(self) -> int:
         """That of what was held out of its training; of no meaning with data.val_split=public."""
-        return self.data["seed"]
+        return self.data["split_seed"]
 
 
 def packaged_network() -> str:

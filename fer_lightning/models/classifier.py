@@ -53,26 +53,26 @@ class EmotionClassifier(pl.LightningModule):
         # Each rank has sums of its own: DDP would overwrite them with those of the first at every step.
         self._ddp_params_and_buffers_to_ignore = ["train_sums", "val_sums"]
         self.train_loss: Callable[..., Tensor] = self._train_loss
-        self.teachers: Callable[[Tensor], Tensor] | None = None
-        self.taught_by: list[str] = []
+        self.teacher_probabilities: Callable[[Tensor], Tensor] | None = None
+        self.teacher_digests: list[str] = []
 
-    def learn_from(
+    def distill_from(
         self,
-        teachers: Callable[[Tensor], Tensor] | None,
+        teacher_probabilities: Callable[[Tensor], Tensor] | None,
         weight: float,
         temperature: float,
-        taught_by: Sequence[str] = (),
+        teacher_digests: Sequence[str] = (),
     ) -> None:
         """Distillation: in training the loss is (1 − weight) · cross-entropy + weight · temperature² · KL divergence.
 
-        teachers: from the faces of a training step, as this network sees them, to class probabilities float (B, 7) at
-        that temperature, from which the divergence of this network's is taken. No part of this module: they are not
-        trained and stand in no checkpoint of it. None: the batches hold such probabilities as their third part.
-        weight: in [0, 1]. temperature: above 0. taught_by: what the teachers are known by in a checkpoint.
+        teacher_probabilities: from the faces of a training step, as this network sees them, to class probabilities
+        float (B, 7) at that temperature, from which the divergence of this network's is taken. No part of this
+        module: it neither trains nor saves them. None: the batches hold such probabilities as their third part.
+        weight: in [0, 1]. temperature: above 0. teacher_digests: what the teachers are known by in a checkpoint.
         Hinton, Vinyals, Dean (2015), https://arxiv.org/abs/1503.02531
         """
-        self.teachers, self.distill_weight, self.temperature = teachers, weight, temperature
-        self.taught_by = list(taught_by)
+        self.teacher_probabilities, self.distill_weight, self.temperature = teacher_probabilities, weight, temperature
+        self.teacher_digests = list(teacher_digests)
 
     def compile_training(self, batch_size: int, mode: str) -> Compiled:
         """Compile forward pass and loss for training batches of this size, and with them their backward pass."""
@@ -80,13 +80,13 @@ class EmotionClassifier(pl.LightningModule):
         return compiled
 
     def _loss(
-        self, faces: Tensor, targets: Tensor, label_smoothing: float, sums: Tensor, taught: Tensor | None = None
+        self, faces: Tensor, targets: Tensor, label_smoothing: float, sums: Tensor, soft_targets: Tensor | None = None
     ) -> Tensor:
         logits = self(faces).float()  # (B, 7); bf16 is too coarse for softmax and loss
         loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-        if taught is not None:
+        if soft_targets is not None:
             t, w = self.temperature, self.distill_weight
-            divergence = F.kl_div((logits / t).log_softmax(1), taught, reduction="batchmean")
+            divergence = F.kl_div((logits / t).log_softmax(1), soft_targets, reduction="batchmean")
             loss = (1 - w) * loss + w * t**2 * divergence
         with torch.no_grad():
             sums[0] += loss * len(targets)
@@ -97,8 +97,8 @@ class EmotionClassifier(pl.LightningModule):
             sums[2] += len(targets)
         return loss
 
-    def _train_loss(self, faces: Tensor, targets: Tensor, taught: Tensor | None = None) -> Tensor:
-        return self._loss(faces, targets, self.label_smoothing, self.train_sums, taught)
+    def _train_loss(self, faces: Tensor, targets: Tensor, soft_targets: Tensor | None = None) -> Tensor:
+        return self._loss(faces, targets, self.label_smoothing, self.train_sums, soft_targets)
 
     def _log_means(self, stage: str, sums: Tensor) -> None:
         loss, hits, images = self.trainer.strategy.reduce(sums, reduce_op="sum")
@@ -109,9 +109,9 @@ class EmotionClassifier(pl.LightningModule):
         self.train_sums.zero_()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self.teachers is None:
+        if self.teacher_probabilities is None:
             return self.train_loss(*batch)
-        return self.train_loss(*batch, self.teachers(batch[0]))
+        return self.train_loss(*batch, self.teacher_probabilities(batch[0]))
 
     def on_train_epoch_end(self) -> None:
         self._log_means("train", self.train_sums)
@@ -143,7 +143,7 @@ class EmotionClassifier(pl.LightningModule):
         # To go on from it, what must be the same:
         checkpoint["max_epochs"] = self.trainer.max_epochs
         checkpoint["processes"] = self.trainer.world_size
-        checkpoint["teachers"] = self.taught_by
+        checkpoint["teachers"] = self.teacher_digests
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:

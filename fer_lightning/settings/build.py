@@ -42,7 +42,7 @@ SYNTHETIC_BATCH = 32
 
 
 @dataclass
-class Parts:
+class Experiment:
     """Everything a training needs, made from one checked configuration."""
 
     config: dict[str, Any]  # resolved, `auto` values included
@@ -71,7 +71,7 @@ def check(cfg: DictConfig) -> int:
     with torch.device("meta"):
         model = make_model(config)
     datamodule = make_datamodule(config, faces)
-    check_small(config, model)
+    check_low_res(config, model)
     check_limits(config["trainer"], datamodule)
     averaging = make_averaging(config)
     teachers = open_distillation(config, datamodule)
@@ -88,8 +88,8 @@ def check(cfg: DictConfig) -> int:
     if checkpoint is not None:
         config["trainer"] = arguments
         groups = 2 if scratch.defaults.get("weight_decay") else 1
-        judges = [] if teachers is None else teachers.digests
-        check_resumable(checkpoint, model, datamodule, averaging, judges, groups, trainer.world_size, config)
+        digests = [] if teachers is None else teachers.digests
+        check_resumable(checkpoint, model, datamodule, averaging, digests, groups, trainer.world_size, config)
     if trainer.gradient_clip_val and trainer.precision != "32-true" and fused(scratch):
         raise UserError(
             f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
@@ -103,7 +103,7 @@ def fused(optimizer: torch.optim.Optimizer) -> bool:
     return getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
-def build(cfg: DictConfig, faces: Faces) -> Parts:
+def build(cfg: DictConfig, faces: Faces) -> Experiment:
     """Make model, data module and Trainer arguments. Raises UserError for whatever is wrong with them."""
     config = resolve(cfg)
     quiet_lightning()
@@ -124,13 +124,15 @@ def build(cfg: DictConfig, faces: Faces) -> Parts:
         compiled = [datamodule.compile_training(), model.compile_training(datamodule.batch_size, mode)]
     teachers = open_distillation(config, datamodule)  # after the model: to load a network draws random weights first
     if teachers is not None:
-        judge: Callable[[torch.Tensor], torch.Tensor] | None = None
+        teacher_probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None
         if not config["distill"]["once"]:
-            judge = teachers.probabilities
+            teacher_probabilities = teachers.probabilities
             if compile_steps:
-                compiled.append(judge := Compiled(teachers.probabilities, datamodule.batch_size))
-        model.learn_from(judge, config["distill"]["weight"], config["distill"]["temperature"], teachers.digests)
-    return Parts(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
+                compiled.append(teacher_probabilities := Compiled(teachers.probabilities, datamodule.batch_size))
+        model.distill_from(
+            teacher_probabilities, config["distill"]["weight"], config["distill"]["temperature"], teachers.digests
+        )
+    return Experiment(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
 
 
 def make_factories(config: dict[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -165,16 +167,18 @@ def open_distillation(config: dict[str, Any], datamodule: FERDataModule) -> Teac
     return open_teachers(distill["teachers"], datamodule, distill["temperature"])
 
 
-def check_small(config: dict[str, Any], model: EmotionClassifier) -> None:
+def check_low_res(config: dict[str, Any], model: EmotionClassifier) -> None:
     """Whether the network and its teachers, if any, take the pictures of the first epochs."""
-    if not config["aug"]["small_until"]:
+    if not config["aug"]["low_res_until"]:
         return
     if not model.any_size:
         raise UserError(
-            f"aug.small_until: a {type(model).__name__} takes no pictures but of {SIZE} pixels; set it to 0"
+            f"aug.low_res_until: a {type(model).__name__} takes no pictures but of {SIZE} pixels; set it to 0"
         )
     if config["distill"]["teachers"] and not config["distill"]["once"]:
-        raise UserError("aug.small_until with distill.teachers: teachers know no small pictures; add distill.once=true")
+        raise UserError(
+            "aug.low_res_until with distill.teachers: teachers know no small pictures; add distill.once=true"
+        )
 
 
 def check_limits(trainer: dict[str, Any], datamodule: FERDataModule) -> None:
@@ -219,8 +223,8 @@ def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
             split_seed=data["split_seed"],
             mix=mix if mix.betas else None,
             mix_until=aug["mix_until"],
-            small=aug["small"],
-            small_until=aug["small_until"],
+            low_res=aug["low_res"],
+            low_res_until=aug["low_res_until"],
         )
     except ValueError as error:
         raise UserError(f"data.{error}") from None

@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fer_lightning.errors import UserError, report
+from fer_lightning.errors import UserError, print_error
 from fer_lightning.results.paths import holds_run, last_checkpoint, override
-from fer_lightning.settings.hydra_errors import explained
+from fer_lightning.settings.hydra_errors import as_user_error
 from fer_lightning.training.processes import is_first_process
 
 
@@ -53,7 +53,7 @@ class RunHooks(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if not is_first_process():
             return
-        with reporting():
+        with exit_on_error():
             folder = place(config, "hydra.run.dir")
             named = is_named(config, "hydra.run.dir") or config.get("ckpt_path") is not None
             goes_on = named and holds_run(folder)
@@ -64,7 +64,7 @@ class RunHooks(Callback):
                 config.hydra.run.dir = str(claim(folder, "checkpoints", named))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        with reporting():
+        with exit_on_error():
             folder = place(config, "hydra.sweep.dir")
             named = is_named(config, "hydra.sweep.dir")
             if named and any(holds_run(job) for job in folder.glob("*/")):
@@ -81,21 +81,21 @@ class RunHooks(Callback):
                     config.hydra.overrides.hydra.append(override("hydra.sweep.dir", config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        with reporting():
+        with exit_on_error():
             all_completed = end_sweep(Path(config.hydra.sweep.dir))
         if not all_completed:
             sys.exit(1)
 
 
-class reporting:
+class exit_on_error:
     """Ends the command where the work inside fails: with a user's mistake alone and status 2, or a traceback and 1."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None and (mistake := explained(error)) is not None:
-            report(mistake)
+        if error is not None and (mistake := as_user_error(error)) is not None:
+            print_error(mistake)
             sys.exit(2)
         if isinstance(error, Exception):
             traceback.print_exception(error)

@@ -16,7 +16,7 @@ CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path
 TAKING_MORE = ("optimizer", "trainer")  # groups that go to a constructor with more arguments than `conf/` names
 
 
-def explained(error: BaseException) -> UserError | None:
+def as_user_error(error: BaseException) -> UserError | None:
     """The user's mistake behind an exception of Hydra's or OmegaConf's; None where it is no such exception."""
     if isinstance(error, UserError):
         return error

@@ -135,7 +135,7 @@ def deciding(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     data, seed = config["data"], config["seed"]
     split_seed = data["split_seed"]
     distill = config["distill"]
-    judges = {"number of teachers": len(distill["teachers"])}
+    count = {"number of teachers": len(distill["teachers"])}
     return {
         **{group: config[group] for group in ("model", "optimizer", "scheduler", "averaging")},
         "aug": {key: value for key, value in config["aug"].items() if key != "name"},
@@ -143,7 +143,7 @@ def deciding(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
             **{key: data[key] for key in ("batch_size", "val_split")},
             "split_seed": seed if split_seed is None else split_seed,
         },
-        "distill": {**distill, **judges, "teachers": None} if distill["teachers"] else judges,
+        "distill": {**distill, **count, "teachers": None} if distill["teachers"] else count,
         "trainer": {key: config["trainer"].get(key) for key in STEPS},
         "seed": {"": seed},
     }
@@ -176,8 +176,8 @@ def fixed_length(config: dict[str, Any]) -> str | None:
         return "its schedule"
     if (aug["mixup"] or aug["cutmix"]) and aug["mix_until"] < 1:
         return "aug.mix_until"
-    if 0 < aug["small_until"] < 1:
-        return "aug.small_until"
+    if 0 < aug["low_res_until"] < 1:
+        return "aug.low_res_until"
     if config["averaging"].get("start"):
         return "averaging.start"
     return None

@@ -14,7 +14,7 @@ MADE = ("model", "optimizer", "scheduler")  # groups that name what they make as
 GROUPS = (*MADE, "averaging", "aug", "data", "trainer", "logger", "distill")
 TOP = (*GROUPS, "seed", "ckpt_path")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-SMALLEST = 16  # pixels a side: the CNN halves a picture four times
+SMALLEST_SIDE = 16  # pixels a side: the CNN halves a picture four times
 MAX_SEED = 2**32 - 1
 
 # Arguments of Lightning's Trainer that a run decides for itself, and those with which an epoch would not be validated
@@ -85,8 +85,8 @@ RULES: dict[str, Rule] = {
     "aug.mixup": (at_least_0, "0 (off) or the α of a Beta distribution, above 0"),
     "aug.cutmix": (at_least_0, "0 (off) or the α of a Beta distribution, above 0"),
     "aug.mix_until": SHARE_OF_EPOCHS,
-    "aug.small_until": SHARE_OF_EPOCHS,
-    "aug.small": (whole(SMALLEST, SIZE), f"a whole number of pixels from {SMALLEST} to {SIZE}"),
+    "aug.low_res_until": SHARE_OF_EPOCHS,
+    "aug.low_res": (whole(SMALLEST_SIDE, SIZE), f"a whole number of pixels from {SMALLEST_SIDE} to {SIZE}"),
     "distill.teachers": (a(list[str]), "a list of runs or checkpoints, such as [RUN1,RUN2]"),
     "distill.weight": (share, "a share between 0 and 1"),
     "distill.temperature": (positive, "a number above 0"),

@@ -1,4 +1,4 @@
-"""`Teachers`: trained networks whose mean judgement of a training batch another network learns from."""
+"""`Teachers`: trained networks whose mean probabilities for a training batch another network learns from."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ class Teachers:
     mean, std: of the student's normalization. temperature: by which logits are divided. No nn.Module, so that a student
     that refers to it neither trains nor saves them.
 
-    They can also judge each training image once, as it is, which costs little where the student is the smaller network:
-    asked at every step, the published CNN made a DNN's epoch 114 s instead of 10 (docs/results.md). Where it
+    Asked once about each training image, as it is, they cost little where the student is the smaller network: asked at
+    every step, the published CNN made a DNN's epoch 114 s instead of 10 (docs/results.md). Where it
     can be paid for, the same pixels are better, see Beyer et al. (2022), https://arxiv.org/abs/2106.05237
     """
 
@@ -57,7 +57,7 @@ class Teachers:
             each.append((classifier.model(seen).float() / self.temperature).softmax(1))
         return torch.stack(each).mean(0)
 
-    def judgement(self, pixels: np.ndarray, precision: str) -> np.ndarray:
+    def soft_targets(self, pixels: np.ndarray, precision: str) -> np.ndarray:
         """The same of images as they are: float32 (N, 7) from uint8 (N, 48, 48). precision: see `inference.predict`."""
         each = []
         for classifier in self.classifiers:
@@ -90,6 +90,7 @@ def check_split(path: str, teacher: Classifier, datamodule: FERDataModule) -> No
     if mine["split"] != theirs["split"]:
         raise UserError(
             f"distill.teachers: {path} held out other images (data.val_split={theirs['val_split']}, split seed "
-            f"{theirs['seed']}) than this run would (data.val_split={mine['val_split']}, split seed {mine['seed']}): "
+            f"{theirs['split_seed']}) than this run would (data.val_split={mine['val_split']}, split seed "
+            f"{mine['split_seed']}): "
             "it has learned some that this run is validated on; take the same data, data.val_split and data.split_seed"
         )

@@ -128,7 +128,7 @@ def test_stages_go_on_call_by_call_until_all_are_finished(tmp_path, monkeypatch,
     assert written["evaluations"]["distilled-tta"]["tta"]
     assert written["evaluations"]["teacher"]["comparison"]["splits"]
     weights = load(out / "distilled" / "distilled_cnn-seed0.safetensors")
-    assert weights.data["seed"] == 0
+    assert weights.data["split_seed"] == 0
 
 
 def test_stages_are_chosen_by_name_and_come_in_the_order_of_all(call, untrained, capsys):

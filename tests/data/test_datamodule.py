@@ -36,8 +36,10 @@ def test_the_order_is_the_seeds():
 
 
 def test_what_teachers_said_comes_with_its_image():
-    taught = torch.arange(100.0).view(-1, 1).expand(-1, 7)
-    for pixels, labels, said in Batches(PIXELS, LABELS, torch.arange(100), 16, order=lambda: 5, taught=taught):
+    soft_targets = torch.arange(100.0).view(-1, 1).expand(-1, 7)
+    for pixels, labels, said in Batches(
+        PIXELS, LABELS, torch.arange(100), 16, order=lambda: 5, soft_targets=soft_targets
+    ):
         assert (said[:, 0] == labels).all()
         assert (pixels[:, 0, 0] == labels).all()
 
@@ -77,7 +79,7 @@ class At:
 
 def test_mixing_and_small_pictures_end_where_they_should():
     faces = synthetic.draw(train=100, test=20)
-    data = FERDataModule(faces, mix=Mix(7, mixup=1.0), mix_until=0.8, small=32, small_until=0.3)
+    data = FERDataModule(faces, mix=Mix(7, mixup=1.0), mix_until=0.8, low_res=32, low_res_until=0.3)
     batch = (torch.from_numpy(faces.pixels[:50]), torch.from_numpy(faces.labels[:50].astype(np.int64)))
     for epoch in range(10):
         data.trainer = At(epoch)

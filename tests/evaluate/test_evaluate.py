@@ -436,7 +436,7 @@ def test_a_checkpoint_that_does_not_name_its_split_is_scored(run, evaluate, tmp_
 
 
 def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluate, tmp_path):
-    altered(run, tmp_path / "b.ckpt", seed=7, order_seed=7)
+    altered(run, tmp_path / "b.ckpt", split_seed=7, seed=7)
     status, _, err = evaluate("run", "--ensemble", "b.ckpt", "--split", "val")
     assert status == 2
     assert "run held out data.val_split=0.1 with seed=0 and b.ckpt data.val_split=0.1 with seed=7" in err
@@ -454,7 +454,7 @@ def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluat
 
 
 def test_a_split_of_a_seed_of_its_own_is_named_by_it(run, evaluate, tmp_path):
-    altered(run, tmp_path / "b.ckpt", seed=7, order_seed=1)
+    altered(run, tmp_path / "b.ckpt", split_seed=7, seed=1)
     altered(run, tmp_path / "public.ckpt", val_split="public")
     begin = "fer_lightning: --split val: b.ckpt held out data.val_split=0.1 with data.split_seed=7 and "
     for other, held_out in (("run", "data.val_split=0.1 with seed=0"), ("public.ckpt", "data.val_split=public")):
@@ -466,7 +466,7 @@ def test_a_split_of_a_seed_of_its_own_is_named_by_it(run, evaluate, tmp_path):
 def test_both_seeds_of_a_network_are_told(evaluate, faces, cli, tmp_path):
     arguments = ("model=dnn", "model.widths=[8,8]", "data=synthetic", "trainer=cpu", "trainer.max_epochs=1")
     assert cli(*arguments, "logger=none", "seed=1", "data.split_seed=0", "hydra.run.dir=run").status == 0
-    altered(Path("run"), tmp_path / "other.ckpt", seed=5, order_seed=6)
+    altered(Path("run"), tmp_path / "other.ckpt", split_seed=5, seed=6)
     write_weights(read_checkpoint(Path("run/checkpoints/best.ckpt")), tmp_path / "w.safetensors")
     arguments = ("--ensemble", "w.safetensors", "--compare", "other.ckpt", "--split", "public", "--out", "out")
     assert evaluate("run", *arguments)[0] == 0
@@ -479,7 +479,7 @@ def test_the_public_images_are_no_test_of_a_checkpoint_chosen_on_them(run, evalu
     split = {"val": fingerprint(faces, faces.where(PUBLIC))}
     state = {"val_split": "public", "split": split, "mean": 0.0, "std": 1.0}
     altered(run, tmp_path / "b.ckpt", **state)
-    altered(run, tmp_path / "c.ckpt", **state, seed=1)
+    altered(run, tmp_path / "c.ckpt", **state, split_seed=1)
     status, _, err = evaluate("b.ckpt", "--split", "public")
     assert status == 2
     assert "b.ckpt was trained with data.val_split=public" in err

@@ -30,7 +30,13 @@ RECIPES = {
     **{name: (*RUN, f"scheduler={name}", *more) for name, more in SCHEDULES.items()},
     "ema": (*RUN, *MIXED, "optimizer=adamw", "averaging=ema", "averaging.every=3"),
     "swa": (*RUN, *MIXED, "optimizer=sgd", "averaging=swa", "averaging.start=0.4"),
-    "small": (*SMALL["cnn"], *QUICK, "trainer.max_epochs=5", "+trainer.limit_train_batches=5", "aug.small_until=0.7"),
+    "low_res": (
+        *SMALL["cnn"],
+        *QUICK,
+        "trainer.max_epochs=5",
+        "+trainer.limit_train_batches=5",
+        "aug.low_res_until=0.7",
+    ),
 }
 
 
@@ -120,7 +126,7 @@ def test_ctrl_c_while_teachers_are_asked_ends_as_in_an_epoch(cli, tmp_path, monk
     assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
     student = (*RUN, "distill.teachers=[teacher]", "distill.once=true")
     with monkeypatch.context() as patch:
-        patch.setattr(Teachers, "judgement", pressed)
+        patch.setattr(Teachers, "soft_targets", pressed)
         ended = cli(*student, "hydra.run.dir=run")
     assert ended.status == 130
     assert "start it again" in ended.out
@@ -130,7 +136,7 @@ def test_ctrl_c_while_teachers_are_asked_ends_as_in_an_epoch(cli, tmp_path, monk
     # where a run goes on elsewhere, the command that is printed works
     assert cli(*student, "trainer.max_epochs=2", "hydra.run.dir=short").status == 0
     with monkeypatch.context() as patch:
-        patch.setattr(Teachers, "judgement", pressed)
+        patch.setattr(Teachers, "soft_targets", pressed)
         ended = cli(*student, "ckpt_path=short", "hydra.run.dir=long")
     assert ended.status == 130
     command = shlex.split(ended.out.partition("python -m fer_lightning ")[2])
@@ -296,7 +302,7 @@ def test_gradients_are_clipped_where_the_optimizer_allows(cli, tmp_path):
     ("settings", "named"),
     [
         (("aug.mixup=0.2", "aug.mix_until=0.5"), "aug.mix_until"),
-        ((*SMALL["cnn"], "aug.small_until=0.5"), "aug.small_until"),
+        ((*SMALL["cnn"], "aug.low_res_until=0.5"), "aug.low_res_until"),
         (("averaging=swa", "averaging.start=0.5"), "averaging.start"),
     ],
 )

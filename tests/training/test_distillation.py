@@ -35,7 +35,7 @@ def test_asked_once_they_say_the_same_of_the_images_as_they_are():
         models[0].fc3.bias[0] += 300  # whose probabilities of the other classes are 0 in float32
     pixels = torch.randint(0, 256, (5, 48, 48), dtype=torch.uint8)
     teachers = Teachers([Classifier(model, Normalize(0.5, 0.25), {}) for model in models], 0.5, 0.25, temperature=3.0)
-    said = teachers.judgement(pixels.numpy(), "32-true")
+    said = teachers.soft_targets(pixels.numpy(), "32-true")
     expected = teachers.probabilities((pixels.unsqueeze(1) / 255 - 0.5) / 0.25)
     torch.testing.assert_close(torch.from_numpy(said), expected, atol=1e-5, rtol=1e-5)
 
@@ -44,16 +44,16 @@ def test_the_loss_is_hintons(monkeypatch):
     torch.manual_seed(0)
     student = DNN(widths=(8, 8), label_smoothing=0.1).eval()
     faces, targets = torch.rand(6, 1, 48, 48), torch.tensor([0, 1, 2, 3, 6, 6])
-    taught = torch.rand(6, 7).softmax(1)
+    soft_targets = torch.rand(6, 7).softmax(1)
     asked = []
-    student.learn_from(lambda x: asked.append(x) or taught, weight=0.3, temperature=2.0)
+    student.distill_from(lambda x: asked.append(x) or soft_targets, weight=0.3, temperature=2.0)
     logits = student(faces)
     hard = nn.CrossEntropyLoss(label_smoothing=0.1)(logits, targets)
-    soft = (taught * (taught.log() - (logits / 2).log_softmax(1))).sum(1).mean()
+    soft = (soft_targets * (soft_targets.log() - (logits / 2).log_softmax(1))).sum(1).mean()
     torch.testing.assert_close(student.training_step((faces, targets), 0), 0.7 * hard + 0.3 * 4 * soft)
     assert asked[0] is faces
-    student.learn_from(None, weight=0.3, temperature=2.0)
-    torch.testing.assert_close(student.training_step((faces, targets, taught), 0), 0.7 * hard + 0.3 * 4 * soft)
+    student.distill_from(None, weight=0.3, temperature=2.0)
+    torch.testing.assert_close(student.training_step((faces, targets, soft_targets), 0), 0.7 * hard + 0.3 * 4 * soft)
     plain = nn.CrossEntropyLoss()(logits, targets)
     student.validation_step((faces, targets), 0)
     torch.testing.assert_close(student.val_sums[0] / 6, plain.detach())
@@ -80,7 +80,7 @@ def test_a_student_hears_its_teachers_and_keeps_nothing_of_them(cli, tmp_path, t
     assert set(first["state_dict"]) == set(second["state_dict"])
     assert first["hyper_parameters"] == second["hyper_parameters"]
     assert len(first["optimizer_states"][0]["state"]) == len(second["optimizer_states"][0]["state"])
-    assert load(tmp_path / "student").model.teachers is None
+    assert load(tmp_path / "student").model.teacher_probabilities is None
 
 
 def test_teachers_asked_once_are_heard_of_each_image(cli, tmp_path, teachers):
@@ -98,7 +98,7 @@ def test_teachers_asked_once_are_heard_of_each_image(cli, tmp_path, teachers):
             f"hydra.run.dir=once-{name}",
         )
         assert ended.status == 0, ended.err
-        assert ("the teachers judged" in ended.out) == (name == "true")
+        assert ("the teachers were asked" in ended.out) == (name == "true")
     each, once = (pd.read_csv(tmp_path / f"once-{name}" / "metrics.csv") for name in ("false", "true"))
     accuracies = ["train_acc", "val_acc"]
     pd.testing.assert_frame_equal(each[accuracies], once[accuracies], rtol=0, atol=0.01)
