@@ -21,7 +21,7 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.models import CNN, DNN
 from fer_lightning.results.checkpoint import load
 from fer_lightning.settings import hydra_app as hydra_hooks
-from fer_lightning.settings.build import FER2013_BATCH, FER2013_EPOCHS, best_precision, check
+from fer_lightning.settings.build import FER2013_BATCH, FER2013_EPOCHS, best_precision, check, resolve
 from fer_lightning.training.provenance import commit
 
 QUICK = ("data=synthetic", "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=64")
@@ -195,6 +195,15 @@ def test_the_same_seed_gives_the_same_figures_and_another_others(cli, tmp_path, 
     assert figures(tmp_path / "again") == figures(run)
     assert (tmp_path / "again" / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
     assert figures(tmp_path / "other") != figures(run)
+
+
+def test_a_sweeper_hears_the_validation_accuracy(cli, tmp_path, monkeypatch):
+    heard = []
+    listen = lambda self, config, job_return, **kwargs: heard.append(job_return.return_value)  # noqa: E731
+    monkeypatch.setattr(hydra_hooks.RunHooks, "on_job_end", listen)
+    assert cli("--multirun", *SMALL["dnn"], *QUICK, "optimizer.lr=0.001,1e30", "hydra.sweep.dir=sweep").status == 1
+    metrics = json.loads((tmp_path / "sweep" / "0-dnn-norm_aug-lr0.001" / "metrics.json").read_text())
+    assert heard == [metrics["val_acc"], None]
 
 
 def test_a_folder_that_holds_a_run_is_refused_untouched(cli, tmp_path, run):
@@ -489,8 +498,7 @@ def test_the_published_recipes_are_the_defaults(composed, model):
 def test_networks_and_data_module_agree_with_the_configuration(composed):
     """Constructor defaults and conf/ name the same published values."""
     for overrides, network in (((), CNN), (("model=dnn",), DNN)):
-        values = dict(composed(*overrides).model)
-        del values["_target_"]
+        values = resolve(composed(*overrides)).model.arguments
         defaults = network().hparams
         assert {key: list(v) if isinstance(v := defaults[key], tuple) else v for key in values} == values
     assert FERDataModule(synthetic.draw(train=300, test=50)).batch_size == FER2013_BATCH
