@@ -116,6 +116,7 @@ class Warp(Section):
     flip: Number
     contrast: Number
     erase: Number
+    image_by_image: Truth
 
 
 class Mixing(Section):
