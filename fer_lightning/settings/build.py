@@ -121,7 +121,10 @@ def build(cfg: DictConfig, faces: Faces) -> Experiment:
         # A replayed graph writes each batch's gradients to the same place: nothing may be added up there.
         graphs = arguments.get("accumulate_grad_batches", 1) == 1
         mode = "reduce-overhead" if graphs else "default"
-        compiled = [datamodule.compile_training(), model.compile_training(datamodule.batch_size, mode)]
+        train_faces = Compiled(datamodule.train_faces, datamodule.batch_size)
+        train_loss = Compiled(model.train_loss, datamodule.batch_size, mode)
+        datamodule.train_faces, model.train_loss = train_faces, train_loss  # type: ignore[assignment, method-assign]
+        compiled = [train_faces, train_loss]
     teachers = open_distillation(config, datamodule)  # after the model: to load a network draws random weights first
     if teachers is not None:
         teacher_probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None

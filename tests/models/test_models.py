@@ -76,7 +76,7 @@ def test_mixed_targets_are_hit_by_their_share():
     targets[range(2), (predicted + 1) % 7] = torch.tensor([0.25, 0.5])
     loss = model.training_step((faces, targets), 0)
     assert loss == nn.CrossEntropyLoss()(model(faces), targets)
-    assert model.train_sums[1:].tolist() == [1.25, 2]
+    assert model.means["train/"].sums[2:].tolist() == [1.25, 2]
 
 
 def test_running_sums_are_each_ranks_own(tmp_path):
