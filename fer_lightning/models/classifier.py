@@ -120,8 +120,9 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
         self.means[prefix].update(sums)
         return loss
 
-    def _log(self, prefix: str, *names: str, logger: bool = False) -> None:
+    def _log(self, prefix: str, *names: str) -> None:
         means = self.means[prefix].compute()
+        logger = False if self.trainer.state.fn == "fit" else None  # the recorder draws the curves of a training
         self.log_dict({f"{prefix}{name}": means[name] for name in names}, logger=logger, sync_dist=True)
 
     def on_train_epoch_start(self) -> None:
@@ -159,7 +160,7 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
 
     def on_test_epoch_end(self) -> None:
         for prefix in self._test_prefixes():
-            self._log(prefix, "loss", "acc", logger=True)
+            self._log(prefix, "loss", "acc")
 
     def predict_step(self, batch: Batch, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         """Class probabilities, float32 (B, 7), of the batch's faces."""
