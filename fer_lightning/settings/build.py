@@ -222,7 +222,10 @@ def compile_steps(settings: Settings, model: EmotionClassifier, datamodule: FERD
     torch._dynamo.reset()  # what a sweep's earlier jobs compiled, each with its mean: after eight, it gives up
     # A replayed graph writes each batch's gradients to the same place: nothing may be added up there.
     mode = "reduce-overhead" if settings.trainer.accumulate_grad_batches == 1 else "default"
-    return [datamodule.compile_training(), model.compile_training(datamodule.batch_size, mode)]
+    train_faces = Compiled(datamodule.train_faces, datamodule.batch_size)
+    train_loss = Compiled(model.train_loss, datamodule.batch_size, mode)
+    datamodule.train_faces, model.train_loss = train_faces, train_loss  # type: ignore[assignment, method-assign]
+    return [train_faces, train_loss]
 
 
 def on_cuda(accelerator: str) -> bool:

@@ -14,7 +14,6 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from fer_lightning.data.datamodule import FERDataModule
-from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.files import replacing
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint
 from fer_lightning.results.run_folder import append_epoch, write_epochs
@@ -98,8 +97,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             )
         better = all(row["val_acc"] > earlier["val_acc"] for earlier in self.rows)
         self.rows.append(row)
-        assert isinstance(pl_module, EmotionClassifier)
-        self.images = int(pl_module.train_sums[2])
+        self.images = int(figures["train/images"])
         if better:
             with nullcontext() if self.averaging is None else self.averaging.applied(pl_module):
                 trainer.save_checkpoint(self.best, weights_only=True)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_main import QUICK, SMALL, figures, rows, tree
 
+from fer_lightning.data import synthetic
 from fer_lightning.training.distillation import Teachers
 from fer_lightning.training.recorder import DECISIVE, Recorder
 
@@ -270,7 +272,7 @@ def test_a_machine_of_another_precision_is_told_the_runs_own(cli, monkeypatch):
     assert cli(*command, "trainer.max_epochs=2").status == 0
 
 
-def test_another_number_of_processes_and_other_images_are_refused(cli, tmp_path):
+def test_another_number_of_processes_and_other_images_are_refused(cli, tmp_path, monkeypatch):
     assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
@@ -284,6 +286,12 @@ def test_another_number_of_processes_and_other_images_are_refused(cli, tmp_path)
         assert ended.status == 2
         assert said in ended.err
     torch.save(checkpoint, last)
+    faces = synthetic.draw()
+    labels = faces.labels.copy()
+    labels[0] = (labels[0] + 1) % 7
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_lightning.data.source.built_in_faces", lambda: replace(faces, labels=labels))
+        assert "other training or validation images, or labels" in cli(*RUN, "ckpt_path=run").err
     assert cli(*RUN, "ckpt_path=run").status == 0
 
 
