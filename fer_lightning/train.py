@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from fer_lightning.data.faces import Faces
+from fer_lightning.data.faces import Faces, fingerprint
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
 from fer_lightning.results.checkpoint import load
@@ -164,6 +164,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "synthetic": faces.synthetic,
         "source": faces.source,
         "form": faces.form,
+        "data_fingerprint": fingerprint(faces),
         "seed": config["seed"],
         "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
         "train_n": len(experiment.datamodule.splits["train"]),

@@ -28,6 +28,7 @@ Row = dict[str, Any]  # a row of metrics.csv
 CURVES = {  # TensorBoard's tags: columns of metrics.csv
     "train/loss": "train_loss",
     "train/acc": "train_acc",
+    "train/cross_entropy": "train_cross_entropy",
     "val/loss": "val_loss",
     "val/acc": "val_acc",
     "lr": "lr",
