@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from fer_lightning.data.datamodule import epoch_seed
-from fer_lightning.data.faces import Faces
+from fer_lightning.data.faces import Faces, fingerprint
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
 from fer_lightning.results.checkpoint import load
@@ -45,7 +45,10 @@ from fer_lightning.training.recorder import CheckpointFiles, Recorder, Row, best
 log = logging.getLogger(__name__)
 
 CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one chart
-    "training": {"loss": ["Multiline", ["train/loss", "val/loss"]], "accuracy": ["Multiline", ["train/acc", "val/acc"]]}
+    "training": {
+        "loss": ["Multiline", ["train/cross_entropy", "val/loss"]],
+        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
+    }
 }
 
 
@@ -184,6 +187,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "synthetic": faces.synthetic,
         "source": faces.source,
         "form": faces.form,
+        "data_fingerprint": fingerprint(faces),
         "seed": settings.seed,
         "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
         "train_n": len(experiment.datamodule.splits["train"]),

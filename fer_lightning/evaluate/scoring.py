@@ -32,7 +32,7 @@ def score(
     predicted = probabilities.argmax(axis=1)
     hits = predicted == target
     unseen = scores.accuracy(hits[~seen(faces, where, members)])
-    matrix = scores.confusion(target, predicted)
+    matrix = scores.confusion_matrix(target, predicted)
     columns = (scores.precision(matrix), scores.recall(matrix), scores.f1(matrix))
     found: dict[str, Any] = {
         **scores.accuracy(hits),

@@ -66,7 +66,7 @@ def split_scores(table: pd.DataFrame, faces: Faces, splits: Splits) -> dict[str,
 def confusion_of(table: pd.DataFrame, split: str = "val") -> np.ndarray:
     """int (7, 7) of one split's predictions, rows = true class."""
     rows = table[table["split"] == split]
-    return scores.confusion(class_indices(rows["target"]), class_indices(rows["predicted"]))
+    return scores.confusion_matrix(class_indices(rows["target"]), class_indices(rows["predicted"]))
 
 
 def class_indices(names: pd.Series) -> np.ndarray:

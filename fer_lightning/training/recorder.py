@@ -27,6 +27,7 @@ DECISIVE = "decisive_settings"  # in a checkpoint to go on from, what it must be
 CURVES = {  # TensorBoard's tags: columns of metrics.csv
     "train/loss": "train_loss",
     "train/acc": "train_acc",
+    "train/cross_entropy": "train_cross_entropy",
     "val/loss": "val_loss",
     "val/acc": "val_acc",
     "lr": "lr",
