@@ -13,16 +13,16 @@ WIDTH = 100  # columns of the printed tables
 
 def render(report: dict[str, Any]) -> str:
     """The text that the command prints, at most WIDTH columns wide but for paths."""
-    marked = " on SYNTHETIC faces" if report["synthetic"] else ""
+    synthetic = " on SYNTHETIC faces" if report["synthetic"] else ""
     splits: dict[str, dict[str, Any]] = report["splits"]
-    parts = [head(report), overview(splits, marked)]
+    parts = [head(report), overview(splits, synthetic)]
     if comparison := report["comparison"]:
         for name, found in comparison["splits"].items():
             words = difference_in_words(found, splits[name]["acc"], comparison["name"])
-            parts.append(wrapped(f"{name}{marked}: {words}", subsequent_indent="  "))
+            parts.append(wrapped(f"{name}{synthetic}: {words}", subsequent_indent="  "))
     if any("votes" in found for found in splits.values()):
         parts.append(votes_table(splits))
-    parts += [class_table(name + marked, found) for name, found in splits.items()]
+    parts += [class_table(name + synthetic, found) for name, found in splits.items()]
     return "\n\n".join(parts)
 
 
@@ -38,7 +38,7 @@ def head(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def overview(splits: dict[str, dict[str, Any]], marked: str) -> str:
+def overview(splits: dict[str, dict[str, Any]], synthetic: str) -> str:
     """All scores but those of classes and votes, a column a split."""
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("images", lambda found: f"{found['n']:,}"),
@@ -51,7 +51,7 @@ def overview(splits: dict[str, dict[str, Any]], marked: str) -> str:
         ("log loss", lambda found: decimal(found["log_loss"])),
         ("expected calibration error", lambda found: decimal(found["ece"])),
     ]
-    lines = [f"{'scores' + marked:<30}" + "".join(f"{name:>18}" for name in splits)]
+    lines = [f"{'scores' + synthetic:<30}" + "".join(f"{name:>18}" for name in splits)]
     lines += [f"{label:<30}" + "".join(f"{cell(found):>18}" for found in splits.values()) for label, cell in rows]
     return "\n".join(lines)
 
@@ -92,12 +92,13 @@ def difference_in_words(found: dict[str, Any], acc: float, other: str) -> str:
     points = f"accuracy {acc:.4f}, {other} {found['acc']:.4f}: {found['points']:+.2f} points on {images(found['n'])}."
     unseen = found["unseen"]
     if unseen is None or unseen["n"] == found["n"]:
-        return f"{points} {test_in_words(found)}"
+        return f"{points} {significance(found)}"
     more = f"On the {images(unseen['n'])} that do not also stand in Training: {unseen['points']:+.2f} points."
-    return f"{points} {test_in_words(found)} {more} {test_in_words(unseen)}"
+    return f"{points} {significance(found)} {more} {significance(unseen)}"
 
 
-def test_in_words(found: dict[str, Any]) -> str:
+def significance(found: dict[str, Any]) -> str:
+    """The outcome of McNemar's test."""
     b, c = found["only_this_right"], found["only_other_right"]
     if b == c == 0:
         return "Both are right on the same images."

@@ -1,7 +1,6 @@
 """From a checkpoint to class probabilities: what training, evaluation and every later command share.
 
-A checkpoint may come from anywhere, so none of its bytes is code that runs, and none of its names is imported: see
-`find_network`.
+A checkpoint may come from anywhere: no code in it runs, and it does not decide what is imported, see `find_network`.
 """
 
 import importlib
@@ -148,9 +147,9 @@ def load(path: Path) -> Classifier:
     if network is None:
         name = shown(checkpoint["network"])
         raise UserError(
-            f"{path}: its network {name} is not known here, and nothing is imported because a file names it; right: a "
-            "class of fer_lightning.models, or one of your own that your code has imported (if you trust its module: "
-            f"evaluate --network {name})"
+            f"{path}: its network {name} is not known here, and loading a file imports no module but those of "
+            "fer_lightning.models; right: a network of the package, or one that your own code has imported (if you "
+            f"trust its module: evaluate --network {name})"
         )
     try:
         model = network(**checkpoint["hyper_parameters"])
