@@ -180,7 +180,8 @@ def test_tensorboard_has_epochs_on_its_axis_images_and_filled_hparams(run):
     events.Reload()
     epochs = rows(run / "metrics.csv")
     for tag, column in (("train/loss", "train_loss"), ("train/acc", "train_acc"), ("val/loss", "val_loss"),
-                        ("val/acc", "val_acc"), ("lr", "lr"), ("train/cross_entropy", "train_cross_entropy")):  # fmt: skip
+                        ("val/acc", "val_acc"), ("lr", "lr"),
+                        ("train/cross_entropy", "train_cross_entropy")):  # fmt: skip
         points = events.Scalars(tag)
         assert [point.step for point in points] == [1, 2, 3, 4]
         assert [point.value for point in points] == pytest.approx([float(row[column]) for row in epochs])

@@ -1,6 +1,7 @@
 """Score a checkpoint: python -m fer_lightning.evaluate RUN [--split public] [--tta] [--compare OTHER] …"""
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,8 +12,8 @@ Score a run's best checkpoint, any checkpoint, or the network that comes with th
 accuracy with its 95 % Wilson interval, the same on the images that do not also stand among its
 Training rows (pixel for pixel), balanced accuracy, log loss, expected calibration error, precision,
 recall and F1 of each class, the confusion matrix. Writes evaluation.json and predictions.csv into
-RUN/evaluation/<split>[-tta][-ensemble]/ (the package's network: into ./evaluation/); a run's own files
-are never touched."""
+RUN/evaluation/<split>[-tta][-ensemble]/ (the package's network: into ./evaluation/). The same evaluation
+again replaces its files; another one gets a folder with a number, and a run's own files are never touched."""
 
 EPILOG = """\
 examples:
@@ -22,15 +23,15 @@ examples:
   python -m fer_lightning.evaluate RUN --ensemble RUN2 RUN3 --split private"""
 
 
-def given(text: str) -> str:
-    """An argument, which must not be empty: a script whose variable is not set does not mean the default."""
-    if not text:
+def name(argument: str) -> str:
+    """An argument with `~` resolved, as the shell leaves it in --out=~/x; ArgumentTypeError where it is empty."""
+    if not argument:  # a script whose variable is not set does not mean the default
         raise argparse.ArgumentTypeError("it is empty (a variable that is not set?)")
-    return text
+    return os.path.expanduser(argument)
 
 
-def path(text: str) -> Path:
-    return Path(given(text))
+def path(argument: str) -> Path:
+    return Path(name(argument))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,14 +45,14 @@ def parser() -> argparse.ArgumentParser:
         "run",
         metavar="RUN|CKPT",
         nargs="?",
-        type=given,
+        type=name,
         help="a run's folder (its best.ckpt is meant), a checkpoint file or a safetensors file of ours "
         "(default: the network that comes with the package)",
     )
     made.add_argument(
         "--data",
         metavar="PATH",
-        type=given,
+        type=name,
         help="FER2013 in any form, or `synthetic` (default: what the run was trained on)",
     )
     made.add_argument(
@@ -67,15 +68,24 @@ def parser() -> argparse.ArgumentParser:
         "--ensemble",
         nargs="+",
         metavar="CKPT",
-        type=given,
+        type=name,
         default=[],
         help="average the probabilities with these checkpoints or runs",
     )
     made.add_argument(
-        "--compare", metavar="OTHER", type=given, help="test the difference to this run or checkpoint (McNemar)"
+        "--compare", metavar="OTHER", type=name, help="test the difference to this run or checkpoint (McNemar)"
     )
     made.add_argument(
         "--votes", metavar="CSV", type=path, help="FER+ votes (fer2013new.csv): accuracy by how many taggers agree"
+    )
+    made.add_argument(
+        "--network",
+        metavar="MODULE.CLASS",
+        dest="networks",
+        type=name,
+        action="append",
+        default=[],
+        help="a network of your own that a checkpoint holds: its module is imported, so it runs (may be repeated)",
     )
     made.add_argument("--out", metavar="DIR", type=path, help="write into this folder instead")
     return made

@@ -1,4 +1,4 @@
-"""What may be scored on which images: splits that say something of every network, and reasons where they do not."""
+"""Which images say something of which networks: the splits that are scored and compared, and why others are not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ TEST_USAGE = {"public": PUBLIC, "private": PRIVATE}
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The positions of the images of each split that is scored, and of each that is also fair to --compare.
+class Selection:
+    """The positions of the images of each split that is scored, and of each that is compared.
 
-    notes: what of all that a reader must know, a sentence each.
+    notes: why a split is left out, and whether faces are of another kind than in training; a sentence each.
     """
 
     scored: Splits
@@ -25,51 +25,56 @@ class Chosen:
     notes: list[str]
 
 
-def choose(faces: Faces, members: Sequence[Member], others: Sequence[Member], split: str) -> Chosen:
-    """What `members` are scored on, of --split, and compared to `others` on, of whom there may be none.
+def select(faces: Faces, members: Sequence[Member], others: Sequence[Member], split: str) -> Selection:
+    """The splits of --split: scored where they are fair to `members`, compared where also to `others`, perhaps none.
 
-    UserError where the split asked for, or all of them, cannot be scored, or where none of them is fair to both sides.
+    UserError where nothing of --split can be scored, or compared with others that there are.
     """
-    splits, refused = scorable(faces, members)
-    if split != "all" and split in refused:
-        raise UserError(f"--split {split}: {refused[split]}")
-    if not splits:
-        raise UserError("\n  ".join(["nothing can be scored:", *(f"{name}: {refused[name]}" for name in refused)]))
-    scored = {name: where for name, where in splits.items() if split in ("all", name)}
-    notes = [f"{name} is not scored: {reason}" for name, reason in refused.items() if split == "all"]
+    fair, unfair = fair_splits(faces, members)
+    if split in unfair:
+        raise UserError(f"--split {split}: {unfair[split]}")
+    if not fair:
+        raise UserError("\n  ".join(["nothing can be scored:", *(f"{name}: {unfair[name]}" for name in unfair)]))
+    scored = {name: where for name, where in fair.items() if split in ("all", name)}
+    notes = [f"{name} is not scored: {reason}" for name, reason in unfair.items() if split == "all"]
     compared: Splits = {}
     if others:
-        _, unfair = scorable(faces, [*members, *others])
-        compared = {name: where for name, where in scored.items() if name not in unfair}
+        fair, unfair = fair_splits(faces, [*members, *others])
+        compared = {name: where for name, where in scored.items() if name in fair}
         reasons = [f"{name} is not compared: {unfair[name]}" for name in scored if name in unfair]
         if not compared:
-            told = [f"--compare {others[0].name} --split {split}: no split is fair to both", *reasons]
-            raise UserError("\n  ".join(told))
+            header = f"--compare {others[0].name} --split {split}: no split is fair to both"
+            raise UserError("\n  ".join([header, *reasons]))
         notes += reasons
-    notes += [mismatch(member, faces) for member in (*members, *others) if member.data["synthetic"] != faces.synthetic]
-    return Chosen(scored, compared, notes)
+    kinds = {True: "synthetic faces", False: "real faces"}
+    notes += [
+        f"{member.name} was trained on {kinds[member.data['synthetic']]} and is scored on {kinds[faces.synthetic]}"
+        for member in (*members, *others)
+        if member.data["synthetic"] != faces.synthetic
+    ]
+    return Selection(scored, compared, notes)
 
 
-def scorable(faces: Faces, members: Sequence[Member]) -> tuple[Splits, dict[str, str]]:
-    """The positions of each split of SCORED that says something of all members, and why the others do not."""
-    splits: Splits = {}
-    refused: dict[str, str] = {}
+def fair_splits(faces: Faces, members: Sequence[Member]) -> tuple[Splits, dict[str, str]]:
+    """The positions of each split of SCORED that is fair to all members, and the reasons why the others are not."""
+    fair: Splits = {}
+    unfair: dict[str, str] = {}
     try:
-        splits["val"] = validation_split(faces, members)
+        fair["val"] = validation_split(faces, members)
     except UserError as error:
-        refused["val"] = str(error)
+        unfair["val"] = str(error)
     for name, usage in TEST_USAGE.items():
         chosen_on = [member for member in members if usage == PUBLIC and member.data["val_split"] == "public"]
         if chosen_on:
-            refused[name] = (
+            unfair[name] = (
                 f"{chosen_on[0].name} was trained with data.val_split=public: its checkpoint was chosen on PublicTest, "
                 "so that is its validation split and no test"
             )
         elif not (faces.usage == usage).any():
-            refused[name] = f"{faces.source} has no {USAGES[usage]} images"
+            unfair[name] = f"{faces.source} has no {USAGES[usage]} images"
         else:
-            splits[name] = faces.where(usage)
-    return splits, refused
+            fair[name] = faces.where(usage)
+    return fair, unfair
 
 
 def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
@@ -83,7 +88,7 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
         same_seed = val_split == "public" or member.split_seed == first.split_seed
         if member.data["val_split"] != val_split or not same_seed:
             raise UserError(
-                f"{first.name} held out {held_out_by(first)} and {member.name} {held_out_by(member)}, so the "
+                f"{first.name} held out {split_settings(first)} and {member.name} {split_settings(member)}, so the "
                 "validation split of one was not held out from the other"
             )
     digests = np.unique(faces.digests[faces.where(TRAINING)])
@@ -93,26 +98,21 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
                 f"the Training images of {faces.source} are not those that {member.name} was trained on, so another "
                 "split would be held out of them than it was validated on"
             )
-    splits = make_splits(faces, val_split, first.split_seed)
-    held_out = fingerprint(faces, splits["val"])
+    val = make_splits(faces, val_split, first.split_seed)["val"]
+    held_out = fingerprint(faces, val)
     for member in members:  # other labels or repetitions of the same images change the stratified split
         if member.data["split"]["val"] != held_out:
             raise UserError(
                 f"the images held out of {faces.source} are not those that {member.name} was validated on: its labels "
                 "or repeated images differ, and with them the split"
             )
-    return splits["val"]
+    return val
 
 
-def held_out_by(member: Member) -> str:
-    """The settings that say what it was validated on."""
+def split_settings(member: Member) -> str:
+    """The settings that decided what was held out of its training, as on the command line."""
     val_split = f"data.val_split={member.data['val_split']}"
     if member.data["val_split"] == "public":
         return val_split
-    return f"{val_split} with {'seed' if member.seed == member.split_seed else 'data.split_seed'}={member.split_seed}"
-
-
-def mismatch(member: Member, faces: Faces) -> str:
-    words = {True: "synthetic faces", False: "real faces"}
-    trained, scored = words[member.data["synthetic"]], words[faces.synthetic]
-    return f"{member.name} was trained on {trained} and is scored on {scored}"
+    key = "seed" if member.data["seed"] == member.split_seed else "data.split_seed"
+    return f"{val_split} with {key}={member.split_seed}"

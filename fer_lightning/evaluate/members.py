@@ -1,6 +1,9 @@
 """Checkpoints to score with, and what their runs tell of them: precision, device, data."""
 
+import hashlib
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,8 @@ from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.results import weights
-from fer_lightning.results.checkpoint import Classifier, load
-from fer_lightning.results.paths import best_checkpoint, holds_run, last_checkpoint, nearest
-from fer_lightning.results.run_folder import in_order, is_completed, read_config, read_epochs, read_run
+from fer_lightning.results.checkpoint import Classifier, find_checkpoint, load
+from fer_lightning.results.run_folder import read_config, read_run
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,38 @@ class Member:
 
     @property
     def data(self) -> dict[str, Any]:
+        """What its training knew of its data: `FERDataModule.state_dict()`."""
         return self.classifier.data
 
     @property
-    def seed(self) -> int:
-        """Its run's."""
-        return self.data["seed"]
-
-    @property
     def split_seed(self) -> int:
-        """That of what was held out of its training; of no meaning with data.val_split=public."""
+        """The seed of what was held out of its training; it decides nothing with data.val_split=public."""
         return self.data["split_seed"]
+
+    @cached_property
+    def sha256(self) -> str:
+        """That of the checkpoint's file."""
+        return sha256(self.checkpoint)
+
+    def summary(self) -> dict[str, Any]:
+        """What evaluation.json says of it."""
+        return {
+            "name": self.name,
+            "checkpoint": str(self.checkpoint),
+            "sha256": self.sha256,
+            "network": type(self.classifier.model).__name__,
+            "trained_on": "synthetic" if self.data["synthetic"] else "fer2013",
+            "val_split": self.data["val_split"],
+            "seed": self.data["seed"],
+            "split_seed": self.split_seed,
+            "precision": self.precision,
+        }
+
+
+def sha256(path: Path) -> str:
+    """As the command `sha256sum` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def packaged_network() -> str:
@@ -57,7 +80,7 @@ def packaged_network() -> str:
 
 
 def open_member(name: str) -> Member:
-    """UserError where there is no checkpoint of ours."""
+    """The checkpoint that a path means, a file's or a run's. UserError where there is none of ours."""
     checkpoint = find_checkpoint(Path(name)).absolute()
     classifier = load(checkpoint)
     run = checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else None
@@ -81,45 +104,16 @@ def open_member(name: str) -> Member:
         classifier=classifier,
         precision=precision,
         accelerator=trainer.get("accelerator", "auto"),
-        sources=tuple(source for source in sources if source),
+        sources=tuple(os.path.expanduser(source) for source in sources if source),
     )
 
 
-def find_checkpoint(path: Path) -> Path:
-    """The file that a run's folder or a checkpoint's path means. UserError, with what is near, where there is none."""
-    checkpoint = best_checkpoint(path)
-    if checkpoint.is_file():
-        return checkpoint
-    if not path.exists():
-        raise UserError(f"{path}: no such run or checkpoint{nearest(path)}")
-    if holds_run(path):
-        last = last_checkpoint(path)
-        hint = f"; its newest state is {last}" if last.is_file() else ""
-        cause = "removed, or not copied with the run" if has_epochs(path) else "none of the run's epochs has ended"
-        raise UserError(f"{path}: checkpoints/best.ckpt is not there: {cause}{hint}")
-    folders = [path.parent] if (path / "best.ckpt").is_file() else []
-    for depth in ("*", "*/*", "*/*/*"):
-        folders += sorted((found.parents[1] for found in path.glob(f"{depth}/checkpoints/best.ckpt")), key=in_order)
-    hint = f"; runs near it: {', '.join(map(str, folders[:3]))}" if folders else ""
-    raise UserError(f"{path}: no run's folder (it holds no checkpoints/best.ckpt){hint}")
-
-
-def has_epochs(run: Path) -> bool:
-    """Whether an epoch of the run has ended, by its files; True for a folder with none that would tell.
-
-    UserError where they are broken.
-    """
-    if (run / "metrics.csv").is_file():
-        return not read_epochs(run / "metrics.csv").empty
-    return is_completed(run) or not any((run / name).is_file() for name in ("config.yaml", "metrics.json"))
-
-
-def open_data(wanted: str | None, member: Member) -> Faces:
+def open_data(path: str | None, member: Member) -> Faces:
     """The faces of --data, or else those that the checkpoint was trained on. UserError where they cannot be had."""
-    if wanted == "synthetic" or (wanted is None and member.data["synthetic"]):
+    if path == "synthetic" or (path is None and member.data["synthetic"]):
         return open_faces("synthetic", None)
-    if wanted is not None:
-        return open_faces("fer2013", wanted)
+    if path is not None:
+        return open_faces("fer2013", path)
     for source in member.sources:
         if Path(source).exists():
             return open_faces("fer2013", source)
@@ -139,17 +133,3 @@ def choose_device(member: Member) -> torch.device:
     device = torch.accelerator.current_accelerator()
     assert device is not None
     return device
-
-
-def described(member: Member) -> dict[str, Any]:
-    """What evaluation.json says of a checkpoint."""
-    return {
-        "name": member.name,
-        "checkpoint": str(member.checkpoint),
-        "network": type(member.classifier.model).__name__,
-        "trained_on": "synthetic" if member.data["synthetic"] else "fer2013",
-        "val_split": member.data["val_split"],
-        "seed": member.seed,
-        "split_seed": member.split_seed,
-        "precision": member.precision,
-    }

@@ -1,4 +1,4 @@
-"""From probabilities to what evaluation.json says of them."""
+"""From probabilities to the scores and tests of evaluation.json."""
 
 import math
 from collections.abc import Sequence
@@ -18,23 +18,21 @@ SIGNIFICANT = 0.05
 def score(
     faces: Faces, where: np.ndarray, probabilities: np.ndarray, members: Sequence[Member], votes: np.ndarray | None
 ) -> dict[str, Any]:
-    """What evaluation.json says of a split: of the images at `where`, int (N,), with probabilities float (N, 7).
+    """The scores of a split: of the images at `where`, int (N,), from class probabilities float (N, 7).
 
     n, acc and acc_95 (the bounds of its 95 % Wilson interval); the same as unseen_n, acc_unseen and acc_unseen_95 of
     the images that do not also stand, exactly, among any member's Training rows; balanced_acc, log_loss (nats), ece
-    (15 bins), per class precision, recall, f1 and support; confusion, rows = true class. Undefined figures are null.
+    (15 bins), per class precision, recall, f1 and support; confusion, rows = true class. Undefined figures are None.
 
-    votes, int8 (N, 10), see `read_votes`: for each number of taggers, of ten, who named the majority emotion of FER+,
-    n, acc and acc_95 of such images; apart, those where contempt, unknown or NF (not a face) has most votes. The label
-    that counts as right is FER2013's in any case.
+    votes, int8 (N, 10) of all faces, see `read_votes`, or None, adds `votes`, see `scores_by_votes`.
     """
     target = faces.labels[where].astype(np.int64)
     predicted = probabilities.argmax(axis=1)
     hits = predicted == target
-    unseen = scores.accuracy(hits[~seen(faces, where, members)])
+    unseen = scores.accuracy(hits[~in_training(faces, where, members)])
     matrix = scores.confusion_matrix(target, predicted)
-    columns = (scores.precision(matrix), scores.recall(matrix), scores.f1(matrix))
-    found: dict[str, Any] = {
+    by_class = {"precision": scores.precision(matrix), "recall": scores.recall(matrix), "f1": scores.f1(matrix)}
+    split: dict[str, Any] = {
         **scores.accuracy(hits),
         "unseen_n": unseen["n"],
         "acc_unseen": unseen["acc"],
@@ -43,20 +41,22 @@ def score(
         "log_loss": scores.log_loss(probabilities, target),
         "ece": scores.expected_calibration_error(probabilities, target),
         "classes": {
-            name: {
-                **{key: defined(column[i]) for key, column in zip(("precision", "recall", "f1"), columns, strict=True)},
-                "support": int(matrix[i].sum()),
-            }
+            name: {**{key: defined(column[i]) for key, column in by_class.items()}, "support": int(matrix[i].sum())}
             for i, name in enumerate(CLASSES)
         },
         "confusion": matrix.tolist(),
     }
     if votes is not None:
-        found["votes"] = by_votes(hits, votes[where])
-    return found
+        split["votes"] = scores_by_votes(hits, votes[where])
+    return split
 
 
-def by_votes(hits: np.ndarray, votes: np.ndarray) -> dict[str, dict[str, Any]]:
+def scores_by_votes(hits: np.ndarray, votes: np.ndarray) -> dict[str, dict[str, Any]]:
+    """n, acc and acc_95 by FER+'s votes, from bool (N,), whether each image is right, and int8 (N, 10).
+
+    agreeing: of the images whose majority emotion so many taggers of ten named. apart: of those where contempt, unknown
+    or NF (not a face) has most votes. The label that counts as right is FER2013's in any case.
+    """
     choice, count = majority(votes)
     emotion = choice < len(CLASSES)
     return {
@@ -65,7 +65,7 @@ def by_votes(hits: np.ndarray, votes: np.ndarray) -> dict[str, dict[str, Any]]:
     }
 
 
-def seen(faces: Faces, where: np.ndarray, members: Sequence[Member]) -> np.ndarray:
+def in_training(faces: Faces, where: np.ndarray, members: Sequence[Member]) -> np.ndarray:
     """bool (N,): does each image at `where` stand, exactly, among the Training rows of a member?"""
     digests = np.concatenate([member.data["training_digests"].numpy() for member in members])
     return np.isin(faces.digests[where], digests)
@@ -82,15 +82,14 @@ def comparison(
     theirs: dict[str, np.ndarray],
     members: Sequence[Member],
 ) -> dict[str, dict[str, Any]]:
-    """What evaluation.json says of each split of --compare, from both sides' probabilities float (N, 7) for its images.
+    """The `difference` of each split, from both sides' class probabilities float (N, 7) for its images.
 
-    `difference` and, as its `unseen`, the same of the images that stand in no Training row of `members`, who are those
-    of both sides; null where there are none. A network that knows its training images by heart is ahead on their
-    copies.
+    Its `unseen` is the same of the images that stand in no Training row of `members`, those of both sides; None where
+    there are none. A network that knows its training images by heart is ahead on their copies.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, where in splits.items():
-        unseen = ~seen(faces, where, members)
+        unseen = ~in_training(faces, where, members)
         found[name] = difference(faces, where, mine[name], theirs[name])
         found[name]["unseen"] = (
             difference(faces, where[unseen], mine[name][unseen], theirs[name][unseen]) if unseen.any() else None
@@ -99,9 +98,9 @@ def comparison(
 
 
 def difference(faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    """McNemar's test on the images at `where`, int (N,), of both sides' probabilities float (N, 7).
+    """McNemar's test of both sides' class probabilities float (N, 7) for the images at `where`, int (N,).
 
-    acc is the other side's, points is this side's accuracy minus that, in percentage points.
+    acc is the accuracy of the other side, points that of this side minus it, in percentage points.
     """
     target = faces.labels[where]
     right, other_right = mine.argmax(axis=1) == target, theirs.argmax(axis=1) == target

@@ -1,4 +1,4 @@
-"""evaluation.json for a person."""
+"""evaluation.json in words and tables."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -12,21 +12,22 @@ WIDTH = 100  # columns of the printed tables
 
 
 def render(report: dict[str, Any]) -> str:
-    """evaluation.json in words and tables of at most WIDTH columns."""
-    marked = " on SYNTHETIC faces" if report["synthetic"] else ""
+    """The text that the command prints, at most WIDTH columns wide but for paths."""
+    synthetic = " on SYNTHETIC faces" if report["synthetic"] else ""
     splits: dict[str, dict[str, Any]] = report["splits"]
-    parts = [head(report), overview(splits, marked)]
+    parts = [head(report), overview(splits, synthetic)]
     if comparison := report["comparison"]:
         for name, found in comparison["splits"].items():
-            words = in_words(found, splits[name]["acc"], comparison["name"])
-            parts.append(wrapped(f"{name}{marked}: {words}", subsequent_indent="  "))
+            words = difference_in_words(found, splits[name]["acc"], comparison["name"])
+            parts.append(wrapped(f"{name}{synthetic}: {words}", subsequent_indent="  "))
     if any("votes" in found for found in splits.values()):
         parts.append(votes_table(splits))
-    parts += [class_table(name + marked, found) for name, found in splits.items()]
+    parts += [class_table(name + synthetic, found) for name, found in splits.items()]
     return "\n\n".join(parts)
 
 
 def head(report: dict[str, Any]) -> str:
+    """What was scored, how and with what reservations."""
     lines = [f"{each['network']} {each['checkpoint']} (in {each['precision']})" for each in report["checkpoints"]]
     if len(lines) > 1:
         lines.insert(0, f"ensemble of {len(lines)}, the mean of their probabilities:")
@@ -37,25 +38,26 @@ def head(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def overview(splits: dict[str, dict[str, Any]], marked: str) -> str:
-    """A column a split."""
+def overview(splits: dict[str, dict[str, Any]], synthetic: str) -> str:
+    """All scores but those of classes and votes, a column a split."""
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("images", lambda found: f"{found['n']:,}"),
-        ("accuracy", lambda found: figure(found["acc"])),
+        ("accuracy", lambda found: decimal(found["acc"])),
         ("  95 % Wilson interval", lambda found: interval(found["acc_95"])),
         ("images not in Training", lambda found: f"{found['unseen_n']:,}"),
-        ("  accuracy", lambda found: figure(found["acc_unseen"])),
+        ("  accuracy", lambda found: decimal(found["acc_unseen"])),
         ("  95 % Wilson interval", lambda found: interval(found["acc_unseen_95"])),
-        ("balanced accuracy", lambda found: figure(found["balanced_acc"])),
-        ("log loss", lambda found: figure(found["log_loss"])),
-        ("expected calibration error", lambda found: figure(found["ece"])),
+        ("balanced accuracy", lambda found: decimal(found["balanced_acc"])),
+        ("log loss", lambda found: decimal(found["log_loss"])),
+        ("expected calibration error", lambda found: decimal(found["ece"])),
     ]
-    lines = [f"{'scores' + marked:<30}" + "".join(f"{name:>18}" for name in splits)]
+    lines = [f"{'scores' + synthetic:<30}" + "".join(f"{name:>18}" for name in splits)]
     lines += [f"{label:<30}" + "".join(f"{cell(found):>18}" for found in splits.values()) for label, cell in rows]
     return "\n".join(lines)
 
 
 def votes_table(splits: dict[str, dict[str, Any]]) -> str:
+    """Accuracies by FER+'s votes, a column a split."""
     groups = {
         "agreeing": {str(n): f"{n} of {TAGGERS}" for n in range(TAGGERS, 0, -1)},
         "apart": {"contempt": "contempt", "unknown": "unknown", "NF": "not a face"},
@@ -70,7 +72,7 @@ def votes_table(splits: dict[str, dict[str, Any]]) -> str:
         for key, label in labels.items():
             found = [split["votes"][group][key] for split in splits.values()]
             if any(each["n"] for each in found):
-                cells = (f"{figure(each['acc'])} ({each['n']:,})" for each in found)
+                cells = (f"{decimal(each['acc'])} ({each['n']:,})" for each in found)
                 lines.append(f"  {label:<28}" + "".join(f"{cell:>18}" for cell in cells))
     return "\n".join(lines)
 
@@ -80,22 +82,23 @@ def class_table(title: str, found: dict[str, Any]) -> str:
     lines = [f"{title}: scores of each class, and what its images were taken for"]
     lines.append(f"{'':<8}{'prec.':>7}{'recall':>7}{'F1':>7}{'images':>7}" + "".join(f"{name:>9}" for name in CLASSES))
     for (name, own), counts in zip(found["classes"].items(), found["confusion"], strict=True):
-        shares = "".join(f"{figure(own[key], 3):>7}" for key in ("precision", "recall", "f1"))
+        shares = "".join(f"{decimal(own[key], 3):>7}" for key in ("precision", "recall", "f1"))
         lines.append(f"{name:<8}{shares}{own['support']:>7}" + "".join(f"{count:>9}" for count in counts))
     return "\n".join(lines)
 
 
-def in_words(found: dict[str, Any], acc: float, other: str) -> str:
-    """One comparison in a few sentences."""
+def difference_in_words(found: dict[str, Any], acc: float, other: str) -> str:
+    """A split's comparison with the network `other`, in a few sentences."""
     points = f"accuracy {acc:.4f}, {other} {found['acc']:.4f}: {found['points']:+.2f} points on {images(found['n'])}."
     unseen = found["unseen"]
     if unseen is None or unseen["n"] == found["n"]:
-        return f"{points} {verdict(found)}"
+        return f"{points} {significance(found)}"
     more = f"On the {images(unseen['n'])} that do not also stand in Training: {unseen['points']:+.2f} points."
-    return f"{points} {verdict(found)} {more} {verdict(unseen)}"
+    return f"{points} {significance(found)} {more} {significance(unseen)}"
 
 
-def verdict(found: dict[str, Any]) -> str:
+def significance(found: dict[str, Any]) -> str:
+    """The outcome of McNemar's test."""
     b, c = found["only_this_right"], found["only_other_right"]
     if b == c == 0:
         return "Both are right on the same images."
@@ -111,7 +114,7 @@ def images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
-def figure(value: float | None, digits: int = 4) -> str:
+def decimal(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 

@@ -1,23 +1,30 @@
-"""From a checkpoint to class probabilities: what training, evaluation and every later command share."""
+"""From a checkpoint to class probabilities: what training, evaluation and every later command share.
+
+A checkpoint may come from anywhere: no code in it runs, and it does not decide what is imported, see `find_network`.
+"""
 
 import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from fer_lightning import models
 from fer_lightning.data.augment import Normalize
 from fer_lightning.data.datamodule import DATA_STATE, EVAL_BATCH, Batches, shared_tensor, unit
 from fer_lightning.data.faces import CLASSES
+from fer_lightning.data.faults import shown
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.results.paths import best_checkpoint
+from fer_lightning.results.paths import best_checkpoint, holds_run, last_checkpoint, nearest
+from fer_lightning.results.run_folder import in_order, is_completed, read_epochs
 from fer_lightning.results.weights import SUFFIX, read_weights
 
 TTA_SHIFT = 2  # pixels
@@ -25,26 +32,97 @@ TTA_COPIES = 10
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's dictionary, on the CPU, read without running code in it. UserError where it is none of ours.
+class Checked(BaseModel):
+    """No type is converted into another; keys that are not named may hold anything."""
 
-    Of a safetensors file of ours (see `fer_lightning.results.weights`), what it holds of one.
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+class Split(Checked):
+    """Fingerprints of the images that a network was trained and validated on."""
+
+    train: str
+    val: str
+
+
+class DataState(Checked):
+    """`FERDataModule.state_dict()`."""
+
+    classes: list[str]
+    mean: float
+    std: float = Field(gt=0)
+    val_split: Annotated[float, Field(gt=0, lt=1)] | Literal["public"]
+    split_seed: int = Field(ge=0)
+    seed: int
+    synthetic: bool
+    split: Split
+    training_digests: Tensor
+
+
+class Contents(Checked):
+    """What of a checkpoint makes its network again and scores it; best.ckpt, last.ckpt and safetensors all have it."""
+
+    network: str
+    hyper_parameters: dict[str, Any]
+    state_dict: dict[str, Tensor]
+    data: DataState = Field(validation_alias=DATA_STATE)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The file that a run's folder or a checkpoint's path means. UserError, with what is near, where there is none."""
+    checkpoint = best_checkpoint(path)
+    if checkpoint.is_file():
+        return checkpoint
+    if not path.exists():
+        raise UserError(f"{path}: no such run or checkpoint{nearest(path)}")
+    if holds_run(path):
+        last = last_checkpoint(path)
+        hint = f"; its newest state is {last}" if last.is_file() else ""
+        cause = "removed, or not copied with the run" if _has_epochs(path) else "none of the run's epochs has ended"
+        raise UserError(f"{path}: checkpoints/best.ckpt is not there: {cause}{hint}")
+    folders = [path.parent] if (path / "best.ckpt").is_file() else []
+    for depth in ("*", "*/*", "*/*/*"):
+        folders += sorted((found.parents[1] for found in path.glob(f"{depth}/checkpoints/best.ckpt")), key=in_order)
+    hint = f"; runs near it: {', '.join(map(str, folders[:3]))}" if folders else ""
+    raise UserError(f"{path}: no run's folder (it holds no checkpoints/best.ckpt){hint}")
+
+
+def _has_epochs(run: Path) -> bool:
+    """Whether an epoch of the run has ended, by its files; True for a folder with none that would tell.
+
+    UserError where they are broken.
+    """
+    if (run / "metrics.csv").is_file():
+        return not read_epochs(run / "metrics.csv").empty
+    return is_completed(run) or not any((run / name).is_file() for name in ("config.yaml", "metrics.json"))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The dictionary of a checkpoint or safetensors file, on the CPU, with all that `Contents` names.
+
+    No code in the file runs. UserError where it is none of ours, or damaged.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
-    if path.suffix == SUFFIX:
-        try:
-            return read_weights(path)
-        except ValueError as error:
-            raise UserError(f"{path}: no weights of fer_lightning, or damaged ones: {error}") from None
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_weights(path) if path.suffix == SUFFIX else _read_pickle(path)
+        Contents.model_validate(checkpoint)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return checkpoint
+    raise UserError(f"{path}: not a checkpoint of fer_lightning, or a damaged one: {' '.join(reason.split())}")
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler stumbles over files of another kind in some ten ways
-        reason = type(error).__name__  # its message would tell to load the file without weights_only
-        raise UserError(f"{path}: not a readable checkpoint, or a damaged one (torch.load: {reason})") from None
-    if not isinstance(checkpoint, dict) or "network" not in checkpoint or DATA_STATE not in checkpoint:
-        raise UserError(f"{path}: not a checkpoint of fer_lightning (it names no network)")
-    return checkpoint
+        # its message would tell to load the file without weights_only
+        raise ValueError(f"torch.load cannot read it ({type(error).__name__})") from None
 
 
 @dataclass
@@ -90,24 +168,60 @@ class Classifier:
 
 def load(path: Path) -> Classifier:
     """The network of a checkpoint file or run folder, in eval mode on the CPU. UserError where it cannot be had."""
-    checkpoint = read_checkpoint(best_checkpoint(path))
+    checkpoint = read_checkpoint(find_checkpoint(path))
     data = checkpoint[DATA_STATE]
     if tuple(data["classes"]) != CLASSES:
         raise UserError(f"{path}: its classes are {data['classes']}; this version knows {list(CLASSES)}")
-    module, _, name = checkpoint["network"].rpartition(".")
-    try:
-        network = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        raise UserError(f"{path}: its network {checkpoint['network']} is not installed here") from None
-    if not (isinstance(network, type) and issubclass(network, EmotionClassifier)):
-        raise UserError(f"{path}: its network {checkpoint['network']} is no EmotionClassifier")
+    network = find_network(checkpoint["network"])
+    if network is None:
+        name = shown(checkpoint["network"])
+        raise UserError(
+            f"{path}: its network {name} is not known here, and loading a file imports no module but those of "
+            "fer_lightning.models; right: a network of the package, or one that your own code has imported (if you "
+            f"trust its module: evaluate --network {name})"
+        )
     try:
         model = network(**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: its {name} is another than the one installed here: {reason}") from None
+    except Exception as error:  # a constructor may stumble over another's arguments in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path}: its {network.__name__} is another than the one installed here, or damaged: {reason}"
+        ) from None
     return Classifier(model.eval(), Normalize(data["mean"], data["std"]), data)
+
+
+def find_network(name: str) -> type[EmotionClassifier] | None:
+    """The class of the full name `module.Class`, if it is in this program or in `fer_lightning.models`; else None.
+
+    Importing runs code, and a file must not choose which: not a checkpoint, whose `network` is such a name, nor a
+    config.yaml beside it, which comes from the same place. A network of one's own is in this program where a training
+    has just made it, where the user's code has imported it, or after `import_network`.
+    """
+    module = name.rpartition(".")[0]
+    if module.startswith(f"{models.__name__}."):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            return None
+    found, bases = None, [EmotionClassifier]
+    while bases:
+        for network in bases.pop().__subclasses__():
+            if f"{network.__module__}.{network.__qualname__}" == name:
+                found = network  # the last one: a module that is loaded again defines its classes again
+            bases.append(network)
+    return found
+
+
+def import_network(name: str) -> None:
+    """Import the class `module.Class`, which the user names, so that `load` knows it. UserError if it is no network."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        network = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module is named
+        raise UserError(f"{name}: it cannot be imported ({error}); right: MODULE.CLASS, as model._target_") from None
+    if not (isinstance(network, type) and issubclass(network, EmotionClassifier)):
+        raise UserError(f"{name}: it is no EmotionClassifier; right: the class of a network, as model._target_")
 
 
 def tta_copies(faces: Tensor) -> list[Tensor]:

@@ -1,7 +1,7 @@
-"""Trained networks as safetensors files in half precision, and the one that comes with the package, beside this file.
+"""Trained networks as safetensors files in half precision, and the one that comes with the package.
 
 Such a file holds what is needed to use and to score a network, not what is needed to train it on: half the size of
-best.ckpt, readable by any program that knows safetensors, and no code in it can run.
+best.ckpt, readable by any program that knows safetensors, and without code.
 """
 
 import json
@@ -22,7 +22,7 @@ DIGESTS = "training_digests"  # of the checkpoint's data state, beside the netwo
 
 
 def packaged() -> Path | None:
-    """The file of the network that comes with the package; None where none does."""
+    """The file of the network that comes with the package, as `checkpoint.load` takes it; None where none does."""
     return next(iter(sorted(WEIGHTS.glob(f"*{SUFFIX}"))), None)
 
 
@@ -44,22 +44,24 @@ def write_weights(checkpoint: dict[str, Any], target: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """The checkpoint that `write_weights` was given, tensors as float32. ValueError where the file is none of these."""
+    """The checkpoint that `write_weights` was given, tensors as float32; null where the metadata lacks a part of it.
+
+    ValueError where the file cannot be read or its metadata is not ours.
+    """
     try:
         with safe_open(path, "pt") as file:
-            meta = (file.metadata() or {}).get(META)
-            if meta is None:
-                raise ValueError("its metadata says nothing of fer_lightning")
-            about = json.loads(meta)
+            about = json.loads((file.metadata() or {}).get(META, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from None
-    data = {**about["data"], DIGESTS: tensors.pop(DIGESTS)}
+    if not isinstance(about, dict):
+        raise ValueError(f"its metadata has no JSON object {META!r}")
+    data, digests = about.get("data"), tensors.pop(DIGESTS, None)
     return {
-        "network": about["network"],
-        "hyper_parameters": about["hyper_parameters"],
+        "network": about.get("network"),
+        "hyper_parameters": about.get("hyper_parameters"),
         "state_dict": {
             name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()
         },
-        DATA_STATE: data,
+        DATA_STATE: {**data, DIGESTS: digests} if isinstance(data, dict) else data,
     }

@@ -136,7 +136,7 @@ def check_files(path: Path, done: int) -> None:
         epoch = read_checkpoint(best)["epoch"]
     except UserError:  # killed while that epoch's replaced it: it will again
         epoch = done
-    rows = len(read_epochs(folder / "metrics.csv"))
+    rows = len(read_epochs(folder / "metrics.csv", first=done))
     if rows < done or epoch > done:
         raise UserError(
             f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its "
@@ -148,8 +148,8 @@ def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:
     """The epochs that a checkpoint's run has behind it; its checkpoints are copied where the run goes on elsewhere."""
     source = run_of(checkpoint)
     done = read_checkpoint(checkpoint)["epoch"]
-    table = read_epochs(source / "metrics.csv") if done else None
-    rows: list[dict[str, Any]] = [] if table is None else table.head(done).to_dict("records")  # type: ignore[assignment]
+    table = read_epochs(source / "metrics.csv", first=done) if done else None
+    rows: list[dict[str, Any]] = [] if table is None else table.to_dict("records")  # type: ignore[assignment]
     if source != folder.resolve() and is_first_process():
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         if rows:

@@ -23,7 +23,7 @@ from fer_lightning.data import synthetic
 from fer_lightning.data.augment import Normalize
 from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, digest, fingerprint
 from fer_lightning.data.splits import make_splits
-from fer_lightning.evaluate import prediction, scoring, text
+from fer_lightning.evaluate import evaluation, prediction, scoring, text
 from fer_lightning.evaluate.__main__ import main
 from fer_lightning.evaluate.members import Member
 from fer_lightning.evaluate.votes import APART, CHOICES, HEADER
@@ -55,7 +55,9 @@ def trained(faces: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [*settings, "trainer=cpu", "trainer.max_epochs=2", "logger=none"])
     folder = tmp_path_factory.mktemp("evaluate") / "run"
-    assert train(cfg, folder)["completed"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_lightning.train.draw_run", lambda *arguments: None)  # pictures are not evaluated
+        assert train(cfg, folder)["completed"]
     return folder
 
 
@@ -134,14 +136,15 @@ def test_a_run_scores_what_its_own_files_say(run, evaluate):
     assert f"{metrics['val_acc']:.4f}" in out
 
 
-@pytest.mark.parametrize("split", ["val", "public", "private"])
-def test_one_split_alone_is_the_same_as_among_all(run, evaluate, split):
-    assert evaluate("run", "--split", split)[0] == 0
-    assert evaluate("run", "--out", "all")[0] == 0
-    alone, among = report(run / "evaluation" / split), report(run.parent / "all")
-    assert alone["splits"] == {split: among["splits"][split]}
-    own, everything = (pd.read_csv(folder / "predictions.csv") for folder in (run / "evaluation" / split, Path("all")))
-    pd.testing.assert_frame_equal(own, everything[everything["split"] == split].reset_index(drop=True))
+def test_one_split_alone_is_the_same_as_among_all(run, evaluate):
+    assert evaluate("run")[0] == 0
+    among = report(run / "evaluation" / "all")["splits"]
+    everything = pd.read_csv(run / "evaluation" / "all" / "predictions.csv")
+    for split in ("val", "public", "private"):
+        assert evaluate("run", "--split", split)[0] == 0
+        assert report(run / "evaluation" / split)["splits"] == {split: among[split]}
+        own = pd.read_csv(run / "evaluation" / split / "predictions.csv")
+        pd.testing.assert_frame_equal(own, everything[everything["split"] == split].reset_index(drop=True))
 
 
 def test_figures_agree_with_scikit_learn_and_torchmetrics(run, evaluate, faces):
@@ -273,15 +276,6 @@ def test_tta_has_a_folder_of_its_own_and_says_what_it_did(run, evaluate, faces):
     np.testing.assert_allclose(written, expected, rtol=1e-5)
 
 
-def test_an_ensemble_of_one_checkpoint_twice_is_itself(run, evaluate):
-    evaluate("run")
-    assert evaluate("run", "--ensemble", "run/checkpoints/best.ckpt")[0] == 0
-    alone, both = (report(run / "evaluation" / name)["splits"] for name in ("all", "all-ensemble"))
-    assert alone == both
-    files = [(run / "evaluation" / name / "predictions.csv").read_bytes() for name in ("all", "all-ensemble")]
-    assert files[0] == files[1]
-
-
 def test_an_ensemble_averages_probabilities_each_member_with_its_own_normalization(run, evaluate, faces, tmp_path):
     altered(run, tmp_path / "b.ckpt", mean=0.3, std=0.1)
     altered(run, tmp_path / "c.ckpt", noise=1.0)
@@ -349,8 +343,8 @@ def test_a_difference_is_told_in_words(faces, b, c, words):
     mine[:, 0] = theirs[:, 0] = 0.5
     theirs[:b, 1] = mine[b : b + c, 1] = 0.6
     found = scoring.difference(faces, np.arange(200), mine, theirs)
-    assert words in text.in_words({**found, "unseen": found}, 1 - c / 200, "other")
-    assert words in text.in_words({**found, "unseen": None}, 1 - c / 200, "other")
+    assert words in text.difference_in_words({**found, "unseen": found}, 1 - c / 200, "other")
+    assert words in text.difference_in_words({**found, "unseen": None}, 1 - c / 200, "other")
 
 
 def test_a_comparison_tells_apart_what_is_owed_to_copies_of_training_images(run, evaluate, faces, tmp_path):
@@ -373,22 +367,19 @@ def test_a_comparison_tells_apart_what_is_owed_to_copies_of_training_images(run,
     assert f"On the {unseen.sum()} images that do not also stand in Training: {found['points']:+.2f} points." in words
 
 
-def test_a_comparison_with_itself_finds_no_difference(run, evaluate):
-    status, out, _ = evaluate("run", "--compare", "run", "--tta")
-    assert status == 0
-    assert " ".join(out.split()).count("Both are right on the same images.") == 5  # tests: unseen too
-    assert report(run / "evaluation" / "all-tta")["comparison"]["splits"]["val"]["p"] == 1
-
-
 # What is honest
 
 
-def test_validation_is_offered_on_a_copy_of_the_same_data(run, evaluate, faces, tmp_path):
+def test_validation_is_offered_on_a_copy_of_the_same_data_in_any_order(run, evaluate, faces, tmp_path):
     evaluate("run", "--split", "val")
     status, out, _ = evaluate("run", "--split", "val", "--data", npz(tmp_path / "copy.npz", faces), "--out", "copy")
     assert status == 0
     assert report(tmp_path / "copy")["splits"] == report(run / "evaluation" / "val")["splits"]
     assert "run was trained on synthetic faces and is scored on real faces" in out
+    order = np.random.default_rng(0).permutation(len(faces))
+    parts = {name: getattr(faces, name)[order] for name in ("pixels", "labels", "usage", "digests")}
+    status, _, err = evaluate("run", "--split", "val", "--data", npz(tmp_path / "b.npz", replace(faces, **parts)))
+    assert status == 0, err
 
 
 def test_validation_is_refused_on_other_training_images(run, evaluate, faces, tmp_path):
@@ -424,21 +415,6 @@ def test_validation_is_refused_where_a_held_out_image_has_another_label(run, eva
     assert "not those that run was validated on" in err
 
 
-def test_validation_is_offered_to_a_copy_in_another_order(run, evaluate, faces, tmp_path):
-    order = np.random.default_rng(0).permutation(len(faces))
-    parts = {name: getattr(faces, name)[order] for name in ("pixels", "labels", "usage", "digests")}
-    evaluate("run", "--split", "val")
-    status, _, err = evaluate("run", "--split", "val", "--data", npz(tmp_path / "b.npz", replace(faces, **parts)))
-    assert status == 0, err
-
-
-def test_a_checkpoint_that_does_not_name_its_split_is_scored(run, evaluate, tmp_path):
-    checkpoint = read_checkpoint(altered(run, tmp_path / "old.ckpt"))
-    del checkpoint[STATE]["split"]
-    torch.save(checkpoint, tmp_path / "old.ckpt")
-    assert evaluate("old.ckpt", "--split", "val")[0] == 0
-
-
 def test_no_validation_split_is_fair_to_members_with_different_ones(run, evaluate, tmp_path):
     altered(run, tmp_path / "b.ckpt", split_seed=7, seed=7)
     status, _, err = evaluate("run", "--ensemble", "b.ckpt", "--split", "val")
@@ -467,20 +443,18 @@ def test_a_split_of_a_seed_of_its_own_is_named_by_it(run, evaluate, tmp_path):
         assert err.startswith(f"{begin}{other} {held_out}, so")
 
 
-def test_both_seeds_of_a_network_are_told(evaluate, faces, cli, tmp_path):
-    arguments = ("model=dnn", "model.widths=[8,8]", "data=synthetic", "trainer=cpu", "trainer.max_epochs=1")
-    assert cli(*arguments, "logger=none", "seed=1", "data.split_seed=0", "hydra.run.dir=run").status == 0
-    altered(Path("run"), tmp_path / "other.ckpt", split_seed=5, seed=6)
-    write_weights(read_checkpoint(Path("run/checkpoints/best.ckpt")), tmp_path / "w.safetensors")
+def test_both_seeds_of_a_network_are_told(run, evaluate, tmp_path):
+    altered(run, tmp_path / "other.ckpt", split_seed=5, seed=6)
+    write_weights(read_checkpoint(altered(run, tmp_path / "own.ckpt", seed=1)), tmp_path / "w.safetensors")
     arguments = ("--ensemble", "w.safetensors", "--compare", "other.ckpt", "--split", "public", "--out", "out")
     assert evaluate("run", *arguments)[0] == 0
     found = report(tmp_path / "out")
     seeds = [(each["seed"], each["split_seed"]) for each in (*found["checkpoints"], found["comparison"])]
-    assert seeds == [(1, 0), (1, 0), (6, 5)]
+    assert seeds == [(0, 0), (1, 0), (6, 5)]
 
 
 def test_the_public_images_are_no_test_of_a_checkpoint_chosen_on_them(run, evaluate, tmp_path, faces):
-    split = {"val": fingerprint(faces, faces.where(PUBLIC))}
+    split = {name: fingerprint(faces, faces.where(usage)) for name, usage in (("train", TRAINING), ("val", PUBLIC))}
     state = {"val_split": "public", "split": split, "mean": 0.0, "std": 1.0}
     altered(run, tmp_path / "b.ckpt", **state)
     altered(run, tmp_path / "c.ckpt", **state, split_seed=1)
@@ -499,13 +473,17 @@ def test_the_public_images_are_no_test_of_a_checkpoint_chosen_on_them(run, evalu
     assert "val is not scored" in out
 
 
-def test_synthetic_scores_say_so_wherever_they_are_shown(run, evaluate):
-    _, out, _ = evaluate("run", "--compare", "run")
+def test_a_comparison_with_itself_finds_no_difference_and_synthetic_scores_say_so(run, evaluate):
+    status, out, _ = evaluate("run", "--compare", "run")
+    assert status == 0
+    found = report(run / "evaluation" / "all")
+    assert " ".join(out.split()).count("Both are right on the same images.") == 5  # tests: unseen too
+    assert found["comparison"]["splits"]["val"]["p"] == 1
     assert "SYNTHETIC FACES" in out
     tables = [line for line in out.splitlines() if line.startswith(("scores", "val", "public", "private"))]
     assert len(tables) == 7
     assert all("SYNTHETIC" in line for line in tables)
-    assert report(run / "evaluation" / "all")["synthetic"] is True
+    assert found["synthetic"] is True
 
 
 def test_a_network_of_real_faces_on_synthetic_ones_says_so(run, evaluate, tmp_path):
@@ -576,26 +554,72 @@ def test_bad_data_is_the_readers_message(run, evaluate, tmp_path):
 
 def test_the_files_of_the_run_stay_as_they_are(run, evaluate):
     before = tree(run)
-    for arguments in ((), ("--split", "val"), ("--tta",), ("--ensemble", "run")):
+    for arguments in ((), ("--split", "val"), ("--tta",), ("--ensemble", "run/checkpoints/best.ckpt")):
         assert evaluate("run", *arguments)[0] == 0
     after = tree(run)
     assert {name: after[name] for name in before} == before
-    new = {str(Path(name).parent) for name in set(after) - set(before)}
-    assert new == {"evaluation/all", "evaluation/val", "evaluation/all-tta", "evaluation/all-ensemble"}
-    assert {Path(name).name for name in set(after) - set(before)} == {"evaluation.json", "predictions.csv"}
+    folders = [f"evaluation/{name}" for name in ("all", "val", "all-tta", "all-ensemble")]
+    files = {f"{folder}/{name}" for folder in folders for name in ("evaluation.json", "predictions.csv")}
+    assert set(after) - set(before) == files
+    alone, twice = (report(run / "evaluation" / name)["splits"] for name in ("all", "all-ensemble"))
+    assert alone == twice  # an ensemble of one checkpoint twice is that checkpoint
+    assert after["evaluation/all/predictions.csv"] == after["evaluation/all-ensemble/predictions.csv"]
 
 
-def test_a_repeated_evaluation_replaces_its_own_files_alone(run, evaluate):
+def test_a_repeated_evaluation_replaces_its_own_files_alone(run, evaluate, faces, tmp_path):
     evaluate("run")
     folder = run / "evaluation" / "all"
     first = tree(folder)
     (folder / "notes.txt").write_text("mine")
     (folder / "predictions.csv").write_text("old")
-    assert evaluate("run")[0] == 0
+    same = npz(tmp_path / "copy.npz", faces)  # the same data, the same checkpoint, by other names
+    assert evaluate(run / "checkpoints" / "best.ckpt", "--data", same)[0] == 0
     again = tree(folder)
     assert again.pop("notes.txt") == b"mine"
     assert again["predictions.csv"] == first["predictions.csv"]
     assert set(again) == {"evaluation.json", "predictions.csv"}
+    assert [path.name for path in folder.parent.iterdir()] == ["all"]
+
+
+def test_another_evaluation_has_a_folder_of_its_own(run, evaluate, faces, tmp_path):
+    altered(run, tmp_path / "b.ckpt")
+    altered(run, tmp_path / "c.ckpt", noise=1.0)
+    labels = faces.labels.copy()
+    labels[faces.where(PUBLIC)[0]] = (labels[faces.where(PUBLIC)[0]] + 1) % 7
+    npz(tmp_path / "other.npz", faces, labels)
+    votes_file(tmp_path / "votes.csv", faces)
+    home = run / "evaluation"
+    folders = {
+        "public": ((), None),
+        "public-2": (("--data", "other.npz"), "data"),
+        "public-3": (("--compare", "b.ckpt"), "comparison"),
+        "public-4": (("--compare", "c.ckpt"), "comparison"),
+        "public-5": (("--votes", "votes.csv"), "votes"),
+        "public-ensemble": (("--ensemble", "b.ckpt"), None),
+        "public-ensemble-2": (("--ensemble", "c.ckpt"), "checkpoints"),
+        "public-tta-ensemble": (("--ensemble", "b.ckpt", "--tta"), None),
+    }
+    for name, (arguments, difference) in folders.items():
+        before = tree(home) if home.exists() else {}
+        status, out, err = evaluate("run", "--split", "public", *arguments)
+        assert (status, err) == (0, "")
+        after = tree(home)
+        assert {path: after[path] for path in before} == before
+        assert set(after) - set(before) == {f"{name}/evaluation.json", f"{name}/predictions.csv"}
+        usual = home / name.rstrip("-2345")
+        told = f"{usual}: it holds another evaluation (other {difference}), which is not overwritten; this evaluation "
+        assert (told in out) == (difference is not None)
+    files = set(tree(home))
+    for name in ("public", "public-3", "public-ensemble-2"):
+        arguments, _ = folders[name]
+        kept = (home / name / "predictions.csv").read_bytes()
+        (home / name / "predictions.csv").write_text("old")
+        assert evaluate("run", "--split", "public", *arguments)[0] == 0
+        assert (home / name / "predictions.csv").read_bytes() == kept
+    assert set(tree(home)) == files
+    altered(run, run / "checkpoints" / "best.ckpt")  # as where the training has gone on
+    assert "(other checkpoints)" in evaluate("run", "--split", "public")[1]
+    assert set(tree(home)) == files | {"public-6/evaluation.json", "public-6/predictions.csv"}
 
 
 def test_out_is_never_a_folder_of_a_run_or_with_other_predictions(run, evaluate, tmp_path):
@@ -610,6 +634,53 @@ def test_out_is_never_a_folder_of_a_run_or_with_other_predictions(run, evaluate,
     assert status == 2
     assert "its predictions.csv is of no evaluation" in err
     assert tree(run) == before
+
+
+def test_out_is_never_a_folder_with_another_evaluation(run, evaluate, tmp_path):
+    for _ in range(2):
+        assert evaluate("run", "--split", "val", "--out", "mine")[0] == 0
+    before = tree(tmp_path / "mine")
+    status, _, err = evaluate("run", "--split", "public", "--tta", "--out", "mine")
+    assert (status, err.count("\n")) == (2, 1)
+    reason = "it holds another evaluation (other split, tta), which is not overwritten; name another folder"
+    assert f"--out mine: {reason}" in err
+    assert tree(tmp_path / "mine") == before
+    for content in ("[]", "{}", "mine", '{"checkpoints": 1}', '{"checkpoints": [], "comparison": "a", "votes": null}'):
+        (tmp_path / "mine" / "evaluation.json").write_text(content)
+        status, _, err = evaluate("run", "--split", "val", "--out", "mine")
+        assert status == 2
+        assert "its evaluation.json is none of this command's and not overwritten" in err
+        assert (tmp_path / "mine" / "evaluation.json").read_text() == content
+
+
+def test_an_evaluation_that_ended_meanwhile_is_not_replaced(run, evaluate, faces, tmp_path, monkeypatch):
+    labels = (faces.labels + 1) % 7
+    npz(tmp_path / "other.npz", faces, labels)
+
+    def slow(*arguments):
+        monkeypatch.setattr(evaluation, "predict", prediction.predict)
+        evaluation.evaluate(["run"], split="public", data="other.npz")
+        return prediction.predict(*arguments)
+
+    monkeypatch.setattr(evaluation, "predict", slow)
+    assert evaluate("run", "--split", "public")[0] == 0
+    sources = [report(run / "evaluation" / name)["source"] for name in ("public", "public-2")]
+    assert [Path(source).name for source in sources] == ["other.npz", faces.source]
+
+
+def test_a_tilde_is_the_users_home(run, evaluate, faces, tmp_path, monkeypatch):
+    """The shell leaves it in `--out=~/out`, and so does a script."""
+    altered(run, tmp_path / "b.ckpt")
+    npz(tmp_path / "copy.npz", faces)
+    votes_file(tmp_path / "votes.csv", faces)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = ("--data=~/copy.npz", "--votes=~/votes.csv", "--compare=~/b.ckpt", "--ensemble=~/b.ckpt")
+    assert evaluate("~/run", *files, "--out=~/out")[::2] == (0, "")
+    assert report(tmp_path / "out")["source"] == str(tmp_path / "copy.npz")
+    assert evaluate("~/b.ckpt", "--split", "val")[0] == 0
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def unwritable(kind: str, folder: Path) -> Path:
@@ -824,6 +895,36 @@ def test_a_file_that_is_no_checkpoint_of_ours(run, evaluate, tmp_path, content, 
     assert err.count("\n") == 1
 
 
+def test_a_network_of_ones_own_must_be_named(run, evaluate, tmp_path, monkeypatch):
+    """A checkpoint names a class, and that alone imports nothing: not even an `x.py` of the current folder."""
+    (tmp_path / "my_nets.py").write_text("from fer_lightning.models import DNN\n\nclass Big(DNN):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)  # as `python -m` does
+    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt") | {"network": "my_nets.Big"}
+    torch.save(checkpoint, tmp_path / "big.ckpt")
+    status, _, err = evaluate("big.ckpt", "--split", "val")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "big.ckpt: its network 'my_nets.Big' is not known here" in err
+    assert "evaluate --network 'my_nets.Big'" in err
+    assert "my_nets" not in sys.modules
+    assert evaluate("big.ckpt", "--split", "val", "--network", "my_nets.Big")[0] == 0
+    assert report(tmp_path / "evaluation" / "big" / "val")["checkpoints"][0]["network"] == "Big"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_nets.Big", "it cannot be imported (No module named 'no_nets')"),
+        ("fer_lightning.models.Big", "it cannot be imported (module 'fer_lightning.models' has no attribute 'Big')"),
+        ("Big", "it cannot be imported"),
+        ("fer_lightning.errors.UserError", "it is no EmotionClassifier"),
+    ],
+)
+def test_a_name_that_is_no_networks(run, evaluate, name, reason):
+    status, out, err = evaluate("run", "--network", name)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"--network {name}: {reason}" in err
+
+
 def test_data_with_nothing_to_score(run, evaluate, faces, tmp_path):
     training = faces.where(TRAINING)[:300]
     part = replace(faces, pixels=faces.pixels[training], labels=faces.labels[training], usage=faces.usage[training])
@@ -837,7 +938,7 @@ def test_data_with_nothing_to_score(run, evaluate, faces, tmp_path):
     assert f"--split private: {data} has no PrivateTest images" in err
 
 
-@pytest.mark.parametrize("option", ["", "--ensemble", "--compare", "--data", "--votes", "--out"])
+@pytest.mark.parametrize("option", ["", "--ensemble", "--compare", "--data", "--votes", "--network", "--out"])
 def test_an_empty_argument_is_no_default(run, packaged, evaluate, option, tmp_path):
     """As in `evaluate "$RUN"` where the variable is not set: nothing is scored in its place, or written anywhere."""
     before = tree(tmp_path)
@@ -855,6 +956,6 @@ def test_an_unknown_split_lists_the_known_ones(run, evaluate):
 
 
 def test_help_comes_without_torch():
-    code = "import sys\nfrom fer_lightning import evaluate\nprint({'torch', 'pandas'} & set(sys.modules))"
+    code = "import sys\nimport fer_lightning.evaluate.__main__\nprint({'torch', 'pandas'} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "set()\n"
