@@ -18,6 +18,7 @@ Exit status 0: the stages are finished; 75: call again; 1: a run failed; 2: a mi
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -72,6 +73,7 @@ GRACE = 40  # seconds at a call's end, in which runs that are ended score what t
 PROBE = 90  # seconds at most
 LEAST = 60  # seconds left, without which no further stage is begun
 WARM = 2  # epochs before pace is taken: compilation, the recording of graphs
+COMPILER_LOGS = "perf_hints,cudagraphs,recompiles,graph_breaks"  # in compiled-0.log
 LOADERS = 16  # processes of the baseline
 SAME = 0.05  # of two training losses: their random numbers differ
 KEPT = 4  # weights, of 11.5 MB each
@@ -227,13 +229,14 @@ class Call:
     def together(self, commands: dict[str, list[str]], seconds: float = float("inf")) -> None:
         """Run the commands at once and watch them; those that have not ended in time are ended, as by Ctrl-C."""
         jobs, watches, samples = dict[str, subprocess.Popen[bytes]](), dict[str, Watch](), list[tuple[float, float]]()
-        until = time.monotonic() + seconds
+        until, logs = time.monotonic() + seconds, {"TORCH_LOGS": COMPILER_LOGS}
         try:
             for name, command in commands.items():
                 print(f"{name} …", flush=True)
                 watches[name] = Watch(self.work / name / "metrics.csv")
+                environment = {**os.environ, **(logs if name == COMPILED else {})}
                 with open(self.work / f"{name}.log", "a") as log:  # of its own group: Ctrl-C reaches this process alone
-                    jobs[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, process_group=0)
+                    jobs[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0)
             while self.left() > 0 and time.monotonic() < until:
                 for name, job in jobs.items():
                     watches[name].look()
@@ -273,8 +276,11 @@ class Call:
             if name not in best:
                 target.unlink(missing_ok=True)
             elif not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
-                write_weights(read_checkpoint(best_checkpoint(self.work / name)), target.with_suffix(".part"))
-                target.with_suffix(".part").replace(target)
+                try:
+                    write_weights(read_checkpoint(best_checkpoint(self.work / name)), target.with_suffix(".part"))
+                    target.with_suffix(".part").replace(target)
+                except OverflowError as error:
+                    print(f"{name}: its weights are not written: {error}", flush=True)
         archive = self.out / "small.tar.gz"
         with tarfile.open(archive.with_suffix(".part"), "w:gz") as packed:
             for path in sorted(self.work.rglob("*")):
@@ -293,7 +299,7 @@ def end(jobs: dict[str, subprocess.Popen[bytes]]) -> set[str]:
         try:
             job.wait(max(0, by - time.monotonic()))
         except subprocess.TimeoutExpired:
-            job.kill()
+            os.killpg(job.pid, signal.SIGKILL)
             job.wait()
     return set(running)
 
@@ -344,11 +350,15 @@ def baseline(call: Call) -> bool:
     images, loaders, device = (64, 0, "cpu") if call.tiny else (TRAINING_ROWS, LOADERS, "cuda")
     with tempfile.TemporaryDirectory(prefix="fer-bench-") as folder:
         rows = str(prepare(call.faces, images, 20, Path(folder) / "rows").rows)
-        with Worker(
-            "contestants:baseline", network="cnn", rows=rows, probe=0, workers=loaders, device=device
-        ) as worker:
-            worker.read()
-            call.figures["baseline"] = [worker.ask()["seconds"] for _ in range(3)][1:]
+        options = {"network": "cnn", "rows": rows, "probe": 0, "workers": loaders, "device": device}
+        try:
+            with Worker("contestants:baseline", None, **options) as worker:
+                worker.read()
+                call.figures["baseline"] = [worker.ask()["seconds"] for _ in range(3)][1:]
+        except RuntimeError as error:
+            call.failed.append("baseline")
+            print(error, flush=True)
+            return False
     return True
 
 

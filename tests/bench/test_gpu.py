@@ -70,7 +70,7 @@ def test_the_settings_exist(setting, composed):
 
 
 def test_all_stages_and_what_they_leave(call, trained, tmp_path, monkeypatch, capsys):
-    def worker(task: str, **options: object) -> nullcontext:
+    def worker(task: str, environment: None, **options: object) -> nullcontext:
         inspect.signature(getattr(contestants, task.partition(":")[2])).bind(None, **options)
         return nullcontext(SimpleNamespace(read=dict, ask=lambda: {"seconds": 2.0}))
 
@@ -126,8 +126,7 @@ def test_the_faster_one_is_gone_on_with_where_losses_agree(call, trained, monkey
     assert f"trainer.compile={str(wanted).lower()}" in trained["ablation-none-0"]
 
 
-def test_a_cycle_is_begun_only_where_it_can_end(call, trained, monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "TINY", [])
+def test_a_cycle_is_begun_only_where_it_can_end(call, trained, capsys):
     assert call("probe", "best", "--epochs", "10000") == 75  # 3,000 s alone
     assert not [name for name in trained if name.startswith("best")]
     assert "best-norm_aug-0, best-strong-0: not begun; 4020 s are needed" in capsys.readouterr().out
@@ -190,6 +189,16 @@ def test_a_run_that_fails_is_named_with_the_end_of_what_it_said(call, monkeypatc
     printed = capsys.readouterr()
     assert "published-0 failed, status 1; the end of its log:\nno such choice" in printed.out
     assert "ablation-none-0" in printed.err  # the next stage was begun all the same
+
+
+def test_a_baseline_that_fails_costs_nothing_else(call, monkeypatch, tmp_path, capsys):
+    def worker(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory to share")
+
+    monkeypatch.setattr(gpu, "Worker", worker)
+    assert call("baseline") == 1
+    assert "no memory to share" in capsys.readouterr().out
+    assert (tmp_path / "out" / "small.tar.gz").is_file()
 
 
 @pytest.mark.parametrize(
