@@ -1,344 +1,493 @@
-"""The GPU's figures, in stages of at most ten minutes: python -m bench.gpu STAGE [--data PATH] [--out DIR]
+"""What needs a GPU, in stages: STAGES="probe published" bench/gpu.sh --data PATH --out DIR [key=value …]
 
-probe       first on a new kind of machine: three epochs of published_cnn and of best_cnn, compiled and not: whether it
-            compiles, what that gains, whether the losses agree, and in NAME.log what the compiler had to say
-speed       CNN epochs of `train` beside the baseline with 16 loader processes, by turns; the GPU's busy share
-published   the published CNN for 250 epochs, a seed after the other; called again, it goes on where it was cut off
-concurrent  none, norm and norm_aug as three jobs at once, beside one of them alone; always anew
+probe      twelve epochs of the published CNN, eager and compiled: the same losses? The faster one is gone on with
+published  the published CNN, three seeds at once
+best       the best CNN with two warps, one seed each; two more seeds of the better on validation; their --tta scores
+ablation   the published CNN without augmentation, and without normalization, a seed after the other
+baseline   an epoch of the plain baseline with 16 loader processes, beside ours
 
-Each prints its table and writes an archive of the runs' small files (no checkpoint) to --out, and again whenever a part
-of it is done, so that a call that is cut off leaves what it had.
+A call has a time limit (--minutes). A stage is begun where the time left is likely to do; runs are ended cleanly when
+the time is over, and the next call goes on with them, as long as --work holds their folders.
+
+After each part DIR gets small.tar.gz, the runs' small files without any face, and weights/, the networks of the highest
+validation accuracy in half precision: five files below 16 MiB. `python -m bench.package RUN NAME --weights FILE` puts
+one of them into the package, and `python -m fer_lightning.report` reads the runs.
+
+Exit status 0: the stages are finished; 75: call again; 1: a run failed; 2: a mistake in the input; 130: interrupted.
 """
 
 import argparse
 import json
-import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
-from typing import IO, Any
+from statistics import mean, median, stdev
+from typing import Any
+
+import torch
 
 from bench.__main__ import header
-from bench.data import TRAINING_ROWS, open_source, prepare
-from bench.rows import ratios, take_turns, versus
+from bench.data import TRAINING_ROWS, prepare
 from bench.table import HEADS, Bar, Line, in_columns, markdown, verdicts
-from bench.worker import ROOT, Answer, Channel, Worker, measure
-from fer_lightning.data import fer2013
+from bench.worker import Worker
 from fer_lightning.data.faces import Faces
-from fer_lightning.results.paths import override
+from fer_lightning.data.source import open_faces
+from fer_lightning.errors import UserError
+from fer_lightning.results.checkpoint import read_checkpoint
+from fer_lightning.results.paths import best_checkpoint, last_checkpoint, override
 from fer_lightning.results.run_folder import read_epochs
+from fer_lightning.results.weights import SUFFIX, write_weights
 
+PUBLISHED = ("experiment=published_cnn",)
+# One split for all seeds: together, or as teachers, they can still be scored on validation data.
+BEST = ("experiment=best_cnn", "data.split_seed=0")
+SETTINGS = {  # a run is named SETTING-SEED
+    "eager": (*PUBLISHED, "trainer.compile=false"),
+    "compiled": (*PUBLISHED, "trainer.compile=true"),
+    "published": PUBLISHED,
+    "best-norm_aug": (*BEST, "aug=norm_aug", "aug.mixup=0.2", "aug.mix_until=0.9"),
+    "best-strong": BEST,
+    "ablation-none": (*PUBLISHED, "aug=none"),
+    "ablation-norm": (*PUBLISHED, "aug=norm"),
+}
+WARPS = ("best-norm_aug", "best-strong")
+EAGER, COMPILED = "eager-0", "compiled-0"
+TOGETHER = "tta-three-together"
+SEEDS = (0, 1, 2)
+EPOCHS, PROBED = 300, 12  # three epochs tell whether it works; the nine after them, pace and busy share
+TINY = [
+    *("data=synthetic", "trainer=cpu", "+trainer.limit_train_batches=4"),
+    *("model.channels=[4,4,4,4,4]", "model.hidden=8"),
+]
+
+MINUTES = 8
+GRACE = 40  # seconds at a call's end, in which runs that are ended score what they have, and results are written
+PROBE = 90  # seconds at most
+LEAST = 60  # seconds left, without which no further stage is begun
+WARM = 2  # epochs before pace is taken: compilation, the recording of graphs
+COMPILER_LOGS = "perf_hints,cudagraphs,recompiles,graph_breaks"  # in compiled-0.log
+LOADERS = 16  # processes of the baseline
+SAME = 0.05  # of two training losses: their random numbers differ
+KEPT = 4  # weights, of 11.5 MB each
+
+BUSY = "NVML, validation and checkpoints included"
+SCORES = {
+    "test_public_acc": "PublicTest",
+    "test_public_acc_unseen": "unseen",
+    "test_private_acc": "PrivateTest",
+}
+LEAST_ACC = {"published": 0.70, "best": 0.72}  # on PublicTest
 SMALL_FILES = {
-    "config.yaml", "metrics.csv", "metrics.json", "curves.png", "confusion_matrix.csv", "confusion_matrix.png",
-    "predictions.csv",
-}  # fmt: skip
-LOADERS = 16
-WARM = 2  # epochs before the profiled one: compilation, and the recording of graphs
-PROBED = ("published_cnn", "best_cnn")  # recipes
-COMPILER_LOGS = "perf_hints,cudagraphs,recompiles,graph_breaks"  # of TORCH_LOGS
-
-Parts = Iterator[tuple[list[Line], Answer]]  # all lines and figures so far, after each part of a stage
+    *("config.yaml", "overrides.yaml", "model.txt", "metrics.csv", "metrics.json", "predictions.csv"),
+    *("curves.png", "confusion_matrix.png", "confusion_matrix.csv", "evaluation.json", "figures.json", "summary.md"),
+}
 
 
-def probe(faces: Faces, settings: argparse.Namespace) -> Parts:
-    """The last epoch's seconds and loss: by then everything is compiled and graphs are replayed.
+@dataclass
+class Watch:
+    """What is seen of a run from outside: when its rows of metrics.csv came."""
 
-    One that fails is no reason not to see the others; the stage fails at its end.
-    """
-    lines, figures, failed = list[Line](), Answer(), []
-    for recipe in PROBED:
-        for wanted in ("false", "true"):
-            name = f"{recipe}-compile-{wanted}"
-            folder, log = settings.runs / name, settings.runs / f"{name}.log"
-            shutil.rmtree(folder, ignore_errors=True)
-            run = [f"experiment={recipe}", f"trainer.compile={wanted}", f"trainer.max_epochs={settings.epochs}"]
-            print(f"{name} …", flush=True)
-            with open(log, "w") as file:
-                job = start(settings, *run, override("hydra.run.dir", folder), log=file, TORCH_LOGS=COMPILER_LOGS)
-                status = job.wait()
-            figures[name] = {"status": status}
-            if status:
-                failed.append(name)
-                print(f"{name} failed; the end of {log}:", *log.read_text().splitlines()[-15:], sep="\n", flush=True)
-            else:
-                metrics, epochs = json.loads((folder / "metrics.json").read_text()), read_epochs(folder / "metrics.csv")
-                seconds, loss = epochs["seconds"].tolist(), epochs["train_loss"].tolist()
-                figures[name] |= {"compiled": metrics["compiled"], "seconds": seconds, "train_loss": loss}
-                note = f"{'' if metrics['compiled'] else 'not '}compiled, loss {loss[-1]:.4f}"
-                lines.append(Line("probe", f"{recipe}, compile={wanted}", seconds[-1:], "s", note=note))
-            yield lines, figures
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}; what they said is in the archive")
+    path: Path
+    began: float = field(default_factory=time.time)
+    ended: float = 0
+    seen: list[tuple[float, int]] = field(default_factory=list)  # when, rows
+
+    def look(self) -> None:
+        rows = self.path.read_text().count("\n") - 1 if self.path.is_file() else 0
+        if not self.seen or rows > self.seen[-1][1]:
+            self.seen.append((self.path.stat().st_mtime if rows else self.began, rows))
+
+    def figures(self, samples: Sequence[tuple[float, float]]) -> dict[str, float]:
+        """pace: seconds from one epoch to the next. rest: before the first and after the last. busy: of the GPU."""
+        steady = [(when, rows) for when, rows in self.seen if rows >= self.seen[0][1] + WARM]
+        if len(steady) < 2:
+            return {}
+        (first, before), (last, after) = steady[0], steady[-1]
+        pace = (last - first) / (after - before)
+        found = {"pace": pace, "rest": self.ended - self.began - (after - self.seen[0][1]) * pace}
+        if inside := [share for when, share in samples if first < when <= last]:
+            found["busy"] = mean(inside)
+        return found
 
 
-def speed(faces: Faces, settings: argparse.Namespace) -> Parts:
-    with tempfile.TemporaryDirectory(prefix="fer-bench-") as folder:
-        images = settings.images or TRAINING_ROWS * 9 // 10
-        prepared = prepare(faces, -(-images * 10 // 9), 20, Path(folder) / "rows")
-        overrides = [
-            "data=fer2013",
-            override("data.root", prepared.npz),
-            f"trainer={settings.device}",
-            *settings.overrides,
+def busy() -> float | None:
+    """The share of the last moments in which the GPU computed, as its driver tells; None where it does not."""
+    try:
+        return torch.cuda.utilization() / 100
+    except Exception:  # no GPU, no pynvml, or an error of its own
+        return None
+
+
+class Call:
+    """One call: what it works on, until when, and what is known so far."""
+
+    def __init__(self, options: argparse.Namespace, faces: Faces) -> None:
+        self.work, self.out = options.work.absolute(), options.out.absolute()
+        self.faces, self.tiny, self.epochs = faces, options.tiny, options.epochs
+        data = [override("data.root", options.data)] if options.data else []
+        self.common = ["logger=none", *(TINY if self.tiny else ["data=fer2013", *data, "trainer=gpu"])]
+        self.overrides = options.overrides
+        self.header = header(faces, "cpu" if self.tiny else "gpu")
+        self.end = time.monotonic() + 60 * options.minutes - GRACE
+        self.interrupted = self.trained = False
+        self.failed: list[str] = []
+        self.work.mkdir(parents=True, exist_ok=True)
+        figures = self.work / "figures.json"
+        self.figures: dict[str, Any] = json.loads(figures.read_text()) if figures.is_file() else {}
+
+    def interrupt(self, *_: object) -> None:
+        """A signal ends the call's time: runs are ended, results are written."""
+        self.interrupted, self.end = True, time.monotonic()
+
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+    # runs
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        """metrics.json of a run that is finished; else empty."""
+        path = self.work / name / "metrics.json"
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        return found if found.get("completed") and found["epochs"] >= self.length(name) else {}
+
+    def column(self, key: str, name: str) -> list[float]:
+        """A column of a run's metrics.csv, as far as it came."""
+        path = self.work / name / "metrics.csv"
+        return read_epochs(path)[key].tolist() if path.is_file() else []
+
+    def known(self, key: str, *names: str) -> list[float]:
+        """What was seen of the runs from outside, of those of which it was; see `Watch.figures`."""
+        return [self.figures[name][key] for name in names if key in self.figures.get(name, {})]
+
+    def length(self, name: str) -> int:
+        return PROBED if name in (EAGER, COMPILED) else self.epochs
+
+    def train(self, *names: str, seconds: float = float("inf")) -> bool:
+        """Train the runs at once, `seconds` at most, from last.ckpt where there is one; whether all are finished."""
+        todo = [name for name in names if not self.metrics(name)]
+        if not todo:
+            return True
+        need = self.need(todo)
+        if self.left() < need and (self.trained or self.left() <= 0):
+            print(f"{', '.join(todo)}: not begun; {need:.0f} s are needed, {self.left():.0f} are left", flush=True)
+            return False
+        self.trained = True
+        self.together({name: self.training(name) for name in todo}, seconds)
+        return all(map(self.metrics, names))
+
+    def need(self, names: Sequence[str]) -> float:
+        """The seconds without which the runs are not begun: for BEST all that they will take, by the pace of one alone.
+
+        Its schedule makes an unfinished run worth little; of the others every epoch is a result.
+        """
+        alone = self.figures.get(self.chosen(), {})
+        if "pace" not in alone or not names[0].startswith(WARPS):
+            return LEAST
+        epochs = max(self.length(name) - len(self.column("epoch", name)) for name in names)
+        return alone["rest"] + epochs * alone["pace"] * max(1, len(names) * 2 / 3)  # three at once: twice as long
+
+    def chosen(self) -> str:
+        """The run of the probe whose way is gone on with."""
+        return COMPILED if self.figures.get("compile") else EAGER
+
+    def training(self, name: str) -> list[str]:
+        folder, (setting, _, seed) = self.work / name, name.rpartition("-")
+        last = last_checkpoint(folder) if folder.is_dir() else folder
+        if folder.is_dir() and not last.is_file():
+            shutil.rmtree(folder)  # ended before its first epoch: there is nothing to go on from
+        return [
+            *(sys.executable, "-m", "fer_lightning", *self.common),
+            *([f"trainer.compile={str(self.figures['compile']).lower()}"] if "compile" in self.figures else []),
+            *(*SETTINGS[setting], f"seed={seed}", f"trainer.max_epochs={self.length(name)}"),
+            *(override("hydra.run.dir", folder), *([override("ckpt_path", last)] if last.is_file() else [])),
+            *self.overrides,
         ]
-        device = {"gpu": "cuda"}.get(settings.device, settings.device)
-        run = str(Path(folder) / "run")
-        workers = {
-            "ours": Worker("contestants:ours", overrides=overrides, folder=run),
-            "baseline": Worker(
-                "contestants:baseline",
-                network="cnn",
-                rows=str(prepared.rows),
-                probe=0,
-                workers=settings.loaders,
-                device=device,
-            ),
-        }
+
+    def evaluate(self, wanted: dict[str, list[str]]) -> bool:
+        """evaluation.json of each, as `evaluate` makes it of its arguments; whether all are there."""
+        todo = {name: given for name, given in wanted.items() if not self.evaluation(name)}
+        if todo and self.left() < LEAST:
+            return False
+        for name in todo:
+            shutil.rmtree(self.work / name, ignore_errors=True)  # an earlier call's, cut off
+        command = [sys.executable, "-m", "fer_lightning.evaluate"]
+        self.together({name: [*command, *given, "--out", str(self.work / name)] for name, given in todo.items()})
+        return all(map(self.evaluation, wanted))
+
+    def evaluation(self, name: str) -> dict[str, Any]:
+        path = self.work / name / "evaluation.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def together(self, commands: dict[str, list[str]], seconds: float = float("inf")) -> None:
+        """Run the commands at once and watch them; those that have not ended in time are ended, as by Ctrl-C."""
+        jobs, watches, samples = dict[str, subprocess.Popen[bytes]](), dict[str, Watch](), list[tuple[float, float]]()
+        until, logs = time.monotonic() + seconds, {"TORCH_LOGS": COMPILER_LOGS}
         try:
-            for worker in workers.values():
-                worker.read()
-            for worker in workers.values():  # compilation; the starts of 16 processes
-                worker.ask()
-            rounds = take_turns(workers, settings.pairs)
+            for name, command in commands.items():
+                print(f"{name} …", flush=True)
+                watches[name] = Watch(self.work / name / "metrics.csv")
+                environment = {**os.environ, **(logs if name == COMPILED else {})}
+                with open(self.work / f"{name}.log", "a") as log:  # of its own group: Ctrl-C reaches this process alone
+                    jobs[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0)
+            while self.left() > 0 and time.monotonic() < until:
+                for name, job in jobs.items():
+                    watches[name].look()
+                    if job.poll() is not None and not watches[name].ended:
+                        watches[name].ended = time.time()
+                if all(job.returncode is not None for job in jobs.values()):
+                    break
+                if (share := busy()) is not None:
+                    samples.append((time.time(), share))
+                time.sleep(0.1)
         finally:
-            for worker in workers.values():
-                worker.close()
-        mine, theirs = [each["ours"] for each in rounds], [each["baseline"] for each in rounds]
-        lines = [
-            Line("speed", "CNN epoch", [answer["seconds"] for answer in mine], "s", Bar(high=0.6)),
-            Line(
-                "speed", "CNN epoch: baseline / ours", ratios(theirs, mine), bar=Bar(low=4), note=versus(mine, theirs)
-            ),
-        ]
-        yield lines, {"rounds": rounds}
+            cut = end(jobs)
+        for name, watch in watches.items():
+            watch.ended = watch.ended or time.time()
+            if figures := watch.figures(samples):
+                self.figures[name] = figures
+        self.save()
+        for name, job in jobs.items():
+            if job.returncode not in ((0, 130, -signal.SIGTERM, -signal.SIGKILL) if name in cut else (0,)):
+                self.failed.append(name)
+                said = (self.work / f"{name}.log").read_text().splitlines()[-15:]
+                print(f"{name} failed, status {job.returncode}; the end of its log:", *said, sep="\n", flush=True)
+
+    # what comes back
+
+    def save(self) -> None:
+        """Write the table, the archive and the weights, as far as they are known."""
+        (self.work / "figures.json").write_text(json.dumps({**self.figures, "header": self.header}, indent=1) + "\n")
+        (self.work / "summary.md").write_text(markdown(table(self)) + "\n")
+        weights = self.out / "weights"
+        weights.mkdir(parents=True, exist_ok=True)
+        trained = [name for setting in ("published", *WARPS) for name in names(setting)]
+        reached = {name: max(self.column("val_acc", name), default=0) for name in trained}
+        best = sorted((name for name in trained if reached[name]), key=lambda name: -reached[name])[:KEPT]
+        for name in trained:
+            target, source = weights / f"{name}{SUFFIX}", self.work / name / "checkpoints" / "best.ckpt"
+            if name not in best:
+                target.unlink(missing_ok=True)
+            elif not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
+                try:
+                    write_weights(read_checkpoint(best_checkpoint(self.work / name)), target.with_suffix(".part"))
+                    target.with_suffix(".part").replace(target)
+                except OverflowError as error:
+                    print(f"{name}: its weights are not written: {error}", flush=True)
+        archive = self.out / "small.tar.gz"
+        with tarfile.open(archive.with_suffix(".part"), "w:gz") as packed:
+            for path in sorted(self.work.rglob("*")):
+                if path.name in SMALL_FILES or path.suffix == ".log":
+                    packed.add(path, str(path.relative_to(self.work)))
+        archive.with_suffix(".part").replace(archive)
+
+
+def end(jobs: dict[str, subprocess.Popen[bytes]]) -> set[str]:
+    """End those that run, at once where they take longer than GRACE; their names."""
+    running = {name: job for name, job in jobs.items() if job.poll() is None}
+    for job in running.values():
+        job.terminate()  # as Ctrl-C, which a process in the background may not hear
+    by = time.monotonic() + GRACE - 10  # the rest is for results
+    for job in running.values():
         try:
-            profile = measure("gpu:busy", overrides=overrides, folder=str(Path(folder) / "profiled"), device=device)
-        except RuntimeError as error:  # the timings hold without it
-            print(f"GPU busy: not measured, as the profiled training failed: {error}", file=sys.stderr, flush=True)
-            profile = {"error": str(error)}
-        else:
-            note = f"{profile['busy']:.2f} of {profile['seconds']:.2f} s, profiled"
-            share = profile["busy"] / profile["seconds"]
-            lines.append(Line("speed", "CNN epoch: GPU busy", [share], bar=Bar(low=0.85), note=note))
-        yield lines, {"rounds": rounds, "profile": profile}
+            job.wait(max(0, by - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+    return set(running)
 
 
-def busy(channel: Channel, overrides: list[str], folder: str, device: str) -> None:
-    """One epoch under the profiler: its seconds, those in which the GPU computed, and the kernels that took most.
+# The stages: whether each is finished
 
-    On a GPU only its own work is recorded: to record the processor's too would slow down the launches. Some slowing is
-    left, so the busy share is a lower bound.
-    """
-    from torch.autograd import DeviceType
-    from torch.profiler import ProfilerActivity, profile
 
-    from bench.contestants import compose
-    from fer_lightning import train
+def probe(call: Call) -> bool:
+    if "compile" in call.figures:
+        return True
+    began = time.monotonic()
+    call.train(EAGER, seconds=PROBE)
+    call.train(COMPILED, seconds=PROBE + began - time.monotonic())
+    if not call.metrics(EAGER) or call.left() <= 0:
+        return False
+    wholes = [whole(call.figures[name]) for name in (EAGER, COMPILED) if call.known("pace", name)]
+    compiled = call.metrics(COMPILED).get("compiled", False)
+    call.figures["compile"] = bool(compiled and len(wholes) == 2 and wholes[1] < wholes[0] and gap(call)[0] <= SAME)
+    said = "compiled" if call.figures["compile"] else "eager" if compiled else f"eager: not compiled in {PROBE} s"
+    print(f"gone on with {said}", flush=True)
+    return True
 
-    class Profiled(train.Recorder):
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            super().on_train_epoch_start(trainer, pl_module)
-            if trainer.current_epoch == WARM:
-                profiler.start()
-                self.started = time.perf_counter()  # again: the profiler's own start, of seconds, is no part of it
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-            if trainer.current_epoch == WARM and batch_idx + 1 == trainer.num_training_batches:
-                profiler.stop()  # here, where the recorder has waited for the GPU and read the clock
-                seconds.append(self.seconds)
+def published(call: Call) -> bool:
+    return call.train(*names("published"))
 
-    activity = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
-    profiler, seconds = profile(activities=[activity]), list[float]()
-    train.Recorder = Profiled  # type: ignore[misc]
-    train.train(compose(*overrides, f"trainer.max_epochs={WARM + 1}"), Path(folder))
-    spans, kernels = list[tuple[float, float]](), Counter[str]()
-    for event in profiler.events() or []:
-        if event.device_type == DeviceType.CUDA and not event.is_user_annotation:
-            spans.append((event.time_range.start, event.time_range.end))
-            kernels[event.name[:80]] += event.time_range.end - event.time_range.start
-    channel.answer(
-        seconds=seconds[0],
-        busy=union(spans) / 1e6,  # the profiler tells microseconds
-        launches=len(spans),
-        kernels=[(name, total / 1e6) for name, total in kernels.most_common(25)],
-        compiled=json.loads((Path(folder) / "metrics.json").read_text())["compiled"],
+
+def best(call: Call) -> bool:
+    if not call.train(*(f"{warp}-0" for warp in WARPS)):
+        return False
+    runs = names(max(WARPS, key=lambda warp: call.metrics(f"{warp}-0")["val_acc"]))
+    if not call.train(*runs):
+        return False
+    folders = [str(call.work / name) for name in runs]
+    each = {f"tta-{name}": [folder, "--tta"] for name, folder in zip(runs, folders, strict=True)}
+    return call.evaluate({**each, TOGETHER: [folders[0], "--ensemble", *folders[1:], "--tta"]})
+
+
+def ablation(call: Call) -> bool:
+    return all(call.train(*pair) for pair in zip(names("ablation-none"), names("ablation-norm"), strict=True))
+
+
+def baseline(call: Call) -> bool:
+    if "baseline" in call.figures:
+        return True
+    if call.left() < LEAST:
+        return False
+    images, loaders, device = (64, 0, "cpu") if call.tiny else (TRAINING_ROWS, LOADERS, "cuda")
+    with tempfile.TemporaryDirectory(prefix="fer-bench-") as folder:
+        rows = str(prepare(call.faces, images, 20, Path(folder) / "rows").rows)
+        options = {"network": "cnn", "rows": rows, "probe": 0, "workers": loaders, "device": device}
+        try:
+            with Worker("contestants:baseline", None, **options) as worker:
+                worker.read()
+                call.figures["baseline"] = [worker.ask()["seconds"] for _ in range(3)][1:]
+        except RuntimeError as error:
+            call.failed.append("baseline")
+            print(error, flush=True)
+            return False
+    return True
+
+
+STAGES = {"probe": probe, "published": published, "best": best, "ablation": ablation, "baseline": baseline}
+
+
+def names(setting: str) -> list[str]:
+    return [f"{setting}-{seed}" for seed in SEEDS]
+
+
+def whole(alone: dict[str, float]) -> float:
+    """Seconds of EPOCHS epochs, from start to figures, by a shorter run's pace."""
+    return alone["rest"] + EPOCHS * alone["pace"]
+
+
+def gap(call: Call) -> list[float]:
+    """Between the last training losses that eager and compiled both have, if they have any."""
+    both = list(zip(call.column("train_loss", EAGER), call.column("train_loss", COMPILED), strict=False))
+    return [abs(eager - compiled) for eager, compiled in both[-1:]]
+
+
+def table(call: Call) -> list[Line]:
+    """What is known so far, beside its bars."""
+    lines, chosen = list[Line](), call.chosen()
+
+    def add(stage: str, what: str, values: list[float], unit: str = "", bar: Bar | None = None, note: str = "") -> None:
+        if values:
+            lines.append(Line(stage, what, values, unit, bar, note))
+
+    def scores(stage: str, what: str, values: list[float | None], least: float | None = None) -> None:
+        found = [value for value in values if value is not None]
+        if found:
+            spread = f" ± {stdev(found):.4f}" if len(found) > 1 else ""
+            note = f"{mean(found):.4f}{spread}: {' '.join(f'{value:.4f}' for value in found)}"
+            lines.append(Line(stage, what, [mean(found)], "", None if least is None else Bar(low=least), note))
+
+    for name in (EAGER, COMPILED):
+        bar, note = (Bar(high=0.4), "the pace of all others") if name == chosen else (None, "")
+        add("probe", f"epoch, {name[:-2]}, alone", call.column("seconds", name)[WARM:], "s", bar, note)
+    add("probe", "losses, compiled and eager: apart by", gap(call), "", Bar(high=SAME))
+    add("probe", "GPU busy, alone", call.known("busy", chosen), "", Bar(low=0.85), BUSY)
+    if paces := call.known("pace", chosen):
+        note = f"reckoned; start and end {call.figures[chosen]['rest']:.0f} s"
+        add("probe", f"{EPOCHS} epochs alone, whole run", [whole(call.figures[chosen])], "s", Bar(high=150), note)
+
+    three = names("published")
+    add(
+        "published",
+        "epoch, three at once",
+        [median(column) for name in three if (column := call.column("seconds", name))],
+        "s",
     )
+    add("published", "GPU busy, three at once", call.known("busy", *three), "", None, BUSY)
+    if paces and (slower := call.known("pace", *three)):
+        note = "an epoch, its validation and checkpoint included"
+        add("published", "three at once / one alone", [mean(slower) / paces[0]], "×", Bar(high=2), note)
 
+    for setting in SETTINGS:
+        stage = setting.partition("-")[0]
+        if stage in STAGES:
+            curves = {name: curve for name in names(setting) if (curve := call.column("val_acc", name))}
+            short = [len(curve) for curve in curves.values() if len(curve) < call.epochs]
+            said = f" after {', '.join(map(str, short))} epochs" if short else ""
+            scores(stage, f"{setting}, validation{said}", [max(curve) for curve in curves.values()])
+            runs = [call.metrics(name) for name in names(setting)]
+            for key, split in SCORES.items():
+                least = LEAST_ACC.get(stage) if split == "PublicTest" else None
+                scores(stage, f"{setting}, {split}", [run.get(key) for run in runs], least)
+            found = [call.evaluation(f"tta-{name}").get("splits", {}) for name in names(setting)]
+            for split in found[0]:
+                values = [splits[split]["acc"] for splits in found if splits]
+                scores(stage, f"{setting} --tta, {split}", values, 0.73 if split == "public" else None)
+    for split, score in call.evaluation(TOGETHER).get("splits", {}).items():
+        scores("best", f"three together, --tta, {split}", [score["acc"]])
 
-def union(spans: Sequence[tuple[float, float]]) -> float:
-    """The length of what the spans (start, end) cover together."""
-    covered, reached = 0.0, -math.inf
-    for start, end in sorted(spans):
-        covered += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return covered
-
-
-def published(faces: Faces, settings: argparse.Namespace) -> Parts:
-    """Whole runs of the command. One that an earlier call's time limit cut off goes on from its last.ckpt."""
-    walls, metrics = [], []
-    for seed in settings.seeds:
-        folder = settings.runs / f"published-{seed}"
-        if not completed(folder):
-            go_on(settings, folder, f"seed={seed}", f"trainer.max_epochs={settings.epochs}")
-        walls.append(sum(end - start for start, end in pieces_of(folder)))
-        metrics.append(json.loads((folder / "metrics.json").read_text()))
-        yield published_lines(settings.epochs, walls, metrics), {"walls": walls, "metrics": metrics}
-
-
-def published_lines(epochs: int, walls: list[float], metrics: list[Answer]) -> list[Line]:
-    lines = [Line("published", f"{epochs} epochs, whole run", walls, "s", Bar(high=180))]
-    for key in ("val_acc", "test_public_acc", "test_public_acc_unseen", "test_private_acc"):
-        values = [each[key] for each in metrics]
-        if None not in values:
-            spread = f"mean {mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
-            lines.append(Line("published", f"  {key}", values, "", note=spread))
+    theirs, ours = call.figures.get("baseline", []), call.column("seconds", chosen)[WARM:]
+    add("baseline", "epoch of the baseline", theirs, "s")
+    if theirs and ours:
+        add("baseline", "baseline / ours", [median(theirs) / median(ours)], "×", Bar(low=6))
     return lines
 
 
-def go_on(settings: argparse.Namespace, folder: Path, *overrides: str) -> None:
-    """Train in `folder`, from its last.ckpt where it has one; when this began and ended joins wall.json."""
-    last, record = folder / "checkpoints" / "last.ckpt", folder / "wall.json"
-    pieces = pieces_of(folder) if last.is_file() else []
-    if not last.is_file():
-        shutil.rmtree(folder, ignore_errors=True)  # killed before its first epoch
-        folder.mkdir()
-    started = time.time()
-    record.write_text(json.dumps([*pieces, [started, None]]))
-    command(settings, *overrides, override("ckpt_path", last) if last.is_file() else override("hydra.run.dir", folder))
-    record.write_text(json.dumps([*pieces, [started, time.time()]]))
-
-
-def pieces_of(folder: Path) -> list[tuple[float, float]]:
-    """Begin and end of each part of a run, in seconds. One that was killed ended with the state that was kept of it."""
-    record = folder / "wall.json"
-    pieces = json.loads(record.read_text()) if record.is_file() else []
-    kept = folder / "checkpoints" / "last.ckpt"
-    return [(start, kept.stat().st_mtime if end is None else end) for start, end in pieces]
-
-
-def concurrent(faces: Faces, settings: argparse.Namespace) -> Parts:
-    augs = ("none", "norm", "norm_aug")
-
-    def seconds(names: Sequence[str], kind: str) -> float:
-        epochs = f"trainer.max_epochs={settings.epochs}"
-        folders = {aug: settings.runs / f"{kind}-{aug}" for aug in names}
-        for folder in folders.values():  # an earlier call's: only jobs that begin together say anything
-            shutil.rmtree(folder, ignore_errors=True)
-        started = time.perf_counter()
-        jobs = [start(settings, f"aug={aug}", epochs, override("hydra.run.dir", folders[aug])) for aug in names]
-        statuses = [job.wait() for job in jobs]
-        if any(statuses):
-            sys.exit(f"{kind}: a job failed; what it said is above")
-        return time.perf_counter() - started
-
-    alone = seconds(["norm_aug"], "alone")
-    together = seconds(augs, "together")
-    note = f"{together:.0f} : {alone:.0f} s, {settings.epochs} epochs"
-    line = Line("concurrent", "three jobs at once / one alone", [together / alone], bar=Bar(high=2), note=note)
-    yield [line], {"alone": alone, "together": together}
-
-
-STAGES: dict[str, Callable[[Faces, argparse.Namespace], Parts]] = {
-    "probe": probe,
-    "speed": speed,
-    "published": published,
-    "concurrent": concurrent,
-}
-EPOCHS = {"probe": 3, "speed": 0, "published": 250, "concurrent": 40}
-
-
-def completed(folder: Path) -> bool:
-    path = folder / "metrics.json"
-    return path.is_file() and json.loads(path.read_text())["completed"]
-
-
-def start(
-    settings: argparse.Namespace, *overrides: str, log: IO[str] | None = None, **environment: str
-) -> subprocess.Popen[bytes]:
-    """The command, in a process of its own, on the stage's data and device. log: instead of this process's output."""
-    data = ["data=synthetic"] if settings.data is None else ["data=fer2013", override("data.root", settings.data)]
-    given = [*data, f"trainer={settings.device}", *settings.overrides, *overrides]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, "-m", "fer_lightning", *given],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        stdout=log,
-        stderr=None if log is None else subprocess.STDOUT,
-    )
-
-
-def command(settings: argparse.Namespace, *overrides: str) -> None:
-    if status := start(settings, *overrides).wait():
-        sys.exit(status)
-
-
-def archive(settings: argparse.Namespace, name: str, record: Answer) -> Path:
-    """The stage's record and the runs' small files as one file, OUT/NAME.tar.gz; an earlier call's is replaced."""
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.runs / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    target = settings.out / f"{name}.tar.gz"
-    part = target.with_suffix(".part")  # cut off in it, an earlier call's archive stays
-    with tarfile.open(part, "w:gz") as packed:
-        packed.add(settings.runs / f"{name}.json", f"{name}.json")
-        for path in sorted([*settings.runs.glob("*.log"), *settings.runs.glob("*/*")]):
-            if path.name in SMALL_FILES or path.suffix == ".log":
-                packed.add(path, str(path.relative_to(settings.runs)))
-    return part.replace(target)
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="bench/gpu.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("overrides", nargs="*", help="further settings of every run, such as model=dnn")
+    parser.add_argument("given", nargs="*", metavar="STAGE|key=value", help="default: all stages; settings of all runs")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go")
     parser.add_argument(
-        "--data", metavar="PATH", help="FER2013 (default: $FER2013_ROOT, ./data, else the built-in faces)"
+        "--work", type=Path, default=Path("outputs/gpu"), metavar="DIR", help="runs (default: %(default)s)"
     )
-    parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
-    parser.add_argument("--runs", type=Path, default=Path("outputs/gpu"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("outputs/gpu"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
-        "--epochs", type=int, help=f"default: {', '.join(f'{n} in {stage}' for stage, n in EPOCHS.items() if n)}"
-    )
-    parser.add_argument("--pairs", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--images", type=int, help="of a timed epoch (default: as many as FER2013 trains on)")
-    parser.add_argument("--loaders", type=int, default=LOADERS, help="the baseline's processes (default: %(default)s)")
-    settings = parser.parse_args()
-    settings.runs = settings.runs.absolute() / settings.stage
-    settings.out = settings.out.absolute()
-    found = fer2013.find(settings.data)
-    settings.data = None if found is None else str(found)
-    settings.epochs = settings.epochs or EPOCHS[settings.stage]
-    settings.runs.mkdir(parents=True, exist_ok=True)
-
-    faces = open_source(settings.data)
-    head = header(faces, settings.device)
-    print("\n".join(f"{key:<9} {value}" for key, value in head.items()), flush=True)
-    lines, written = list[Line](), None
+    parser.add_argument("--data", metavar="PATH", help="FER2013 (default: $FER2013_ROOT, ./data)")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="the call's time limit (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, help=f"of a run (default: {EPOCHS})")
+    parser.add_argument("--tiny", action="store_true", help="two epochs of tiny networks, on CPU and built-in faces")
+    options = parser.parse_intermixed_args()
+    options.overrides = [given for given in options.given if "=" in given]
+    stages = [given for given in options.given if "=" not in given] or list(STAGES)
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}")
+    if not 60 * options.minutes >= GRACE + LEAST:  # nan included
+        parser.error(f"--minutes {options.minutes:g}: in less than {(GRACE + LEAST) / 60:.1f} nothing is trained")
+    if not options.tiny and not torch.cuda.is_available():
+        parser.error("there is no CUDA GPU here; --tiny tries the stages on the CPU")
     try:
-        for lines, figures in STAGES[settings.stage](faces, settings):
-            record = {"header": head, "lines": [line.record() for line in lines], "figures": figures}
-            written = archive(settings, settings.stage, record)
-    finally:  # also of a stage that fails in a later part
-        if lines:
-            print(f"\n{in_columns(HEADS)}")
-            print("\n".join(in_columns(line.cells()) for line in lines))
-            print("\n" + "\n".join(verdicts(lines)) + f"\n\n{markdown(lines)}\n")
-        if written:
-            print(f"written: {written}", flush=True)
+        faces = open_faces("synthetic" if options.tiny else "fer2013", options.data)
+    except UserError as error:
+        parser.error(str(error))
+    options.epochs = options.epochs or (2 if options.tiny else EPOCHS)
+    call = Call(options, faces)
+    print("\n".join(f"{key:<9} {value}" for key, value in call.header.items()), flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, call.interrupt)
+    unfinished = []
+    for stage in (stage for stage in STAGES if stage in stages):
+        if not STAGES[stage](call):
+            unfinished.append(stage)
+        call.save()
+        if lines := [line for line in table(call) if line.row == stage]:
+            print(f"\n{in_columns(HEADS)}", *(in_columns(line.cells()) for line in lines), "", sep="\n")
+            print(*verdicts(lines), f"written: {call.out}", "", sep="\n", flush=True)
+    if call.failed:
+        print(f"failed: {', '.join(call.failed)}", file=sys.stderr)
+        return 1
+    if unfinished:
+        print(f"unfinished: {', '.join(unfinished)}; the same call goes on", flush=True)
+    return 130 if call.interrupted else 75 if unfinished else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,13 +1,8 @@
 #!/usr/bin/env bash
-# The GPU figures of docs/performance.md, on a machine with one CUDA GPU: bench/gpu.sh [OPTION …]
-# First on a new kind of machine: STAGES=probe bench/gpu.sh --data PATH --out DIR     does it compile, to the same losses?
-# Then three stages, each of at most ten minutes; called one by one where a call may not take longer:
-#   STAGES=published bench/gpu.sh --data PATH --runs DIR --out DIR     this stage goes on where it was cut off
-# Options: python -m bench.gpu --help
+# What needs a GPU, in stages: STAGES="probe published" bench/gpu.sh --data PATH --out DIR     (see bench/gpu.py)
+# Call again with the same arguments where it says so: it goes on. Without a GPU, all stages in small: bench/gpu.sh --tiny --out DIR
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
-for stage in ${STAGES:-speed published concurrent}; do
-    PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m bench.gpu "$stage" "$@"
-done
+PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m bench.gpu ${STAGES:-} "$@"

@@ -1,4 +1,4 @@
-"""Put a run's network into the package: python -m bench.package RUN NAME [--data PATH] [--votes CSV]
+"""Put a run's network into the package: python -m bench.package RUN NAME [--weights FILE] [--data PATH] [--votes CSV]
 
 Writes fer_lightning/weights/NAME.safetensors (half precision) and its model card, README.md beside it, whose scores are
 those of the file written, by `python -m fer_lightning.evaluate`. One network comes with the package; another one that
@@ -23,6 +23,7 @@ from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import Run, overrides_of, read_run, versions_of
 
 FOLDER = weights.WEIGHTS
+ROUNDING = 0.005  # of an accuracy: half precision, another device
 KEYS = ("precision", "recall", "f1")
 NAMES = {"val": "validation (held out of Training)", "public": "PublicTest", "private": "PrivateTest"}
 
@@ -167,8 +168,13 @@ def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
     )
 
 
-def package(run_folder: Path, name: str, data: str | None, votes: Path | None, folder: Path) -> None:
-    """Write weights and card into `folder`. UserError where the run will not do or another network is there."""
+def package(
+    run_folder: Path, name: str, data: str | None, votes: Path | None, folder: Path, source: Path | None = None
+) -> None:
+    """Write weights and card into `folder`. UserError where the run will not do or another network is there.
+
+    source: the run's weights or checkpoint, where its folder came without checkpoints/.
+    """
     run = read_run(run_folder)
     if not run.metrics["completed"]:
         raise UserError(f"{run_folder}: the run did not complete")
@@ -178,11 +184,14 @@ def package(run_folder: Path, name: str, data: str | None, votes: Path | None, f
     if others:
         raise UserError(f"{others[0]}: the package holds this network; remove it first")
     target = folder / f"{name}{weights.SUFFIX}"
-    weights.write_weights(read_checkpoint(best_checkpoint(run_folder)), target)
+    weights.write_weights(read_checkpoint(source or best_checkpoint(run_folder)), target)
     try:
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
             evaluate([str(target)], data=data or run.metrics["source"], votes=votes, out=Path(scratch) / "evaluation")
             report = json.loads((Path(scratch) / "evaluation" / "evaluation.json").read_text())
+        found, told = report["splits"]["val"]["acc"], run.metrics["val_acc"]
+        if abs(found - told) > ROUNDING:
+            raise UserError(f"{source}: not this run's: its validation accuracy is {found:.4f}, the run's {told:.4f}")
         (folder / "README.md").write_text(card(run, name, target.stat().st_size, report))
     except BaseException:
         target.unlink()
@@ -197,10 +206,13 @@ def main() -> None:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="a finished run's folder")
     parser.add_argument("name", metavar="NAME", help="of the network, say that of its recipe")
+    parser.add_argument(
+        "--weights", metavar="FILE", type=Path, help="the run's network, where its folder came without checkpoints/"
+    )
     parser.add_argument("--data", metavar="PATH", help="FER2013 (default: what the run was trained on)")
     parser.add_argument("--votes", metavar="CSV", type=Path, help="FER+ votes: accuracy by how many taggers agree")
     options = parser.parse_args()
-    run_command(lambda: package(options.run, options.name, options.data, options.votes, FOLDER))
+    run_command(lambda: package(options.run, options.name, options.data, options.votes, FOLDER, options.weights))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Line:
 
     @property
     def _unit(self) -> str:
-        return self.unit if self.unit == "×" else f" {self.unit}"
+        return self.unit if self.unit in ("×", "") else f" {self.unit}"
 
     def record(self) -> dict[str, Any]:
         return {**asdict(self), "median": self.median, "met": self.met}

@@ -1,207 +1,224 @@
-"""The stages of bench/gpu.sh, tried on the CPU with tiny networks: what they write, and that they go on."""
+"""bench/gpu.py: its stages go on from call to call, end with the time, and leave what they know behind."""
 
+import inspect
 import json
 import os
+import signal
 import sys
 import tarfile
-import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch.profiler
-from torch.autograd import DeviceType
 
-from bench import gpu
-from fer_lightning import train
+from bench import contestants, gpu
 from fer_lightning.settings.build import check
 
-TINY = ["model=dnn", "model.widths=[8,8]", "data.batch_size=64", "trainer.precision=32-true"]
+HEAD = "epoch,train_loss,train_acc,val_loss,val_acc,lr,seconds\n"
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`stage("speed", …)` is `python -m bench.gpu speed …` on the CPU; the record it archived."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def call(tmp_path, monkeypatch):
+    """`call("probe", …)` is bench/gpu.sh in small, in tmp_path/work and tmp_path/out; its exit status."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
-    def call(name: str, *options: str) -> dict:
-        folders = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-        monkeypatch.setattr("sys.argv", ["gpu", name, *TINY, "--device", "cpu", *folders, *options])
-        gpu.main()
-        return archived(tmp_path, name)[f"{name}.json"]
+    def call(*options: str) -> int:
+        folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+        monkeypatch.setattr("sys.argv", ["gpu", *options, "--tiny", *folders])
+        return gpu.main()
 
-    return call
-
-
-def archived(tmp_path: Path, name: str) -> dict:
-    """What the stage's archive holds: name → content, JSON read."""
-    with tarfile.open(tmp_path / "out" / f"{name}.tar.gz") as packed:
-        files = {member: packed.extractfile(member) for member in packed.getnames()}
-        read = {member: file.read() for member, file in files.items() if file is not None}
-    assert not [member for member in read if member.endswith(".ckpt")]
-    return {member: json.loads(content) if member.endswith(".json") else content for member, content in read.items()}
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
-class Job:
-    """A training that has ended, in place of `gpu.start`'s."""
+@pytest.fixture
+def trained(monkeypatch):
+    """Runs that are finished as soon as they are begun, in place of real ones; name → its command."""
+    commands: dict[str, list[str]] = {}
+    reached = {"published": 0.6, "best-norm_aug": 0.7, "best-strong": 0.65, "compiled": 0.1}
 
-    def __init__(self, status: int = 0) -> None:
-        self.status = status
+    def together(self: gpu.Call, given: dict[str, list[str]], seconds: float = 0) -> None:
+        for name, command in given.items():
+            commands[name] = command
+            (self.work / name / "checkpoints").mkdir(parents=True)
+            if "fer_lightning.evaluate" in command:
+                splits = {"splits": {"public": {"acc": 0.74}}}
+                (self.work / name / "evaluation.json").write_text(json.dumps(splits))
+                continue
+            epochs, acc = self.length(name), reached.get(name[:-2], 0.1) + int(name[-1]) / 100
+            for file in ("mistakes.png", "curves.png", "checkpoints/best.ckpt"):
+                (self.work / name / file).touch()
+            rows = "".join(f"{epoch},{1 / epoch},0.5,1.5,{acc},0.001,0.25\n" for epoch in range(1, epochs + 1))
+            (self.work / name / "metrics.csv").write_text(HEAD + rows)
+            metrics = {"completed": True, "compiled": name == gpu.COMPILED, "epochs": epochs}
+            metrics |= {"val_acc": acc, "test_public_acc": acc, "test_public_acc_unseen": acc, "test_private_acc": None}
+            (self.work / name / "metrics.json").write_text(json.dumps(metrics))
+            self.figures[name] = {"pace": 0.3 if name == gpu.COMPILED else 0.5, "rest": 20, "busy": 0.9}
+        self.save()
 
-    def wait(self) -> int:
-        return self.status
-
-
-def folder_of(overrides: tuple[str, ...]) -> Path:
-    return Path(next(setting for setting in overrides if setting.startswith("hydra.run.dir=")).partition("=")[2])
-
-
-def test_what_spans_cover_together():
-    assert gpu.union([(0, 2), (1, 3), (5, 6), (5.5, 5.75)]) == 4
-    assert gpu.union([]) == 0
-
-
-def test_published_goes_on_where_it_was_cut_off(stage, tmp_path):
-    first = stage("published", "--epochs", "1", "--seeds", "0")
-    assert first["figures"]["metrics"][0]["completed"]
-    metrics = tmp_path / "runs" / "published" / "published-0" / "metrics.json"
-    metrics.unlink()  # as if the call had been killed, 1,000 seconds after its start and 100 after its last checkpoint
-    record, last = metrics.with_name("wall.json"), metrics.parent / "checkpoints" / "last.ckpt"
-    ((start, _),) = json.loads(record.read_text())
-    record.write_text(json.dumps([[start, None]]))
-    os.utime(last, (start + 900, start + 900))
-    again = stage("published", "--epochs", "2", "--seeds", "0")
-    assert again["figures"]["metrics"][0]["epochs"] == 2
-    assert 900 < again["figures"]["walls"][0] < 1000
-    before = metrics.read_bytes()
-    stage("published", "--epochs", "2", "--seeds", "0")
-    assert metrics.read_bytes() == before
+    monkeypatch.setattr(gpu.Call, "together", together)
+    monkeypatch.setattr(gpu, "read_checkpoint", lambda path: path)
+    monkeypatch.setattr(gpu, "write_weights", lambda _, target: target.touch())
+    return commands
 
 
-def test_speed_is_told_beside_the_baseline(stage):
-    record = stage("speed", "--images", "64", "--pairs", "2", "--loaders", "0")
-    what = [line["what"] for line in record["lines"]]
-    assert what == ["CNN epoch", "CNN epoch: baseline / ours", "CNN epoch: GPU busy"]
-    assert all(value > 0 for value in record["lines"][1]["values"])
-    assert record["figures"]["profile"]["seconds"] > 0
-    assert record["figures"]["profile"]["busy"] == 0  # there is no GPU
+@pytest.mark.parametrize("setting", gpu.SETTINGS)
+def test_the_settings_exist(setting, composed):
+    check(composed(*gpu.SETTINGS[setting], "data=synthetic", "trainer=cpu", f"trainer.max_epochs={gpu.PROBED}"))
 
 
-def test_finished_timings_outlive_a_profiler_that_fails(stage, monkeypatch, capsys):
-    def fail(*_: object, **__: object) -> dict:
-        raise RuntimeError("no CUPTI here")
+def test_all_stages_and_what_they_leave(call, trained, tmp_path, monkeypatch, capsys):
+    def worker(task: str, environment: None, **options: object) -> nullcontext:
+        inspect.signature(getattr(contestants, task.partition(":")[2])).bind(None, **options)
+        return nullcontext(SimpleNamespace(read=dict, ask=lambda: {"seconds": 2.0}))
 
-    contestant = SimpleNamespace(read=dict, ask=dict, close=lambda: None)
-    monkeypatch.setattr(gpu, "Worker", lambda *_, **__: contestant)
-    monkeypatch.setattr(gpu, "take_turns", lambda *_: [{"ours": {"seconds": 1.0}, "baseline": {"seconds": 5.0}}])
-    monkeypatch.setattr(gpu, "measure", fail)
-    record = stage("speed", "--images", "64")
-    assert [line["values"] for line in record["lines"]] == [[1], [5]]
-    assert record["figures"]["profile"] == {"error": "no CUPTI here"}
-    assert "GPU busy: not measured, as the profiled training failed: no CUPTI here" in capsys.readouterr().err
-
-
-def test_the_profiled_epoch_begins_when_the_profiler_has_started(tmp_path, monkeypatch):
-    real, late = time.perf_counter, [0.0]
-    on_gpu = {"name": "kernel", "device_type": DeviceType.CUDA}
-
-    class Slow:
-        """A profiler that takes 1,000 seconds to start and to stop."""
-
-        def __init__(self, activities: list) -> None:
-            assert activities == [torch.profiler.ProfilerActivity.CPU]
-
-        def start(self) -> None:
-            late[0] += 1000
-
-        stop = start
-
-        def events(self) -> list:
-            span = SimpleNamespace(start=0, end=2_000_000)
-            return [
-                SimpleNamespace(**on_gpu, time_range=span, is_user_annotation=False),
-                SimpleNamespace(**on_gpu, time_range=SimpleNamespace(start=0, end=9e9), is_user_annotation=True),
-            ]
-
-    monkeypatch.setattr(train, "Recorder", train.Recorder)  # which `busy` replaces
-    monkeypatch.setattr(torch.profiler, "profile", Slow)
-    monkeypatch.setattr(time, "perf_counter", lambda: real() + late[0])
-    answers: list[dict] = []
-    channel = SimpleNamespace(answer=lambda **figures: answers.append(figures))
-    gpu.busy(channel, ["data=synthetic", "trainer=cpu", *TINY], str(tmp_path / "run"), "cpu")  # type: ignore[arg-type]
-    assert late[0] == 2000
-    assert 0 < answers[0]["seconds"] < 1000
-    assert answers[0]["busy"] == 2
-
-
-def test_published_is_archived_after_every_seed(stage, tmp_path, monkeypatch):
-    def train_one(settings: object, folder: Path, *overrides: str) -> None:
-        if "seed=1" in overrides:
-            sys.exit(1)
-        folder.mkdir()
-        (folder / "wall.json").write_text("[[0, 60]]")
-        scores = dict.fromkeys(("val_acc", "test_public_acc", "test_public_acc_unseen", "test_private_acc"), 0.7)
-        (folder / "metrics.json").write_text(json.dumps({"completed": True, **scores}))
-
-    monkeypatch.setattr(gpu, "go_on", train_one)
-    with pytest.raises(SystemExit):
-        stage("published")
-    files = archived(tmp_path, "published")
-    assert files["published.json"]["figures"]["walls"] == [60]
-    assert "published-0/metrics.json" in files
-
-
-def test_concurrent_begins_anew_and_touches_only_its_own(stage, tmp_path, monkeypatch):
-    def start(settings: object, *overrides: str) -> Job:
-        folder = folder_of(overrides)
-        folder.mkdir()  # fails where an earlier call's is still there
-        (folder / "metrics.json").write_text("{}")
-        return Job()
-
-    monkeypatch.setattr(gpu, "start", start)
-    kept = tmp_path / "runs" / "concurrent" / "alone-by-hand"
-    kept.mkdir(parents=True)
-    for _ in range(2):
-        assert stage("concurrent")["figures"].keys() == {"alone", "together"}
-    assert {path.name for path in kept.parent.glob("*-*")} == {
-        *("alone-by-hand", "alone-norm_aug"),
-        *("together-none", "together-norm", "together-norm_aug"),
-    }
-
-
-@pytest.mark.parametrize("recipe", gpu.PROBED)
-def test_the_probed_recipes_can_be_so_short(recipe, composed):
-    epochs = f"trainer.max_epochs={gpu.EPOCHS['probe']}"
-    check(composed(f"experiment={recipe}", epochs, "data=synthetic", "trainer=cpu"))
-
-
-def test_probe_holds_compiled_against_not_and_shows_what_failed(stage, tmp_path, monkeypatch, capsys):
-    def start(settings: object, *overrides: str, log, **environment: str) -> Job:
-        log.write(f"{environment['TORCH_LOGS']} of {overrides}\n")
-        compiled = "trainer.compile=true" in overrides
-        if "experiment=best_cnn" in overrides and compiled:
-            log.write("no compiler here\n")
-            return Job(1)
-        folder = folder_of(overrides)
-        folder.mkdir()
-        (folder / "metrics.json").write_text(json.dumps({"completed": True, "compiled": compiled}))
-        rows = "".join(f"{epoch},{1 / epoch},0.5,1.5,0.5,0.001,{10 / epoch}\n" for epoch in (1, 2))
-        (folder / "metrics.csv").write_text(f"epoch,train_loss,train_acc,val_loss,val_acc,lr,seconds\n{rows}")
-        return Job()
-
-    monkeypatch.setattr(gpu, "start", start)
-    for _ in range(2):  # anew each time
-        with pytest.raises(SystemExit, match="failed: best_cnn-compile-true"):
-            stage("probe")
-    files = archived(tmp_path, "probe")
-    assert [(line["what"], line["values"], line["note"]) for line in files["probe.json"]["lines"]] == [
-        ("published_cnn, compile=false", [5], "not compiled, loss 0.5000"),
-        ("published_cnn, compile=true", [5], "compiled, loss 0.5000"),
-        ("best_cnn, compile=false", [5], "not compiled, loss 0.5000"),
+    monkeypatch.setattr(gpu, "Worker", worker)
+    assert call() == 0
+    assert [name for name in trained if name.startswith("best")] == [
+        *("best-norm_aug-0", "best-strong-0", "best-norm_aug-1", "best-norm_aug-2")  # two more of the better
     ]
-    assert files["probe.json"]["figures"]["best_cnn-compile-true"] == {"status": 1}
-    assert b"perf_hints" in files["published_cnn-compile-true.log"]
-    assert files["best_cnn-compile-true.log"].endswith(b"no compiler here\n")
-    printed = capsys.readouterr().out
-    assert "no compiler here" in printed
-    assert "best_cnn, compile=false" in printed
+    assert "trainer.compile=true" in trained["published-0"]  # as the probe found it
+    assert "--ensemble" in trained[gpu.TOGETHER]
+    out = tmp_path / "out"
+    assert {path.name for path in (out / "weights").iterdir()} == {
+        f"{name}.safetensors" for name in ("best-norm_aug-0", "best-norm_aug-1", "best-norm_aug-2", "best-strong-0")
+    }
+    with tarfile.open(out / "small.tar.gz") as packed:
+        files = set(packed.getnames())
+    assert {"summary.md", "published-0/metrics.csv", "published-0/curves.png", "ablation-norm-2/metrics.json"} <= files
+    assert not [file for file in files if "mistakes" in file or file.endswith(".ckpt")]
+    summary = (tmp_path / "work" / "summary.md").read_text()
+    for line in (
+        "| 300 epochs alone, whole run | 110.0 s | 110.0–110.0 | 1 | ≤ 150 s | yes | reckoned; start and end 20 s |",
+        "| three at once / one alone | 1.667× | 1.667–1.667 | 1 | ≤ 2× | yes |",
+        "| published, PublicTest | 0.610 | 0.610–0.610 | 1 | ≥ 0.7 | NO | 0.6100 ± 0.0100: 0.6000 0.6100 0.6200 |",
+        "| best-norm_aug --tta, public | 0.740 | 0.740–0.740 | 1 | ≥ 0.73 | yes |",
+        "| baseline / ours | 8.00× | 8.00–8.00 | 1 | ≥ 6× | yes |",
+    ):
+        assert line.rstrip(" |") in summary
+    assert "probe    met" in capsys.readouterr().out
+
+    trained.clear()
+    assert call() == 0
+    assert not trained
+
+
+@pytest.mark.parametrize(
+    ("compiled", "pace", "loss", "wanted"),
+    [(True, 0.3, 1.0, True), (True, 0.6, 1.0, False), (True, 0.3, 1.1, False), (False, 0.3, 1.0, False)],
+)
+def test_the_faster_one_is_gone_on_with_where_losses_agree(call, trained, monkeypatch, compiled, pace, loss, wanted):
+    together = gpu.Call.together
+
+    def other(self: gpu.Call, given: dict[str, list[str]], seconds: float = 0) -> None:
+        together(self, given, seconds)
+        if gpu.COMPILED in given:
+            folder = self.work / gpu.COMPILED
+            (folder / "metrics.json").write_text(json.dumps({"completed": True, "compiled": compiled, "epochs": 12}))
+            (folder / "metrics.csv").write_text(f"{HEAD}1,{loss},0.5,1.5,0.5,0.001,{pace}\n")
+            (self.work / gpu.EAGER / "metrics.csv").write_text(f"{HEAD}1,1.0,0.5,1.5,0.5,0.001,0.5\n")
+            self.figures[gpu.COMPILED] = {"pace": pace, "rest": 30}
+
+    monkeypatch.setattr(gpu.Call, "together", other)
+    assert call("probe", "ablation") == 0
+    assert f"trainer.compile={str(wanted).lower()}" in trained["ablation-none-0"]
+
+
+def test_a_cycle_is_begun_only_where_it_can_end(call, trained, capsys):
+    assert call("probe", "best", "--epochs", "10000") == 75  # 3,000 s alone
+    assert not [name for name in trained if name.startswith("best")]
+    assert "best-norm_aug-0, best-strong-0: not begun; 4020 s are needed" in capsys.readouterr().out
+    assert call("published", "--epochs", "10000") == 0  # of a constant learning rate each epoch is a result
+    assert call("best", "--epochs", "10000") == 75  # begun: no later call will have more time
+    assert "best-strong-0" in trained
+    assert "best-norm_aug-1" not in trained
+
+
+def test_what_is_seen_of_a_run():
+    rows = [(100.0, 0), (140.0, 1), (141.0, 2), (142.0, 4), (144.0, 8)]
+    watch = gpu.Watch(Path(), began=100, ended=150, seen=rows)
+    found = watch.figures([(140.5, 0.1), (142.0, 0.8), (143.0, 1.0), (149.0, 0.0)])
+    assert found == {"pace": 0.5, "rest": 46, "busy": pytest.approx(0.9)}
+    assert gpu.Watch(Path(), seen=rows[:3]).figures([]) == {}
+
+
+@pytest.mark.slow
+def test_a_run_that_the_time_cuts_off_goes_on_in_the_next_call(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "SEEDS", (0,))
+    run = tmp_path / "work" / "published-0"
+    rows = run / "metrics.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu.Call, "left", lambda _: 0 if rows.is_file() and rows.read_text().count("\n") > 3 else 600)
+        assert call("published", "--epochs", "100") == 75
+    cut = rows.read_text()
+    epochs = cut.count("\n") - 1
+    assert 3 <= epochs < 100
+    assert not json.loads((run / "metrics.json").read_text())["completed"]
+    assert f"published, validation after {epochs} epochs" in (tmp_path / "work" / "summary.md").read_text()
+    assert (tmp_path / "out" / "weights" / "published-0.safetensors").is_file()
+
+    (run / "metrics.json").unlink()  # as if it had been killed
+    assert call("published", "--epochs", str(epochs + 2)) == 0
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == epochs + 2
+    assert rows.read_text().startswith(cut[: cut.rindex("\n", 0, -1)])
+
+
+def doing(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Runs do this instead of training."""
+    monkeypatch.setattr(gpu.Call, "training", lambda *_: [sys.executable, "-c", f"import os, signal, sys; {code}"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_runs_and_results_are_written(call, tmp_path, monkeypatch, number):
+    doing(monkeypatch, f"os.kill(os.getppid(), {int(number)}); signal.pause()")
+    assert call("published", "best") == 130
+    assert (tmp_path / "out" / "small.tar.gz").is_file()
+
+
+def test_a_run_that_does_not_end_is_killed(call, monkeypatch):
+    monkeypatch.setattr(gpu, "GRACE", 10)
+    doing(monkeypatch, "signal.signal(15, signal.SIG_IGN); os.kill(os.getppid(), 15); signal.pause()")
+    assert call("published") == 130
+
+
+def test_a_run_that_fails_is_named_with_the_end_of_what_it_said(call, monkeypatch, capsys):
+    doing(monkeypatch, "sys.exit('no such choice')")
+    assert call("published", "ablation") == 1
+    printed = capsys.readouterr()
+    assert "published-0 failed, status 1; the end of its log:\nno such choice" in printed.out
+    assert "ablation-none-0" in printed.err  # the next stage was begun all the same
+
+
+def test_a_baseline_that_fails_costs_nothing_else(call, monkeypatch, tmp_path, capsys):
+    def worker(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory to share")
+
+    monkeypatch.setattr(gpu, "Worker", worker)
+    assert call("baseline") == 1
+    assert "no memory to share" in capsys.readouterr().out
+    assert (tmp_path / "out" / "small.tar.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["best", "publish"], "no such stage: publish; there are probe, published, best"),
+        (["--minutes", "1"], "--minutes 1: in less than 1.7 nothing is trained"),
+        (["--data", "nowhere"], "data.root=nowhere"),
+    ],
+)
+def test_mistakes_in_the_arguments(call, capsys, options, message):
+    with pytest.raises(SystemExit) as ended:
+        call(*options)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_runs_lead_process_groups_and_end_with_the_call(call, tmp_path, monkeypatch):
+    """Not sessions, in which they would outlive it."""
+    doing(monkeypatch, "print(os.getpgid(0) == os.getpid(), os.getsid(0))")
+    call("published")
+    said = (tmp_path / "work" / "published-0.log").read_text()
+    assert said == f"True {os.getsid(0)}\n"

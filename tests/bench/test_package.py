@@ -1,5 +1,7 @@
 """bench/package.py: what comes with the package is a run's network and the scores of the very file."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,10 @@ from fer_lightning.data import synthetic
 from fer_lightning.data.faces import USAGES
 from fer_lightning.errors import UserError
 from fer_lightning.evaluate.evaluation import evaluate
-from fer_lightning.results.checkpoint import load
+from fer_lightning.results.checkpoint import load, read_checkpoint
+from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import read_run
+from fer_lightning.results.weights import write_weights
 
 SETTINGS = ("model=dnn", "model.widths=[8,8]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
 
@@ -53,6 +57,20 @@ def test_the_card_names_the_teachers(run, cli, tmp_path):
         f"| TEACHER | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning " in card
     )
     assert "data.split_seed=0 'distill.teachers=[TEACHER]' distill.once=true" in card
+
+
+def test_weights_stand_for_a_run_without_checkpoints_where_they_are_its_own(run, cli, tmp_path):
+    other = (*SETTINGS, "seed=3", "optimizer.lr=1e-6", "data.root=faces.npz", "hydra.run.dir=other")
+    assert cli(*other).status == 0
+    for name in ("run", "other"):
+        write_weights(read_checkpoint(best_checkpoint(tmp_path / name)), tmp_path / f"{name}.safetensors")
+    shutil.rmtree(run / "checkpoints")
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(UserError, match=r"other\.safetensors: not this run's: its validation accuracy is"):
+        package(run, "tiny", None, None, tmp_path / "weights", tmp_path / "other.safetensors")
+    assert not list((tmp_path / "weights").iterdir())
+    package(run, "tiny", None, None, tmp_path / "weights", tmp_path / "run.safetensors")
+    assert (tmp_path / "weights" / "tiny.safetensors").read_bytes() == (tmp_path / "run.safetensors").read_bytes()
 
 
 def test_a_failure_leaves_nothing_that_stops_the_next_try(run, tmp_path):
