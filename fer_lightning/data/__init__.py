@@ -1,0 +1,1 @@
+"""From files to batches: `Faces`, splits, augmentation, the data module."""

@@ -1,0 +1,1 @@
+"""From the command line to checked objects: settings, and what they make."""

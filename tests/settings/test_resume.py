@@ -104,6 +104,8 @@ def test_a_resumed_run_is_the_whole_run(cli, tmp_path, interrupt, recipe):
     assert metrics["val_acc"] is not None
     assert (tmp_path / "parts" / "curves.png").exists()
     assert (tmp_path / "parts" / "mistakes.png").exists()
+    with open(tmp_path / "parts" / "metrics.csv", "a") as file:
+        file.write("4,1.93")  # half a line, as a full disk leaves it
     ended = cli(*run, "ckpt_path=parts/checkpoints/last.ckpt")
     assert ended.status == 0, ended.err
     assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
