@@ -127,10 +127,10 @@ def test_the_faster_one_is_gone_on_with_where_losses_agree(call, trained, monkey
 
 
 def test_a_cycle_is_begun_only_where_it_can_end(call, trained, capsys):
-    assert call("probe", "best", "--epochs", "10000") == 75  # 3,000 s alone
+    assert call("probe", "published", "best", "--epochs", "10000") == 75  # 3,000 s alone
+    assert "published-0" in trained  # of a constant learning rate each epoch is a result
     assert not [name for name in trained if name.startswith("best")]
     assert "best-norm_aug-0, best-strong-0: not begun; 4020 s are needed" in capsys.readouterr().out
-    assert call("published", "--epochs", "10000") == 0  # of a constant learning rate each epoch is a result
     assert call("best", "--epochs", "10000") == 75  # begun: no later call will have more time
     assert "best-strong-0" in trained
     assert "best-norm_aug-1" not in trained
