@@ -44,7 +44,10 @@ from fer_lightning.training.recorder import CheckpointFiles, Recorder, Row, best
 log = logging.getLogger(__name__)
 
 CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one chart
-    "training": {"loss": ["Multiline", ["train/cross_entropy", "val/loss"]], "accuracy": ["Multiline", ["train/acc", "val/acc"]]}
+    "training": {
+        "loss": ["Multiline", ["train/cross_entropy", "val/loss"]],
+        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
+    }
 }
 
 

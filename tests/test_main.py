@@ -171,12 +171,25 @@ def test_the_checkpoint_is_a_network_without_its_source(run):
     np.testing.assert_allclose(mine, val[list(CLASSES)], atol=2e-3)
 
 
+def test_losses_are_compared_without_label_smoothing(cli, tmp_path):
+    ended = cli("--multirun", *SMALL["dnn"], *QUICK, "model.label_smoothing=0,0.3", "hydra.sweep.dir=sweep")
+    assert ended.status == 0, ended.err
+    gaps = []
+    for folder, smoothed in zip(sorted((tmp_path / "sweep").glob("*-dnn-*")), (False, True), strict=True):
+        last = pd.read_csv(folder / "metrics.csv").iloc[-1]
+        assert (abs(last["train_loss"] - last["train_cross_entropy"]) > 1e-3) == smoothed
+        gaps.append(last["val_loss"] - last["train_cross_entropy"])
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    assert sorted(table["gap_loss"]) == pytest.approx(sorted(gaps), abs=1e-5)
+
+
 def test_tensorboard_has_epochs_on_its_axis_images_and_filled_hparams(run):
     events = EventAccumulator(str(run))
     events.Reload()
     epochs = rows(run / "metrics.csv")
     for tag, column in (("train/loss", "train_loss"), ("train/acc", "train_acc"), ("val/loss", "val_loss"),
-                        ("val/acc", "val_acc"), ("lr", "lr"), ("train/cross_entropy", "train_cross_entropy")):  # fmt: skip
+                        ("val/acc", "val_acc"), ("lr", "lr"),
+                        ("train/cross_entropy", "train_cross_entropy")):  # fmt: skip
         points = events.Scalars(tag)
         assert [point.step for point in points] == [1, 2, 3, 4]
         assert [point.value for point in points] == pytest.approx([float(row[column]) for row in epochs])
