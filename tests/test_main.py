@@ -175,6 +175,18 @@ def test_the_checkpoint_is_a_network_without_its_source(run):
     np.testing.assert_allclose(mine, val[list(CLASSES)], atol=2e-3)
 
 
+def test_losses_are_compared_without_label_smoothing(cli, tmp_path):
+    ended = cli("--multirun", *SMALL["dnn"], *QUICK, "model.label_smoothing=0,0.3", "hydra.sweep.dir=sweep")
+    assert ended.status == 0, ended.err
+    gaps = []
+    for folder, smoothed in zip(sorted((tmp_path / "sweep").glob("*-dnn-*")), (False, True), strict=True):
+        last = pd.read_csv(folder / "metrics.csv").iloc[-1]
+        assert (abs(last["train_loss"] - last["train_cross_entropy"]) > 1e-3) == smoothed
+        gaps.append(last["val_loss"] - last["train_cross_entropy"])
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    assert sorted(table["gap_loss"]) == pytest.approx(sorted(gaps), abs=1e-5)
+
+
 def test_tensorboard_has_epochs_on_its_axis_images_and_filled_hparams(run):
     events = EventAccumulator(str(run))
     events.Reload()

@@ -9,6 +9,8 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.outputs import class_indices
 from fer_lightning.results.run_folder import Run
 
+DRAWN = ""  # where the synthetic faces are, among the places of files
+
 
 class Archive:
     """Opens each source once."""
@@ -28,7 +30,7 @@ class Archive:
         if run.metrics["data_fingerprint"] is None:
             return "its metrics.json has no data_fingerprint, so which faces it was scored on is not known"
         if run.metrics["synthetic"]:
-            faces = self._matching("synthetic", run)
+            faces = self._matching(DRAWN, run)
             return "this version draws other synthetic faces" if isinstance(faces, str) else faces
         tried: dict[str, str] = {}
         for look in (lambda: run.metrics.get("source"), fer2013.find):
@@ -59,7 +61,7 @@ class Archive:
     def _open(self, place: str) -> tuple[Faces, str] | str:
         if place not in self._opened:
             try:
-                faces = synthetic.draw() if place == "synthetic" else fer2013.load(place)
+                faces = synthetic.draw() if place == DRAWN else fer2013.load(place)
                 self._opened[place] = faces, fingerprint(faces)
             except UserError as error:
                 self._opened[place] = first_line(error)
