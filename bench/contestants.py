@@ -179,9 +179,10 @@ def augmentation(channel: Channel, rows: str, images: int) -> None:
 
 def augment_keys() -> dict[str, Any]:
     """The arguments that conf/aug/norm_aug.yaml gives to `Augment`."""
-    from fer_lightning.settings.build import augment_arguments, resolve
+    from fer_lightning.settings.build import resolve
+    from fer_lightning.settings.schema import Warp
 
-    return augment_arguments(resolve(compose("aug=norm_aug").aug))
+    return resolve(compose("aug=norm_aug")).aug.part(Warp)
 
 
 def compose(*overrides: str) -> "DictConfig":

@@ -20,8 +20,11 @@ from fer_lightning.training.processes import is_first_process
 log = logging.getLogger(__name__)
 
 
-def job(cfg: DictConfig) -> None:
-    """One run, alone or in a sweep, whose other jobs go on when this one fails."""
+def job(cfg: DictConfig) -> float | None:
+    """One run, alone or in a sweep, whose other jobs go on when this one fails.
+
+    Returns the validation accuracy, for Hydra's sweepers that search; None for a job that failed.
+    """
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
     from fer_lightning.train import train  # torch and Lightning, so not before a run is wanted
@@ -35,7 +38,7 @@ def job(cfg: DictConfig) -> None:
             log.error("failed: %s: %s", folder.name, error)
         else:
             log.exception("failed: %s", folder.name)
-        return
+        return None
     if metrics["interrupted"]:
         if settings.mode == RunMode.MULTIRUN:
             end_sweep(folder.parent)
@@ -47,6 +50,7 @@ def job(cfg: DictConfig) -> None:
             end_sweep(folder.parent)  # whose comparison does not know yet that this job has completed
         except Exception:
             log.exception("the run is complete; the comparison of its sweep failed")
+    return metrics.get("val_acc")
 
 
 def how_to_go_on(folder: Path) -> str:

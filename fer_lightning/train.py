@@ -16,7 +16,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from fer_lightning.data.faces import Faces
+from fer_lightning.data.datamodule import epoch_seed
+from fer_lightning.data.faces import Faces, fingerprint
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
 from fer_lightning.results.checkpoint import load
@@ -33,8 +34,8 @@ from fer_lightning.results.outputs import (
 )
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS
-from fer_lightning.settings.build import Experiment, build
-from fer_lightning.settings.resume import resumed_checkpoint, take_over
+from fer_lightning.settings.build import Experiment, build, resolve
+from fer_lightning.settings.resume import take_over
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.processes import is_first_process
 from fer_lightning.training.progress import EpochBar
@@ -44,7 +45,10 @@ from fer_lightning.training.recorder import CheckpointFiles, Recorder, Row, best
 log = logging.getLogger(__name__)
 
 CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one chart
-    "training": {"loss": ["Multiline", ["train/loss", "val/loss"]], "accuracy": ["Multiline", ["train/acc", "val/acc"]]}
+    "training": {
+        "loss": ["Multiline", ["train/cross_entropy", "val/loss"]],
+        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
+    }
 }
 
 
@@ -58,10 +62,11 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     metrics: dict[str, Any] = {"completed": False, "interrupted": False, "error": None}
     try:
-        faces = open_faces(cfg.data.name, cfg.data.root)
+        settings = resolve(cfg)
+        faces = open_faces(settings.data.name, settings.data.root)
         log.info(describe(faces))
-        torch.manual_seed(cfg.seed)  # the initial weights; every epoch has a seed of its own
-        experiment = build(cfg, faces)
+        torch.manual_seed(settings.seed)  # the initial weights; every epoch has a seed of its own
+        experiment = build(settings, faces)
         metrics = {**header(experiment, faces), **metrics}
         run(experiment, faces, folder, metrics)
     except KeyboardInterrupt:
@@ -78,22 +83,27 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, Any]) -> None:
     """Fit, then score and draw; fills `metrics`."""
-    checkpoint = resumed_checkpoint(experiment.config)
+    settings, checkpoint = experiment.settings, experiment.checkpoint
     rows = [] if checkpoint is None else take_over(checkpoint, folder)
     if is_first_process():
         write_settings(experiment, folder)
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     logger: TensorBoardLogger | bool = False
-    if experiment.config["logger"]["tensorboard"]:
+    if settings.logger.tensorboard:
         # Earlier events of a run that goes on give way: the recorder tells those epochs again.
         purge = None if checkpoint is None else 0
         logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge)
-    recorder = Recorder(folder, experiment.config["seed"], rows, experiment.averaging)
+    recorder = Recorder(folder, experiment.decisive, rows, experiment.averaging)
     bar = [EpochBar()] if sys.stdout.isatty() else []
     trainer = pl.Trainer(
-        **experiment.trainer_arguments,
+        **settings.trainer.arguments,
         logger=logger,
-        callbacks=[*([] if experiment.averaging is None else [experiment.averaging]), recorder, *bar],
+        callbacks=[
+            EpochSeed(settings.seed),
+            *([] if experiment.averaging is None else [experiment.averaging]),
+            recorder,
+            *bar,
+        ],
         default_root_dir=folder,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -102,7 +112,7 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     trainer.strategy.checkpoint_io = CheckpointFiles()
     if experiment.teachers is not None:
         experiment.teachers.to(trainer.strategy.root_device)
-        if experiment.config["distill"]["once"] and len(rows) < experiment.trainer_arguments["max_epochs"]:
+        if settings.distill.once and len(rows) < experiment.epochs:
             predict_soft_targets(experiment)
     started = time.perf_counter()
     try:
@@ -123,12 +133,25 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     metrics["completed"] = not metrics["interrupted"] and metrics["epochs"] > 0
 
 
+class EpochSeed(pl.Callback):
+    """Makes every epoch one that can be repeated by itself: it has a seed of its own, whatever came before it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Checkpoints are made between two epochs, so a resumed epoch is an ordinary one. Lightning would take it for
+        # half done: skip its batches and the step of a plateau scheduler at its end.
+        trainer.fit_loop.restarting = False
+        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+
+
 def predict_soft_targets(experiment: Experiment) -> None:
     """Ask the teachers about each training image before the first epoch."""
     teachers = experiment.teachers
     assert teachers is not None
     started = time.perf_counter()
-    precision = experiment.trainer_arguments["precision"]
+    precision = experiment.settings.trainer.precision
     experiment.datamodule.predict_soft_targets(lambda pixels: teachers.soft_targets(pixels, precision))
     images = len(experiment.datamodule.splits["train"])
     log.info(f"the teachers were asked about {images:,} training images in {time.perf_counter() - started:.1f} s")
@@ -150,26 +173,27 @@ def finish(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str
             write_submission(classifier, faces, splits, precision, folder / "submission.csv")
         draw_run(folder, faces, splits)
         if isinstance(trainer.logger, TensorBoardLogger):
-            log_results(trainer.logger, experiment.config, metrics, folder)
+            log_results(trainer.logger, experiment.settings.dump(), metrics, folder)
         log.info(summary(metrics, folder))
 
 
 def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
     """What metrics.json knows before the first epoch."""
-    config = experiment.config
+    settings = experiment.settings
     return {
         "model": type(experiment.model).__name__.lower(),
-        "aug": config["aug"]["name"],
+        "aug": settings.aug.name,
         "data": "synthetic" if faces.synthetic else "fer2013",
         "synthetic": faces.synthetic,
         "source": faces.source,
         "form": faces.form,
-        "seed": config["seed"],
+        "data_fingerprint": fingerprint(faces),
+        "seed": settings.seed,
         "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
         "train_n": len(experiment.datamodule.splits["train"]),
         "normalization": [experiment.datamodule.normalize.mean, experiment.datamodule.normalize.std],
-        "max_epochs": experiment.trainer_arguments["max_epochs"],
-        "precision": experiment.trainer_arguments["precision"],
+        "max_epochs": experiment.epochs,
+        "precision": settings.trainer.precision,
         "versions": versions(),
     }
 
@@ -200,7 +224,7 @@ def write_settings(experiment: Experiment, folder: Path) -> None:
     path = folder / "config.yaml"
     if path.exists():
         path.rename(folder / f"config-{1 + len(list(folder.glob('config-*.yaml')))}.yaml")
-    write_file(path, OmegaConf.to_yaml(experiment.config).encode())
+    write_file(path, OmegaConf.to_yaml(experiment.settings.dump()).encode())
     params = sum(p.numel() for p in experiment.model.parameters() if p.requires_grad)
     write_file(folder / "model.txt", f"{experiment.model}\n\n{params:,} trainable parameters\n".encode())
 

@@ -1,4 +1,4 @@
-"""The built wheel works outside the checkout, its configuration included."""
+"""The built wheel works outside the checkout, its configuration and templates included."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 
-def test_the_wheel_brings_its_configuration(tmp_path):
+def test_the_wheel_brings_what_it_needs(tmp_path):
     """Built with hatchling, as pip does, and run from the unpacked wheel alone."""
     root = Path(__file__).parents[1]
     subprocess.run(
@@ -30,5 +30,13 @@ def test_the_wheel_brings_its_configuration(tmp_path):
     assert ended.stdout.startswith(str(tmp_path / "site" / "fer_lightning" / "conf"))
     assert "fer_lightning.models.DNN" in ended.stdout
     assert "name: too_strong" in ended.stdout
+    code = (
+        "from fer_lightning.results import page; print(page.__file__, page.document('Title', page.table(['a'], [[1]])))"
+    )
+    shown = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")}, text=True
+    )
+    assert shown.startswith(str(tmp_path / "site"))
+    assert "<h1>Title</h1>" in shown
     for path in (root / "fer_lightning" / "weights").glob("[!_]*.*"):  # the network and its card, where there is one
         assert (tmp_path / "site" / "fer_lightning" / "weights" / path.name).read_bytes() == path.read_bytes()

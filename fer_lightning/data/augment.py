@@ -34,6 +34,10 @@ class Augment(nn.Module):
     The study applied an affine map, a rotation and a flip one after the other; here they are composed into one bilinear
     warp (one interpolation, a third of the time). What comes from outside the image is black. Parameters come from
     torch's generator of the batch's device.
+
+    image_by_image: the study's own transforms instead of the warp, for comparison: torchvision's RandomAffine,
+    RandomRotation and RandomHorizontalFlip with their defaults (nearest pixel, whole pixels of translation) on PIL
+    images of 8 bits. Slow; parameters come from torch's CPU generator.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Augment(nn.Module):
         flip: float = 0.0,
         contrast: float = 0.0,
         erase: float = 0.0,
+        image_by_image: bool = False,
     ) -> None:
         super().__init__()
         for name, value, high in (
@@ -58,15 +63,32 @@ class Augment(nn.Module):
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, tuple(scale), shear
         self.flip, self.contrast, self.erase = flip, contrast, erase
         self.warps = bool(degrees or translate or shear or flip) or self.scale != (1.0, 1.0)
+        self.image_by_image = image_by_image
 
     def forward(self, faces: Tensor) -> Tensor:
-        if self.warps:
+        if self.warps and self.image_by_image:
+            faces = self._warp_image_by_image(faces)
+        elif self.warps:
             faces = warp(faces, *self._draw(len(faces), faces.device))
         if self.contrast:
             faces = self._jitter_contrast(faces)
         if self.erase:
             faces = self._erase(faces)
         return faces
+
+    @torch.compiler.disable  # PIL's calls are no part of a graph
+    def _warp_image_by_image(self, faces: Tensor) -> Tensor:
+        from torchvision import transforms  # takes 1 to 2 s, so not before it is wanted
+        from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+
+        change = transforms.Compose([
+            transforms.RandomAffine(0, (self.translate, self.translate), self.scale, self.shear, fill=0),
+            transforms.RandomRotation(self.degrees),
+            transforms.RandomHorizontalFlip(self.flip),
+        ])  # fmt: skip
+        images = (255 * faces).round().byte().cpu()
+        changed = [pil_to_tensor(change(to_pil_image(image))) for image in images]
+        return torch.stack(changed).to(faces.device) / 255
 
     def _draw(self, n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         u = torch.rand(6, n, device=device)

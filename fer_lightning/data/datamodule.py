@@ -3,7 +3,7 @@
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from fer_lightning.data.augment import Augment, Mix, Normalize
 from fer_lightning.data.faces import CLASSES, SIZE, TRAINING, Faces, fingerprint
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
-from fer_lightning.training.compilation import Compiled
 
 # Nothing is kept for a backward pass, so larger batches than in training cost no memory. On two CPU cores the CNN was
 # as fast with 256 as with any other size from 32 to 512 (docs/performance.md).
@@ -24,28 +23,25 @@ EVAL_BATCH = 256
 
 
 class Batches:
-    """An iterable of (faces uint8 (B, 48, 48), targets int64 (B,)) from tensors in memory; no worker, no copy an image.
+    """An iterable of the rows (B, …) of tensors in memory, a tuple a batch; no worker, no copy an image.
 
+    tensors: of one length and device: pixels uint8 (N, 48, 48), perhaps labels int64 (N,) and more beside them.
     positions: int64 (M,) into the tensors. order: None keeps them in order; otherwise a function that gives the seed of
     this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled, and always in
-    as many batches, since each is a step that ranks take together. soft_targets: float (N, 7), beside the labels; a
-    batch's third part are its rows.
+    as many batches, since each is a step that ranks take together.
     A shuffled pass leaves out a last batch of a single image, which batch normalization cannot take.
     """
 
     def __init__(
         self,
-        pixels: Tensor,
-        labels: Tensor,
+        tensors: Sequence[Tensor],
         positions: Tensor,
         batch_size: int,
         order: Callable[[], int] | None = None,
         rank: int = 0,
         world: int = 1,
-        soft_targets: Tensor | None = None,
     ) -> None:
-        self.pixels, self.positions = pixels, positions
-        self.tensors = (pixels, labels) if soft_targets is None else (pixels, labels, soft_targets)
+        self.tensors, self.positions = tuple(tensors), positions
         self.batch_size, self.order, self.rank, self.world = batch_size, order, rank, world
 
     def __len__(self) -> int:
@@ -58,7 +54,7 @@ class Batches:
         return positions[self.rank :: self.world]
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        device = self.pixels.device
+        device = self.tensors[0].device
         positions = self.positions.to(device)
         if self.order is not None:
             generator = torch.Generator(device).manual_seed(self.order())
@@ -109,7 +105,6 @@ class FERDataModule(pl.LightningDataModule):
         self.split_seed = seed if split_seed is None else split_seed
         self.splits = make_splits(faces, val_split, self.split_seed)
         self.normalize = Normalize(*pixel_statistics(faces.pixels, self.splits["train"])) if normalize else Normalize()
-        self.train_faces: Callable[..., Tensor] = self._train_faces
         self.soft_targets: Tensor | None = None
         self._tensors: tuple[Tensor, Tensor] | None = None
 
@@ -132,14 +127,14 @@ class FERDataModule(pl.LightningDataModule):
                 shared_tensor(self.faces.pixels).to(device),
                 torch.from_numpy(self.faces.labels.astype(np.int64)).to(device),
             )
+        soft_targets = [self.soft_targets.to(device)] if shuffle and self.soft_targets is not None else []
         return Batches(
-            *self._tensors,
+            (*self._tensors, *soft_targets),
             torch.from_numpy(self.splits[split]),
             self.batch_size if shuffle else EVAL_BATCH,
             (lambda: epoch_seed(self.seed, trainer.current_epoch)) if shuffle else None,
             trainer.global_rank,
             trainer.world_size,
-            self.soft_targets.to(device) if shuffle and self.soft_targets is not None else None,
         )
 
     def train_dataloader(self) -> Batches:
@@ -148,11 +143,19 @@ class FERDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> Batches:
         return self.batches("val")
 
+    def test_dataloader(self) -> dict[str, Batches]:
+        """The test splits that there are, by name."""
+        return {split: self.batches(split) for split in ("public", "private") if len(self.splits[split])}
+
+    def predict_dataloader(self) -> dict[str, Batches]:
+        """All splits that there are but the training's, by name."""
+        return {split: self.batches(split) for split in self.splits if split != "train" and len(self.splits[split])}
+
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> tuple[Tensor, ...]:
         if self.trainer is not None and self.trainer.training:
             return self._training_batch(*batch)
         pixels, targets = batch
-        return self.normalize(unit(pixels)), targets
+        return self.normalize(unit(pixels)), targets  # as `Classifier` does
 
     @torch.no_grad()  # at every call alike: compiled code is made anew where it changes
     def _training_batch(self, pixels: Tensor, targets: Tensor, *soft_targets: Tensor) -> tuple[Tensor, ...]:
@@ -171,7 +174,8 @@ class FERDataModule(pl.LightningDataModule):
         """Of training faces in an epoch (0-based) of so many, in pixels."""
         return self.low_res if epoch < self.low_res_until * epochs else SIZE
 
-    def _train_faces(self, pixels: Tensor, size: int = SIZE) -> Tensor:
+    def train_faces(self, pixels: Tensor, size: int = SIZE) -> Tensor:
+        """float (B, 1, size, size) of a training batch's pixels uint8 (B, 48, 48); `build` may compile it."""
         faces = unit(pixels)
         if size != SIZE:
             faces = F.interpolate(faces, size=(size, size), mode="bilinear", antialias=True)
@@ -181,11 +185,6 @@ class FERDataModule(pl.LightningDataModule):
         """The epoch's first batches, of at least that many images if it has them, as the network trains on them."""
         for batch in itertools.islice(self.train_dataloader(), math.ceil(images / self.batch_size)):
             yield self._training_batch(*batch)[0]
-
-    def compile_training(self) -> Compiled:
-        """Compile what makes faces of a whole training batch of pixels."""
-        self.train_faces = compiled = Compiled(self._train_faces, self.batch_size)
-        return compiled
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must know of its data, as primitives and one tensor: to score it and to go on from it."""
@@ -200,26 +199,6 @@ class FERDataModule(pl.LightningDataModule):
             "split": {name: fingerprint(self.faces, self.splits[name]) for name in ("train", "val")},
             "training_digests": torch.from_numpy(np.unique(self.faces.digests[self.faces.where(TRAINING)])),
         }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to go on from a checkpoint of another split: its validation images may have been trained on."""
-        mine = self.state_dict()
-        names = {"val_split": "data.val_split", "split_seed": "data.split_seed", "seed": "seed"}
-        for key in (*names, "mean", "std"):
-            theirs = state_dict[key]
-            if mine[key] != theirs:
-                raise UserError(
-                    f"ckpt_path: the checkpoint was trained with {names.get(key, key)} = {theirs}, "
-                    f"this run has {mine[key]}; "
-                    "go on with the same data and the same data.val_split, seed, data.split_seed and aug normalization"
-                )
-        if not torch.equal(mine["training_digests"], state_dict["training_digests"]):
-            raise UserError(f"ckpt_path: the checkpoint was trained on other images than those of {self.faces.source}")
-        if mine["split"] != state_dict["split"]:  # the same images with other labels, or repeated otherwise
-            raise UserError(
-                f"ckpt_path: the checkpoint was trained on the images of {self.faces.source} with other labels or "
-                "repetitions, which makes another split; go on with the same data"
-            )
 
 
 DATA_STATE = FERDataModule.__qualname__  # the key under which Lightning keeps its state in a checkpoint

@@ -8,12 +8,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from fer_lightning.data.datamodule import EVAL_BATCH
-from fer_lightning.data.faces import CLASSES, Faces
+from fer_lightning.data.faces import Faces
 from fer_lightning.data.splits import Splits
 from fer_lightning.evaluate.members import Member
-
-BLOCK = 4 * EVAL_BATCH  # images copied out of the data at once; whole batches, so that they are those of training
 
 
 def predict(
@@ -42,14 +39,8 @@ def probabilities(
     advance: Callable[[int], None],
 ) -> np.ndarray:
     """float32 (N, 7): the mean of the members' class probabilities for the images at `where`, int (N,)."""
+    each = []
     for member in members:
         member.classifier.model.to(device)
-    blocks = [np.empty((0, len(CLASSES)), np.float32)]
-    for start in range(0, len(where), BLOCK):
-        pixels = faces.pixels[where[start : start + BLOCK]]
-        each = []
-        for member in members:
-            each.append(member.classifier.probabilities(pixels, member.precision, tta))
-            advance(len(pixels))
-        blocks.append(np.mean(each, axis=0))
-    return np.concatenate(blocks)
+        each.append(member.classifier.probabilities(faces.pixels, member.precision, tta, where, advance))
+    return np.mean(each, axis=0)

@@ -1,24 +1,50 @@
-"""`EmotionClassifier`: loss, running figures and optimizer of any network from faces to logits. It knows no layer."""
+"""`EmotionClassifier`: the steps, figures and optimizer of any network from faces to logits. It knows no layer."""
 
+import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_lightning.training.compilation import Compiled
+from fer_lightning.models.metrics import EpochMeans, batch_sums
 
 # Faces float (B, 1, 48, 48), already normalized; targets int64 (B,), or float (B, 7) where images are mixed; in
 # training perhaps what teachers said of the images before, float (B, 7).
 Batch = tuple[Tensor, ...]
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]  # from parameters or groups of them
 SchedulerFactory = Callable[[torch.optim.Optimizer, int, int], dict[str, Any]]  # (optimizer, epochs, steps an epoch)
+FACTORIES = ("optimizer", "scheduler")  # arguments that no checkpoint holds
 
 
-class EmotionClassifier(pl.LightningModule):
+class KeepsArguments:
+    """Each object has `arguments`: what its constructor was called with, by name, defaults included.
+
+    Lightning collects them from the frames of all constructors instead: it takes a value that a constructor has changed
+    before, and arguments that only a base class has. A network cannot be made again from these.
+    """
+
+    arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind_partial(made, *args, **kwargs)  # partial: `copy` and `pickle` give no arguments
+        bound.apply_defaults()
+        arguments: dict[str, Any] = {}
+        for name, value in list(bound.arguments.items())[1:]:  # all but self
+            kind = signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL and value:
+                raise TypeError(f"{cls.__name__} keeps its arguments by name; give {value} by name too")
+            arguments |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+        made.arguments = arguments
+        return made
+
+
+class EmotionClassifier(pl.LightningModule, KeepsArguments):
     """The base of every network: a subclass adds layers and `forward`.
 
     label_smoothing: share of the target's probability spread over all classes in training, in [0, 1).
@@ -26,12 +52,11 @@ class EmotionClassifier(pl.LightningModule):
     scheduler: makes Lightning's `lr_scheduler` dictionary from the optimizer, the number of epochs and the number of
         steps in an epoch; the learning rate is constant if None.
 
-    Subclasses call `self.save_hyperparameters(ignore=["optimizer", "scheduler"])`, so that a checkpoint holds their
-    constructor arguments as primitives. Logged, once an epoch: train/loss, train/acc, val/loss, val/acc.
+    A checkpoint holds the arguments of the subclass's constructor but for FACTORIES, so they must be primitives.
+    Logged, once an epoch: train/loss (the objective), train/cross_entropy (neither smoothed nor taught), train/acc,
+    train/images; val/loss and val/acc; in `trainer.test`, of a loader named public, test/public_loss, test/public_acc.
     """
 
-    train_sums: Tensor
-    val_sums: Tensor
     any_size = False  # whether `forward` takes faces of other sizes than 48 × 48
 
     def __init__(
@@ -41,90 +66,102 @@ class EmotionClassifier(pl.LightningModule):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters({key: value for key, value in self.arguments.items() if key not in FACTORIES})
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing is {label_smoothing}; it must be at least 0 and below 1")
         self.label_smoothing = label_smoothing
         self.make_optimizer = optimizer or torch.optim.Adam
         self.make_scheduler = scheduler
-        # An epoch's loss × images, hits and images, kept on the training device and read once, at the epoch's end:
-        # an `.item()` a step stalls a GPU, and `self.log` a step costs a few percent of a DNN step.
-        self.register_buffer("train_sums", torch.zeros(3), persistent=False)
-        self.register_buffer("val_sums", torch.zeros(3), persistent=False)
-        # Each rank has sums of its own: DDP would overwrite them with those of the first at every step.
-        self._ddp_params_and_buffers_to_ignore = ["train_sums", "val_sums"]
-        self.train_loss: Callable[..., Tensor] = self._train_loss
+        # By what their figures' names begin with. In a dictionary they are no layers, which model.txt would show.
+        self.means = {"train/": EpochMeans(), "val/": EpochMeans()}
         self.teacher_probabilities: Callable[[Tensor], Tensor] | None = None
-        self.teacher_digests: list[str] = []
 
     def distill_from(
         self,
         teacher_probabilities: Callable[[Tensor], Tensor] | None,
         weight: float,
         temperature: float,
-        teacher_digests: Sequence[str] = (),
     ) -> None:
         """Distillation: in training the loss is (1 − weight) · cross-entropy + weight · temperature² · KL divergence.
 
         teacher_probabilities: from the faces of a training step, as this network sees them, to class probabilities
         float (B, 7) at that temperature, from which the divergence of this network's is taken. No part of this
         module: it neither trains nor saves them. None: the batches hold such probabilities as their third part.
-        weight: in [0, 1]. temperature: above 0. teacher_digests: what the teachers are known by in a checkpoint.
+        weight: in [0, 1]. temperature: above 0.
         Hinton, Vinyals, Dean (2015), https://arxiv.org/abs/1503.02531
         """
         self.teacher_probabilities, self.distill_weight, self.temperature = teacher_probabilities, weight, temperature
-        self.teacher_digests = list(teacher_digests)
 
-    def compile_training(self, batch_size: int, mode: str) -> Compiled:
-        """Compile forward pass and loss for training batches of this size, and with them their backward pass."""
-        self.train_loss = compiled = Compiled(self._train_loss, batch_size, mode)
-        return compiled
-
-    def _loss(
-        self, faces: Tensor, targets: Tensor, label_smoothing: float, sums: Tensor, soft_targets: Tensor | None = None
-    ) -> Tensor:
-        logits = self(faces).float()  # (B, 7); bf16 is too coarse for softmax and loss
-        loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    def train_loss(self, faces: Tensor, targets: Tensor, soft_targets: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The objective of a training batch and its `batch_sums`; forward pass and all, so that it can be compiled."""
+        logits = self._logits(faces)
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        cross_entropy = F.cross_entropy(logits.detach(), targets) if self.label_smoothing else loss
         if soft_targets is not None:
             t, w = self.temperature, self.distill_weight
             divergence = F.kl_div((logits / t).log_softmax(1), soft_targets, reduction="batchmean")
             loss = (1 - w) * loss + w * t**2 * divergence
-        with torch.no_grad():
-            sums[0] += loss * len(targets)
-            predicted = logits.argmax(1)
-            # Of mixed targets a prediction hits the share that the image has of its class (as mixup's authors count).
-            mixed = targets.is_floating_point()
-            sums[1] += (targets.gather(1, predicted[:, None]) if mixed else predicted == targets).sum()
-            sums[2] += len(targets)
+        return loss, batch_sums(loss, cross_entropy, logits, targets)
+
+    def plain_loss(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without what is there for training alone: the cross-entropy."""
+        logits = self._logits(faces)
+        loss = F.cross_entropy(logits, targets)
+        return loss, batch_sums(loss, loss, logits, targets)
+
+    def _logits(self, faces: Tensor) -> Tensor:
+        return self(faces).float()  # (B, 7); bf16 is too coarse for softmax and loss
+
+    def _step(self, prefix: str, loss_of: Callable[..., tuple[Tensor, Tensor]], batch: Batch) -> Tensor:
+        loss, sums = loss_of(*batch)
+        self.means[prefix].update(sums)
         return loss
 
-    def _train_loss(self, faces: Tensor, targets: Tensor, soft_targets: Tensor | None = None) -> Tensor:
-        return self._loss(faces, targets, self.label_smoothing, self.train_sums, soft_targets)
-
-    def _log_means(self, stage: str, sums: Tensor) -> None:
-        loss, hits, images = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        figures = {f"{stage}/loss": loss / images, f"{stage}/acc": hits / images}
-        self.log_dict(figures, logger=False, sync_dist=True)
+    def _log(self, prefix: str, *names: str) -> None:
+        means = self.means[prefix].compute()
+        logger = False if self.trainer.state.fn == "fit" else None  # the recorder draws the curves of a training
+        self.log_dict({f"{prefix}{name}": means[name] for name in names}, logger=logger, sync_dist=True)
 
     def on_train_epoch_start(self) -> None:
-        self.train_sums.zero_()
+        self.means["train/"].reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self.teacher_probabilities is None:
-            return self.train_loss(*batch)
-        return self.train_loss(*batch, self.teacher_probabilities(batch[0]))
+        if self.teacher_probabilities is not None:
+            batch = (*batch, self.teacher_probabilities(batch[0]))
+        return self._step("train/", self.train_loss, batch)
 
     def on_train_epoch_end(self) -> None:
-        self._log_means("train", self.train_sums)
+        self._log("train/", "loss", "cross_entropy", "acc", "images")
 
     def on_validation_epoch_start(self) -> None:
-        self.val_sums.zero_()
+        self.means["val/"].reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        faces, targets = batch
-        self._loss(faces, targets, 0.0, self.val_sums)
+        self._step("val/", self.plain_loss, batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_means("val", self.val_sums)
+        self._log("val/", "loss", "acc")
+
+    def _test_prefixes(self) -> list[str]:
+        """One for each test loader: by its name, or by its number where there are some without names."""
+        loaders = self.trainer.test_dataloaders
+        if not isinstance(loaders, dict | list):
+            return ["test/"]
+        return [f"test/{name}_" for name in (loaders if isinstance(loaders, dict) else range(len(loaders)))]
+
+    def on_test_epoch_start(self) -> None:
+        self.means |= {prefix: EpochMeans() for prefix in self._test_prefixes()}
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._step(self._test_prefixes()[dataloader_idx], self.plain_loss, batch)
+
+    def on_test_epoch_end(self) -> None:
+        for prefix in self._test_prefixes():
+            self._log(prefix, "loss", "acc")
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
+        """Class probabilities, float32 (B, 7), of the batch's faces."""
+        return self._logits(batch[0]).softmax(1)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())
@@ -138,12 +175,9 @@ class EmotionClassifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, epochs, steps)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # With `hyper_parameters`, all that is needed to make the network again without knowing which it was.
+        # All that is needed to make the network again without knowing which it was. Lightning leaves out what is empty.
+        checkpoint.setdefault("hyper_parameters", {})
         checkpoint["network"] = f"{type(self).__module__}.{type(self).__qualname__}"
-        # To go on from it, what must be the same:
-        checkpoint["max_epochs"] = self.trainer.max_epochs
-        checkpoint["processes"] = self.trainer.world_size
-        checkpoint["teachers"] = self.teacher_digests
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:

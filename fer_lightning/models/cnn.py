@@ -42,7 +42,6 @@ class CNN(EmotionClassifier):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__(label_smoothing, optimizer, scheduler)
-        self.save_hyperparameters(ignore=["optimizer", "scheduler"])
         check_widths("channels", list(channels), 5)
         check_widths("hidden", [hidden], 1)
         if len(conv_dropout) != 5:

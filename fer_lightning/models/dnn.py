@@ -25,7 +25,6 @@ class DNN(EmotionClassifier):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__(label_smoothing, optimizer, scheduler)
-        self.save_hyperparameters(ignore=["optimizer", "scheduler"])
         check_widths("widths", list(widths), 2)
         if len(dropout) != 2:
             raise ValueError(f"dropout is {list(dropout)}; it must be two drop rates, for fc1 and fc2")

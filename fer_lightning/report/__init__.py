@@ -1,7 +1,7 @@
 """Runs and sweeps as one page that answers the study's questions: python -m fer_lightning.report PATH… [--out FILE]
 
-findings.py        run folders → conditions (runs that differ in their seed alone), and choices among them
-comparisons.py     is a difference between two conditions more than chance? chance.py has the tests
+findings.py        run folders → conditions (results/conditions.py), and choices among them
+comparisons.py     is a difference between two conditions more than chance?
 archive.py         the faces behind the predictions, and their fingerprint
 published.py       what the study says, and what others reach
 answers.py         findings → blocks: the whole report, from its four parts networks.py, curves.py, ablation.py and

@@ -1,6 +1,7 @@
 """Runs and sweeps as one page that answers the study's questions: python -m fer_lightning.report PATH… [--out FILE]"""
 
 import argparse
+import hashlib
 import re
 import shlex
 from pathlib import Path
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from fer_lightning.report.blocks import Block
 
 MARKER = "made by fer_lightning.report"
-PICTURES = re.compile(r"(chart|faces)-\d+\.(svg|png)")
+PICTURE = r"(?:chart|faces)-\d+\.(?:svg|png)"  # what a report calls its pictures
+# The end of a Markdown report: the pictures that it wrote, with digests, so that the next one knows them for its own
+LISTING = "<!-- pictures of this report and the first digits of their SHA-256:"
 
 
 def main() -> None:
@@ -54,15 +57,42 @@ def work(paths: "Sequence[str]", out: Path) -> None:
 
 
 def check_out(out: Path) -> None:
-    """UserError unless a report can be written there: derived files are replaced, others never."""
+    """UserError unless a report can be written there: what an earlier one wrote is replaced, nothing else ever."""
     if out.suffix not in (".html", ".md"):
         raise UserError(f"--out {out}: the name must end in .html or .md")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}")
     if out.is_dir():
         raise UserError(f"--out {out}: it is a folder; a file is wanted")
-    if out.exists() and MARKER not in out.read_text(encoding="utf-8", errors="replace"):
+    if out.exists() and f"<!-- {MARKER} -->" not in out.read_text(encoding="utf-8", errors="replace"):
         raise UserError(f"--out {out}: it exists and is no report, so it is not overwritten; name another file")
+    folder = pictures_folder(out)
+    if out.suffix == ".html" or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"--out {out}: the pictures go into the folder {folder}, but that is a file")
+    own = own_pictures(out)
+    for path in sorted(folder.iterdir()):
+        if re.fullmatch(PICTURE, path.name) and (not path.is_file() or own.get(path.name) != digest(path.read_bytes())):
+            raise UserError(
+                f"--out {out}: no report there wrote {path}, so it is not overwritten; move it, or name another file"
+            )
+
+
+def pictures_folder(out: Path) -> Path:
+    return out.with_name(f"{out.stem}_files")
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def own_pictures(out: Path) -> dict[str, str]:
+    """The pictures that the report at `out` wrote, by name, with their digests; none where there is no report."""
+    if not out.exists():
+        return {}
+    _, found, listed = out.read_text(encoding="utf-8", errors="replace").rpartition(LISTING)
+    return dict(re.findall(rf"(?m)^({PICTURE}) ([0-9a-f]{{16}})$", listed)) if found else {}
 
 
 def write(blocks: "Sequence[Block]", out: Path) -> None:
@@ -71,15 +101,15 @@ def write(blocks: "Sequence[Block]", out: Path) -> None:
     if out.suffix == ".html":
         write_file(out, html.render(blocks, MARKER).encode())
         return
-    folder = out.with_name(f"{out.stem}_files")
+    folder, earlier = pictures_folder(out), own_pictures(out)
     text, pictures = markdown.render(blocks, folder.name, MARKER)
+    listed = [f"{name} {digest(content)}" for name, content in pictures.items()]
     folder.mkdir(exist_ok=True)
     for name, content in pictures.items():
         write_file(folder / name, content)
-    write_file(out, text.encode())
-    for old in folder.iterdir():
-        if PICTURES.fullmatch(old.name) and old.name not in pictures:
-            old.unlink()
+    write_file(out, "\n".join([text, LISTING, *listed, "-->\n"]).encode())
+    for name in earlier.keys() - pictures.keys():
+        (folder / name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from fer_lightning.report.blocks import Block, Bullets, Charts, Fold, Heading, P
 from fer_lightning.report.charts import Chart
 from fer_lightning.report.comparisons import Comparison, adjusted, compare_accuracy, compare_speed
 from fer_lightning.report.curves import median_onset, onset_in_words, onsets
-from fer_lightning.report.drawing import lines_of, thin_lines
-from fer_lightning.report.findings import Ablation, Condition, Study
-from fer_lightning.results.comparison import LOSS_LEVELS
-from fer_lightning.results.run_folder import Run
+from fer_lightning.report.drawing import axis_label, lines_of, thin_lines
+from fer_lightning.report.findings import Ablation, Study
+from fer_lightning.results.conditions import LOSS_LEVELS, Condition
+from fer_lightning.results.run_folder import TRAIN_LOSS, Run
 
 COLUMNS = {
-    "train_loss": "training loss",
+    TRAIN_LOSS: "training loss",
     "val_loss": "validation loss",
     "train_acc": "training accuracy",
     "val_acc": "validation accuracy",
@@ -95,20 +95,21 @@ def _ablation(study: Study, network: str, ablation: Ablation) -> tuple[list[Bloc
     ]
     heads = ("aug", "speed, study", "speed, here", "training loss", "accuracy, study", "accuracy, here", "accuracy")
     caption = (
-        f"The study’s table, filled in. Speed at which the loss falls: by the training loss, mean over epochs 1 to "
-        f"{last}; the lower, the faster. Accuracy: validation, best epoch. ±: standard deviation over seeds"
+        "The study’s table, filled in. Speed at which the loss falls: by the training loss (plain cross-entropy), mean "
+        f"over epochs 1 to {last}; the lower, the faster. Accuracy: validation, best epoch. ±: standard deviation over "
+        "seeds"
     )
     claims = _claims(studied, last)
     charts = [
         Chart(
             study.titled(f"{network.upper()}: {name}"),
-            name.partition(" ")[2],
+            axis_label(name),
             [line for i, (aug, c) in enumerate(ablation.all.items()) for line in lines_of(c, column, aug, i)],
         )
         for column, name in COLUMNS.items()
     ]
     levels = [
-        (aug, *(words.number(c.row[f"epochs_to_loss_{level}"], "g") or "never" for level in LOSS_LEVELS))
+        (aug, *(words.number(c.summary[f"epochs_to_loss_{level}"], "g") or "never" for level in LOSS_LEVELS))
         for aug, c in ablation.all.items()
     ]
     blocks: list[Block] = [
@@ -117,7 +118,7 @@ def _ablation(study: Study, network: str, ablation: Ablation) -> tuple[list[Bloc
         *([Text(_cope(claims))] if network == "dnn" and {"norm", "norm_aug"} <= studied.keys() else []),
         Charts(charts, f"All settings in one picture.{thin_lines(*ablation.all.values())}"),
         Fold(
-            "Epochs until the training loss fell to given levels",
+            "Epochs until the training loss (plain cross-entropy) fell to given levels",
             [Table(("aug", *map(str, LOSS_LEVELS)), levels, "Median over seeds")],
         ),
         *_against_overfitting(ablation),
@@ -186,8 +187,8 @@ def _against_overfitting(ablation: Ablation) -> list[Block]:
         (
             aug,
             str(condition.epochs),
-            words.signed(condition.row["gap_loss"]),
-            words.signed(condition.row["gap_acc"]),
+            words.signed(condition.summary["gap_loss"]),
+            words.signed(condition.summary["gap_acc"]),
             onsets(condition),
         )
         for aug, condition in ablation.all.items()
@@ -198,7 +199,8 @@ def _against_overfitting(ablation: Ablation) -> list[Block]:
         Table(
             heads,
             rows,
-            "The gap between training and validation in the last epoch, and the epoch where overfitting begins",
+            "The gap between training and validation in the last epoch (loss: plain cross-entropy on both sides), and "
+            "the epoch where overfitting begins",
         ),
     ]
     studied = ablation.studied
@@ -207,7 +209,7 @@ def _against_overfitting(ablation: Ablation) -> list[Block]:
     augmented = studied["norm_aug"]
     sentences = []
     for other in (condition for aug, condition in studied.items() if aug != "norm_aug"):
-        gaps = augmented.row["gap_loss"], other.row["gap_loss"]
+        gaps = augmented.summary["gap_loss"], other.summary["gap_loss"]
         kind = "smaller" if gaps[0] < gaps[1] else "larger" if gaps[0] > gaps[1] else "the same"
         when = [median_onset(condition) or float("inf") for condition in (augmented, other)]
         if when[0] == when[1]:
@@ -228,14 +230,14 @@ def _too_strong(study: Study, harsh: Condition, ablation: Ablation | None) -> tu
     peers = ablation.all if ablation and ablation.others.get(findings.TOO_STRONG) is harsh else {}
     mild = [c for c in study.networks[harsh.network] if c.aug == "norm_aug"]
     if not mild:
-        start, end = harsh.mean_curve("train_loss")[[0, -1]]
+        start, end = harsh.mean_curve(TRAIN_LOSS)[[0, -1]]
         sentence = (
             f"the training loss goes from {start:.3f} to {end:.3f}; there is no run with norm_aug to compare with."
         )
         return [*blocks, Text(f"The study: {published.TOO_STRONG}. Here {sentence}")], sentence
     beside = peers.get("norm_aug") or findings.main_condition(mild)
     last = min(harsh.epochs, beside.epochs)
-    ends = [condition.mean_curve("train_loss")[[0, last - 1]].tolist() for condition in (harsh, beside)]
+    ends = [condition.mean_curve(TRAIN_LOSS)[[0, last - 1]].tolist() for condition in (harsh, beside)]
     sentence = (
         f"from epoch 1 to {last} the training loss goes from {ends[0][0]:.3f} to {ends[0][1]:.3f}, with norm_aug from "
         f"{ends[1][0]:.3f} to {ends[1][1]:.3f}: {_falls(*(start - end for start, end in ends))}"
@@ -249,7 +251,7 @@ def _too_strong(study: Study, harsh: Condition, ablation: Ablation | None) -> tu
         charts = [
             Chart(
                 study.titled(f"{harsh.network.upper()}: {name}"),
-                name.partition(" ")[2],
+                axis_label(name),
                 [line for i, c in enumerate((beside, harsh)) for line in lines_of(c, column, c.aug, i)],
             )
             for column, name in COLUMNS.items()

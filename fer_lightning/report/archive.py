@@ -14,22 +14,22 @@ class Archive:
     """Opens each source once."""
 
     def __init__(self) -> None:
-        self._opened: dict[str, Faces | str] = {}
-        self._fingerprints: dict[str, str] = {}
+        self._opened: dict[str, tuple[Faces, str] | str] = {}  # with their fingerprint, or why not
 
     def faces(self, run: Run) -> Faces | str:
         """The faces that the run was trained and scored on, or why they cannot be had.
 
         They are looked for where the run read them, then where FER2013 is found now ($FER2013_ROOT, ./data). Taken are
-        only those in which every row of predictions.csv bears the class that it gives.
+        only those of the run's `data_fingerprint`, in whose rows predictions.csv finds the classes that it gives (the
+        fingerprint says nothing of the rows' order).
         """
         if run.predictions is None:
             return "the run left no predictions.csv"
+        if run.metrics["data_fingerprint"] is None:
+            return "its metrics.json has no data_fingerprint, so which faces it was scored on is not known"
         if run.metrics["synthetic"]:
-            if "synthetic" not in self._opened:
-                self._opened["synthetic"] = synthetic.draw()
-            faces = self._opened["synthetic"]
-            return faces if fits(faces, run.predictions) else "this version draws other synthetic faces"
+            faces = self._matching("synthetic", run)
+            return "this version draws other synthetic faces" if isinstance(faces, str) else faces
         tried: dict[str, str] = {}
         for look in (lambda: run.metrics.get("source"), fer2013.find):
             try:
@@ -40,22 +40,27 @@ class Archive:
             place = str(found)
             if found is None or place in tried:
                 continue
-            faces = self._open(place)
-            if fits(faces, run.predictions):
+            faces = self._matching(place, run)
+            if isinstance(faces, Faces):
                 return faces
-            tried[place] = faces if isinstance(faces, str) else f"{place} holds other data than the run was scored on"
+            tried[place] = faces
         return "; ".join(tried.values()) or "the run does not say where its data was, and no FER2013 is found here"
 
-    def fingerprint(self, faces: Faces) -> str:
-        """See `fingerprint`; computed once."""
-        if faces.source not in self._fingerprints:
-            self._fingerprints[faces.source] = fingerprint(faces)
-        return self._fingerprints[faces.source]
+    def _matching(self, place: str, run: Run) -> Faces | str:
+        opened = self._open(place)
+        if isinstance(opened, str):
+            return opened
+        faces, found = opened
+        assert run.predictions is not None
+        if found == run.metrics["data_fingerprint"] and in_rows(faces, run.predictions):
+            return faces
+        return f"{place} holds other data than the run was scored on"
 
-    def _open(self, place: str) -> Faces | str:
+    def _open(self, place: str) -> tuple[Faces, str] | str:
         if place not in self._opened:
             try:
-                self._opened[place] = fer2013.load(place)
+                faces = synthetic.draw() if place == "synthetic" else fer2013.load(place)
+                self._opened[place] = faces, fingerprint(faces)
             except UserError as error:
                 self._opened[place] = first_line(error)
         return self._opened[place]
@@ -65,10 +70,8 @@ def first_line(error: UserError) -> str:
     return str(error).splitlines()[0]
 
 
-def fits(faces: Faces | str, predictions: pd.DataFrame) -> bool:
-    """Whether these are faces, and those of the predictions."""
-    if isinstance(faces, str):
-        return False
+def in_rows(faces: Faces, predictions: pd.DataFrame) -> bool:
+    """Whether every row of predictions.csv bears in the data the class that it gives."""
     where = positions(faces, predictions["index"].to_numpy())
     return bool((where >= 0).all()) and np.array_equal(faces.labels[where], class_indices(predictions["target"]))
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from fer_lightning.report.chance import LEVEL, holm, paired_t, welch_t
-from fer_lightning.report.findings import Condition
-from fer_lightning.results.scores import mcnemar
+from fer_lightning.results.conditions import Condition
+from fer_lightning.results.scores import SIGNIFICANCE_LEVEL, holm, mcnemar, paired_t_test, welch_t_test
 
 SPLIT_NAMES = {"val": "validation", "public": "PublicTest", "private": "PrivateTest"}
 
@@ -30,7 +29,7 @@ class Comparison:
 
     @property
     def certain(self) -> bool:
-        return self.p is not None and self.p < LEVEL
+        return self.p is not None and self.p < SIGNIFICANCE_LEVEL
 
 
 def compare_accuracy(a: Condition, b: Condition) -> Comparison:
@@ -60,10 +59,10 @@ def _over_seeds(a: Condition, b: Condition, values_a: Sequence[float], values_b:
     both = sorted(by_seed[0].keys() & by_seed[1].keys()) if alike else []
     if len(both) > 1:
         x, y = ([values[seed] for seed in both] for values in by_seed)
-        return Comparison((fmean(x), fmean(y)), paired_t(x, y), f"paired t test, {len(both)} seeds")
+        return Comparison((fmean(x), fmean(y)), paired_t_test(x, y), f"paired t test, {len(both)} seeds")
     if min(len(values_a), len(values_b)) > 1:
         test = f"Welch’s t test, {len(values_a)} and {len(values_b)} seeds"
-        return Comparison((fmean(values_a), fmean(values_b)), welch_t(values_a, values_b), test)
+        return Comparison((fmean(values_a), fmean(values_b)), welch_t_test(values_a, values_b), test)
     return None
 
 

@@ -7,8 +7,9 @@ from fer_lightning.data.faces import CLASSES, Faces
 from fer_lightning.report import published, words
 from fer_lightning.report.archive import Archive, positions
 from fer_lightning.report.blocks import Block, Bullets, FaceRow, Heading, Matrix, Point, Table, Text
-from fer_lightning.report.findings import Condition, Study
+from fer_lightning.report.findings import Study
 from fer_lightning.results import scores
+from fer_lightning.results.conditions import Condition
 from fer_lightning.results.outputs import confusion_of
 from fer_lightning.results.run_folder import Run
 

@@ -6,8 +6,10 @@ from statistics import median
 from fer_lightning.report import findings, published, words
 from fer_lightning.report.blocks import Block, Charts, Fold, Heading, Table, Text
 from fer_lightning.report.charts import Chart
-from fer_lightning.report.drawing import epochs_listed, lines_of, thin_lines
-from fer_lightning.report.findings import Condition, Study
+from fer_lightning.report.drawing import axis_label, epochs_listed, lines_of, thin_lines
+from fer_lightning.report.findings import Study
+from fer_lightning.results.conditions import Condition
+from fer_lightning.results.run_folder import TRAIN_LOSS
 
 TRAIN, VAL = 0, 1  # colours
 RULE = (
@@ -15,6 +17,8 @@ RULE = (
     "mean over 5 epochs. Where the lowest value stands in the last 2 epochs, the loss still fell: no onset yet."
 )
 TRAINING = (
+    "A loss is always the plain cross-entropy, in training too: without label smoothing and a teacher’s term, so that "
+    "training compares with validation, and one setting with another. "
     "Training figures are running means over the epoch’s augmented batches, with dropout, as the study’s were; "
     "validation comes after the epoch, without either. So training can look worse than validation."
 )
@@ -31,7 +35,7 @@ def answer(study: Study) -> tuple[list[Block], list[str]]:
             if condition is main or not any(condition is other for other in elsewhere):
                 blocks += _curves(study, condition)
                 said = published.ONSETS.get(network, "") if condition.aug == "norm_aug" else ""
-                gap = words.signed(condition.row["gap_loss"])
+                gap = words.signed(condition.summary["gap_loss"])
                 rows.append((condition.title, str(condition.epochs), onsets(condition), said, gap))
         short.append(f"{main.title}: {onset_in_words(main)}.")
     heads = (
@@ -56,16 +60,16 @@ def _curves(study: Study, condition: Condition) -> list[Block]:
     charts = [
         Chart(
             study.titled(f"{condition.network.upper()} {condition.aug}: {name}"),
-            name,
+            axis_label(name),
             [
-                *lines_of(condition, f"train_{column}", "training", TRAIN),
-                *lines_of(condition, f"val_{column}", "validation", VAL),
+                *lines_of(condition, train, "training", TRAIN),
+                *lines_of(condition, val, "validation", VAL),
             ],
             marks,
         )
-        for column, name in (("loss", "loss"), ("acc", "accuracy"))
+        for train, val, name in ((TRAIN_LOSS, "val_loss", "loss"), ("train_acc", "val_acc", "accuracy"))
     ]
-    columns = ("train_loss", "val_loss", "train_acc", "val_acc")
+    columns = (TRAIN_LOSS, "val_loss", "train_acc", "val_acc")
     rows = [
         (str(epoch), *(words.spread(condition.at(column, epoch)) for column in columns))
         for epoch in epochs_listed(condition.epochs)

@@ -1,7 +1,7 @@
 """How the parts of a report draw and list the curves of a condition."""
 
 from fer_lightning.report.charts import Line
-from fer_lightning.report.findings import Condition
+from fer_lightning.results.conditions import Condition
 
 EPOCHS_LISTED = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000)
 
@@ -9,6 +9,11 @@ EPOCHS_LISTED = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 250, 300, 40
 def epochs_listed(last: int) -> list[int]:
     """The epochs that a table of curves shows."""
     return [*(epoch for epoch in EPOCHS_LISTED if epoch < last), last]
+
+
+def axis_label(name: str) -> str:
+    """Of a chart of `training loss`, `accuracy`, …"""
+    return "loss (cross-entropy)" if name.endswith("loss") else "accuracy"
 
 
 def lines_of(condition: Condition, column: str, name: str, colour: int) -> list[Line]:

@@ -9,76 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from fer_lightning.errors import UserError
 from fer_lightning.report import published
-from fer_lightning.results import comparison as sweep
-from fer_lightning.results import scores
+from fer_lightning.results.conditions import Condition, conditions_of
 from fer_lightning.results.run_folder import Run, read_epochs, read_run, run_folders, why_unfinished
 
 NETWORKS = ("cnn", "dnn")  # the study's
 TOO_STRONG = "too_strong"  # aug.name of experiment=too_strong
-
-
-@dataclass
-class Condition:
-    """Completed runs that differ in their seed alone, each seed once, by seed.
-
-    label: what sets it apart from others of the same network and augmentation, "" where there is none. keys: its
-    configuration, `group.key` → value, and `group` → the name of what was chosen in it.
-    """
-
-    runs: list[Run]
-    label: str
-    keys: dict[str, Any]
-
-    @property
-    def network(self) -> str:
-        return self.runs[0].metrics["model"]
-
-    @property
-    def aug(self) -> str:
-        return self.runs[0].metrics["aug"]
-
-    @property
-    def title(self) -> str:
-        return " ".join(part for part in (self.network.upper(), self.aug, self.label) if part)
-
-    @property
-    def seeds(self) -> list[int]:
-        return [run.metrics["seed"] for run in self.runs]
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs all runs have."""
-        return min(len(run.epochs) for run in self.runs)
-
-    @cached_property
-    def row(self) -> dict[str, Any]:
-        """Its row of a sweep's comparison.csv: means, standard deviations, medians over the runs; NaN where unknown."""
-        return sweep.row_of(sweep.Setting(self.runs, self.label))
-
-    @property
-    def onsets(self) -> list[int | None]:
-        """The epoch where overfitting begins, for each run; None where it has not."""
-        return [scores.overfitting_epoch(run.epochs["val_loss"]) for run in self.runs]
-
-    def values(self, metric: str) -> list[float]:
-        """One of metrics.json's numbers, for each run."""
-        return [run.metrics[metric] for run in self.runs]
-
-    def at(self, column: str, epoch: int) -> list[float]:
-        """A column of metrics.csv at one epoch that all runs have, for each run."""
-        return [float(run.epochs[column].iloc[epoch - 1]) for run in self.runs]
-
-    def mean_curve(self, column: str) -> np.ndarray:
-        """float (epochs,): a column of metrics.csv, the mean over the runs."""
-        return np.mean([run.epochs[column].to_numpy(np.float64)[: self.epochs] for run in self.runs], axis=0)
-
-    def mean_training_losses(self, last: int) -> list[float]:
-        """The mean of the training loss over the epochs 1 … last, for each run: the lower, the faster it fell."""
-        return [float(run.epochs["train_loss"].iloc[:last].mean()) for run in self.runs]
 
 
 @dataclass
@@ -156,15 +93,14 @@ def group(runs: dict[str, Run], left_out: dict[str, str]) -> list[Condition]:
     for run in runs.values():
         kinds.setdefault((run.metrics["model"], run.metrics["aug"]), []).append(_comparable(run))
     conditions = []
-    for setting in (setting for kind in kinds.values() for setting in sweep.settings_of(kind)):
+    for condition in (condition for kind in kinds.values() for condition in conditions_of(kind)):
         by_seed: dict[int, Run] = {}
-        for run in setting.runs:
+        for run in condition.runs:
             first = by_seed.setdefault(run.metrics["seed"], run)
             if first is not run:
                 left_out[names[run.folder]] = f"repeats {names[first.folder]}: the same settings and seed"
-        keys = sweep.keys_of(setting.runs[0])  # before the name changes, which tells a run's own checkpoint
         kept = [replace(by_seed[seed], name=names[by_seed[seed].folder]) for seed in sorted(by_seed)]
-        conditions.append(Condition(kept, setting.label, keys))
+        conditions.append(replace(condition, runs=kept))
     return conditions
 
 

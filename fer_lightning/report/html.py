@@ -9,7 +9,7 @@ from fer_lightning.report import charts
 from fer_lightning.report.blocks import Block, Bullets, Charts, Code, FaceRow, Fold, Heading, Matrix, Point, Table, Text
 from fer_lightning.report.words import percent
 from fer_lightning.results import page
-from fer_lightning.results.page import Html, escape
+from fer_lightning.results.page import escape
 
 CSS = (
     charts.CSS
@@ -75,7 +75,7 @@ def _point(point: Point) -> str:
     return f"{lead}{escape(point.text)}" + (f" <code>{escape(point.command)}</code>" if point.command else "")
 
 
-def _matrix(block: Matrix) -> Html:
+def _matrix(block: Matrix) -> str:
     """Percentages are shares of the row; the tint is deeper by their square root, which shows the smaller ones too."""
     images = block.counts.sum(axis=1)
     share = block.counts / np.maximum(images, 1)[:, None]
@@ -92,7 +92,7 @@ def _matrix(block: Matrix) -> Html:
             f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}<td>{images[i]:,}</td><td>{recall}</td></tr>'
         )
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    return Html(
+    return (
         f'<p class="caption">{escape(block.caption)}</p>\n<div class="scroll" tabindex="0"><table class="matrix">'
         f"<thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
     )

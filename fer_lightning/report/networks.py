@@ -9,8 +9,8 @@ from fer_lightning.report.blocks import Block, Bullets, Charts, Code, Fold, Head
 from fer_lightning.report.charts import Chart
 from fer_lightning.report.comparisons import compare, compare_accuracy
 from fer_lightning.report.drawing import epochs_listed, lines_of, thin_lines
-from fer_lightning.report.findings import Condition, Study
-from fer_lightning.results import comparison as sweep
+from fer_lightning.report.findings import Study
+from fer_lightning.results.conditions import TESTS, Condition
 from fer_lightning.results.run_folder import Run
 from fer_lightning.results.scores import wilson_interval
 
@@ -40,15 +40,15 @@ def answer(study: Study) -> tuple[list[Block], list[str]]:
 
 def headline(study: Study) -> list[str]:
     """The accuracies of what stands for each network, beside the study's."""
-    names = {"val_acc": "validation", **sweep.TESTS}
+    names = {"val_acc": "validation", **TESTS}
     sentences = []
     for condition in study.mains.values():
         parts = []
         for score, name in names.items():
-            if math.isnan(condition.row[score]):
+            if math.isnan(condition.summary[score]):
                 continue
-            bounds = words.interval(condition.row[f"{score}_lo"], condition.row[f"{score}_hi"])
-            unseen = words.number(condition.row.get(f"{score}_unseen"))
+            bounds = words.interval(condition.summary[f"{score}_lo"], condition.summary[f"{score}_hi"])
+            unseen = words.number(condition.summary.get(f"{score}_unseen"))
             said = _said(condition, score)
             beside = [f"95 %: {bounds}" if bounds else "", f"unseen images {unseen}" if unseen else ""]
             beside.append(f"study {said}" if said else "")
@@ -127,7 +127,7 @@ def _accuracies(study: Study) -> list[Block]:
     validation: list[tuple[str, ...]] = []
     test: list[tuple[str, ...]] = []
     for condition in study.conditions:
-        row = condition.row
+        row = condition.summary
         validation.append(
             (
                 condition.title,
@@ -150,7 +150,7 @@ def _accuracies(study: Study) -> list[Block]:
                 words.number(row[f"{score}_unseen"]),
                 _said(condition, score),
             )
-            for score, name in sweep.TESTS.items()
+            for score, name in TESTS.items()
             if not math.isnan(row[score])
         ]
     heads = ("", "seeds", "epochs", "best epoch", "validation", "95 %", "study", "training, last epoch", "study")
@@ -245,7 +245,7 @@ def _weight(cnn: Condition, dnn: Condition, epoch: int) -> str:
 
 def _pace(cnn: Condition, dnn: Condition) -> tuple[str, str]:
     """Seconds per epoch, and whether it is as the study says."""
-    one, other = cnn.row["seconds_per_epoch"], dnn.row["seconds_per_epoch"]
+    one, other = cnn.summary["seconds_per_epoch"], dnn.summary["seconds_per_epoch"]
     if math.isnan(one) or math.isnan(other):
         return "Seconds per epoch are not known of both.", "."
     times = f"An epoch of training takes the CNN {one:.3g} s and the DNN {other:.3g} s"

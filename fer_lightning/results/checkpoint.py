@@ -4,6 +4,7 @@ A checkpoint may come from anywhere: no code in it runs, and it does not decide 
 """
 
 import importlib
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from fer_lightning import models
 from fer_lightning.data.augment import Normalize
-from fer_lightning.data.datamodule import DATA_STATE, EVAL_BATCH, unit
+from fer_lightning.data.datamodule import DATA_STATE, EVAL_BATCH, Batches, shared_tensor, unit
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.data.faults import shown
 from fer_lightning.errors import UserError
@@ -132,9 +133,37 @@ class Classifier:
     normalize: Normalize
     data: dict[str, Any]  # FERDataModule.state_dict() of its training
 
-    def probabilities(self, pixels: np.ndarray, precision: str = "32-true", tta: bool = False) -> np.ndarray:
-        """float32 (N, 7) from uint8 (N, 48, 48), see `predict`."""
-        return predict(self.model, self.normalize, pixels, precision, tta)
+    @torch.inference_mode()
+    def probabilities(
+        self,
+        pixels: np.ndarray,
+        precision: str = "32-true",
+        tta: bool = False,
+        where: np.ndarray | None = None,
+        after_batch: Callable[[int], None] = lambda images: None,
+    ) -> np.ndarray:
+        """Class probabilities, float32 (N, 7), of uint8 (N, 48, 48), on the model's device; it stays in eval mode.
+
+        precision: Lightning's name of it, one of MIXED to compute as such a training does; float32 is everything else.
+        tta: the mean over the copies of each image that `tta_copies` makes, at as many times the cost.
+        where: int64 (N,) into `pixels`, if not all are meant. after_batch: called with the number of images done.
+
+        The figures are those of `trainer.predict` on a FERDataModule: the same batches through the same step. Only the
+        trainer is missing, which a single picture has no need of, nor one process of several at the end of a training.
+        """
+        self.model.eval()
+        device = self.model.device
+        positions = torch.arange(len(pixels)) if where is None else torch.from_numpy(where)
+        results = [np.empty((0, len(CLASSES)), np.float32)]
+        with torch.autocast(device.type, MIXED[precision]) if precision in MIXED else nullcontext():
+            for (batch,) in Batches([shared_tensor(np.ascontiguousarray(pixels))], positions, EVAL_BATCH):
+                faces = self.normalize(unit(batch.to(device)))  # (B, 1, 48, 48)
+                copies = tta_copies(faces) if tta else [faces]
+                # one copy at a time: no more memory for activations than without
+                each = [self.model.predict_step((copy,)) for copy in copies]
+                results.append(torch.stack(each).mean(0).cpu().numpy())
+                after_batch(len(batch))
+        return np.concatenate(results)
 
 
 def load(path: Path) -> Classifier:
@@ -193,28 +222,6 @@ def import_network(name: str) -> None:
         raise UserError(f"{name}: it cannot be imported ({error}); right: MODULE.CLASS, as model._target_") from None
     if not (isinstance(network, type) and issubclass(network, EmotionClassifier)):
         raise UserError(f"{name}: it is no EmotionClassifier; right: the class of a network, as model._target_")
-
-
-@torch.inference_mode()
-def predict(
-    model: EmotionClassifier, normalize: Normalize, pixels: np.ndarray, precision: str, tta: bool = False
-) -> np.ndarray:
-    """Class probabilities, float32 (N, 7), of uint8 (N, 48, 48), on the model's device; the model is left in eval mode.
-
-    precision: Lightning's name of it, one of MIXED to compute as such a training does; float32 is everything else.
-    tta: the mean over the copies of each image that `tta_copies` makes, at as many times the cost.
-    """
-    model.eval()
-    device = model.device
-    results = [np.empty((0, len(CLASSES)), np.float32)]
-    with torch.autocast(device.type, MIXED[precision]) if precision in MIXED else nullcontext():
-        for start in range(0, len(pixels), EVAL_BATCH):
-            chunk = torch.from_numpy(np.array(pixels[start : start + EVAL_BATCH])).to(device)
-            faces = normalize(unit(chunk))  # (B, 1, 48, 48)
-            copies = tta_copies(faces) if tta else [faces]
-            # one copy at a time: no more memory for activations than without
-            results.append(torch.stack([model(copy).float().softmax(1) for copy in copies]).mean(0).cpu().numpy())
-    return np.concatenate(results)
 
 
 def tta_copies(faces: Tensor) -> list[Tensor]:

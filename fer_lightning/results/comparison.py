@@ -1,25 +1,20 @@
 """The comparison of a sweep: its runs' files in, comparison.csv, comparison.md and comparison.png out."""
 
-import json
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import UserError
-from fer_lightning.results import figures, scores
+from fer_lightning.results import figures
+from fer_lightning.results.conditions import ACCURACIES, LOSS_LEVELS, TESTS, Condition, conditions_of
 from fer_lightning.results.files import write_file
 from fer_lightning.results.run_folder import Run, in_order, read_run, why_unfinished
 
-LOSS_LEVELS = (1.8, 1.6, 1.4, 1.2, 1.0)
 SEPARATOR = "; "  # of the names in the column `failed`
-TESTS = {"test_public_acc": "PublicTest", "test_private_acc": "PrivateTest"}
-ACCURACIES = ("val_acc", *TESTS)
 
 MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (  # the columns of comparison.csv, in order
     (("model",), "the network."),
@@ -34,14 +29,15 @@ MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (  # the columns of comparis
     (
         tuple(f"epochs_to_loss_{level}" for level in LOSS_LEVELS),
         "the first epoch whose training loss was at most that, the median over the runs; a run that never came so far "
-        "counts as later than all others; empty where that is the median.",
+        "counts as later than all others; empty where that is the median. Loss is always the plain cross-entropy, "
+        "without label smoothing and without a teacher's term, so that settings compare.",
     ),
     (
         ("gap_acc",),
         "training minus validation accuracy in the last epoch, the mean over the runs. Training figures are running "
         "means over augmented batches with dropout, so a gap below 0 is no mistake.",
     ),
-    (("gap_loss",), "validation minus training loss in the last epoch, the mean over the runs."),
+    (("gap_loss",), "validation minus training loss (both the plain cross-entropy) in the last epoch, the mean."),
     (
         ("overfitting_epoch",),
         "where overfitting begins: the epoch of the lowest validation loss, smoothed over 5 epochs; the median over "
@@ -67,18 +63,6 @@ TEXTS = ("model", "aug", "data", "failed", "setting")
 DTYPES = {name: "int64" if name == "runs" else "float64" for name in COLUMNS if name not in TEXTS}
 
 
-@dataclass
-class Setting:
-    """Runs of a sweep that differ in their seed alone; `label` is what, besides model and aug, sets them apart."""
-
-    runs: list[Run]
-    label: str
-
-    @property
-    def name(self) -> str:
-        return _name(self.runs[0].metrics["model"], self.runs[0].metrics["aug"], self.label)
-
-
 def compare(folder: str | Path) -> pd.DataFrame:
     """Compare the runs of a sweep's folder and write comparison.csv, .md and .png into it, replacing older ones.
 
@@ -88,8 +72,8 @@ def compare(folder: str | Path) -> pd.DataFrame:
     """
     folder = Path(folder)
     runs, errors = _read_jobs(folder)
-    settings = settings_of(runs)
-    rows = [row_of(setting) for setting in settings]
+    conditions = conditions_of(runs)
+    rows = [_row(condition) for condition in conditions]
     unread = [name for name in errors if name not in {run.name for run in runs}]
     rows += [dict.fromkeys(TEXTS, "") | {"runs": 0, "failed": name} for name in unread]
     table = pd.DataFrame(rows, columns=COLUMNS).astype(DTYPES)
@@ -97,9 +81,14 @@ def compare(folder: str | Path) -> pd.DataFrame:
     table = table.loc[order].reset_index(drop=True)
 
     title = "/".join(folder.resolve().parts[-2:])
-    drawn = [(settings[i].name, run.epochs) for i in order if i < len(settings) for run in settings[i].runs]
+    drawn = [
+        (_name(condition.network, condition.aug, condition.label), run.epochs)
+        for condition in (conditions[i] for i in order if i < len(conditions))
+        for run in (*condition.runs, *condition.failed)
+        if len(run.epochs)
+    ]
     picture = figures.comparison(
-        [(name, epochs) for name, epochs in drawn if len(epochs)],
+        drawn,
         synthetic=any(run.metrics["synthetic"] for run in runs),
         title=f"Sweep {title}",
     )
@@ -150,7 +139,7 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
         parts.append("Test, all images and those that do not also stand in Training:")
         parts.append(_pipes(("setting", "test", "accuracy", "95 %", "unseen"), tests, width))
     levels = [(name, *(_number(row[f"epochs_to_loss_{level}"], "g") for level in LOSS_LEVELS)) for name, row in rows]
-    parts.append("Epochs until the training loss fell to:")
+    parts.append("Epochs until the training loss (plain cross-entropy) fell to:")
     parts.append(_pipes(("setting", *map(str, LOSS_LEVELS)), levels, width))
     if failed := [name for names in table["failed"] if names for name in names.split(SEPARATOR)]:
         listed = ", ".join(sorted(failed, key=lambda name: in_order(Path(name))))
@@ -183,81 +172,17 @@ def _read_jobs(folder: Path) -> tuple[list[Run], dict[str, str]]:
     return runs, errors
 
 
-def settings_of(runs: list[Run]) -> list[Setting]:
-    """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(json.dumps(keys_of(run), sort_keys=True), []).append(run)
-    keys = [json.loads(group) for group in groups]
-    return [Setting(members, _label(own, keys)) for own, members in zip(keys, groups.values(), strict=True)]
-
-
-def keys_of(run: Run) -> dict[str, Any]:
-    """The configuration that makes a setting: `group.key` → value, and `group` → the name of what was chosen in it."""
-    keys: dict[str, Any] = {}
-    for group, value in run.config.items():
-        if group == "seed":
-            continue
-        if group == "ckpt_path" and run.name in Path(str(value)).parts:
-            keys[group] = None  # resumed from its own state: the same run as if it had never been interrupted
-        elif isinstance(value, dict):
-            keys[group] = value.get("name") or str(value.get("_target_", "")).rpartition(".")[2]
-            keys.update({f"{group}.{key}": item for key, item in value.items()})
-        else:
-            keys[group] = value
-    return keys | {"model": run.metrics["model"], "aug": run.metrics["aug"]}
-
-
-def _label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
-    """`optimizer.lr=0.01 …`: the keys in which a setting differs from others, model and aug aside.
-
-    The arguments of another optimizer (network, …) are not named beside its name: `optimizer=SGD` says it.
-    """
-    shown = []
-    for key, value in own.items():
-        group = key.partition(".")[0]
-        peers = [other for other in all_keys if key == group or other.get(group) == own.get(group)]
-        if key not in ("model", "aug") and any(other.get(key) != value for other in peers):
-            shown.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
-    return " ".join(shown)
-
-
-def row_of(setting: Setting) -> dict[str, Any]:
-    """A setting's row of comparison.csv, from its completed runs."""
-    first = setting.runs[0].metrics
-    runs = [run for run in setting.runs if run.metrics["completed"]]
-    row: dict[str, Any] = {key: first[key] or "" for key in ("model", "aug", "data")}
-    row |= {"runs": len(runs), "setting": setting.label}
-    row["failed"] = SEPARATOR.join(run.name for run in setting.runs if not run.metrics["completed"])
-    if not runs:
-        return row
-    for score in ACCURACIES:
-        values = [run.metrics[score] for run in runs]
-        intervals = [run.metrics[f"{score}_95"] or (None, None) for run in runs]
-        row[score] = _mean(values)
-        row[f"{score}_std"] = np.std(np.array(values, np.float64), ddof=1) if len(runs) > 1 else math.nan
-        row[f"{score}_lo"], row[f"{score}_hi"] = (_mean(bounds) for bounds in zip(*intervals, strict=True))
-    for score in TESTS:
-        row[f"{score}_unseen"] = _mean(run.metrics[f"{score}_unseen"] for run in runs)
-    for level in LOSS_LEVELS:
-        row[f"epochs_to_loss_{level}"] = _median(scores.epochs_to_loss(run.epochs["train_loss"], level) for run in runs)
-    last = [run.epochs.iloc[-1] for run in runs]
-    row["gap_acc"] = _mean(epoch["train_acc"] - epoch["val_acc"] for epoch in last)
-    row["gap_loss"] = _mean(epoch["val_loss"] - epoch["train_loss"] for epoch in last)
-    row["overfitting_epoch"] = _median(scores.overfitting_epoch(run.epochs["val_loss"]) for run in runs)
-    row["seconds_per_epoch"] = _mean(run.metrics["seconds_per_epoch"] for run in runs)
-    return row
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    """NaN where one is unknown: a mean over some of the runs would pass for one over all."""
-    return float(np.mean(np.array(list(values), np.float64)))
-
-
-def _median(epochs: Iterable[int | None]) -> float:
-    """None is later than any epoch; NaN where that is the median."""
-    median = float(np.median([math.inf if epoch is None else epoch for epoch in epochs]))
-    return median if math.isfinite(median) else math.nan
+def _row(condition: Condition) -> dict[str, Any]:
+    runs = [*condition.runs, *condition.failed]
+    return {
+        "model": condition.network,
+        "aug": condition.aug,
+        "data": runs[0].metrics["data"] or "",
+        "runs": len(condition.runs),
+        "setting": condition.label,
+        "failed": SEPARATOR.join(run.name for run in condition.failed),
+        **condition.summary,
+    }
 
 
 def _page(table: pd.DataFrame, title: str, errors: dict[str, str]) -> str:

@@ -23,12 +23,14 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.results import scores
 from fer_lightning.results.axes import y_range
 from fer_lightning.results.files import write_file
+from fer_lightning.results.run_folder import TRAIN_LOSS
 
 DPI = 150
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"
 # yellow is left out: it vanishes on white
 SETTING_COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SETTING_MARKERS = ("", "o", "s", "^", "D")  # tell apart the settings that share a colour
+PANELS = ((TRAIN_LOSS, "val_loss", "loss (cross-entropy)"), ("train_acc", "val_acc", "accuracy"))
 FEW_EPOCHS = 30  # up to here each epoch gets its own mark
 
 PAIR_ROWS, CLASS_ROWS, FACES_A_ROW = 4, 2, 10  # of the picture of mistakes
@@ -50,8 +52,8 @@ def curves(epochs: pd.DataFrame, *, title: str, best_epoch: int | None, syntheti
     figure = _figure(10, 4.8)
     panels = figure.subplots(1, 2)
     marker = "." if len(epochs) <= FEW_EPOCHS else ""
-    for axes, quantity, name in zip(panels, ("loss", "acc"), ("loss", "accuracy"), strict=True):
-        train, val = epochs[f"train_{quantity}"], epochs[f"val_{quantity}"]
+    for axes, (train_column, val_column, name) in zip(panels, PANELS, strict=True):
+        train, val = epochs[train_column], epochs[val_column]
         axes.plot(epochs["epoch"], train, color=BLUE, marker=marker, label="training")
         axes.plot(epochs["epoch"], val, color=VERMILION, marker=marker, label="validation")
         _dress(axes, name, len(epochs), [train, val])
@@ -73,7 +75,8 @@ def curves(epochs: pd.DataFrame, *, title: str, best_epoch: int | None, syntheti
     )
     figure.supxlabel(
         "Training figures are running means over the epoch's batches, with augmentation (if any) and dropout; "
-        "validation comes after the epoch, without them.\nTraining can therefore look worse than validation.",
+        "validation comes after the epoch, without them.\nTraining can therefore look worse than validation. The loss "
+        "is the plain cross-entropy on both sides: no label smoothing, no teacher's term.",
         fontsize=8,
         color=GREY,
     )
@@ -94,16 +97,16 @@ def comparison(runs: Sequence[tuple[str, pd.DataFrame]], *, synthetic: bool, tit
     columns = min(4, max(1, int(9.6 / inches)))
     figure = _figure(10, 4.5 + 0.17 * math.ceil((len(settings) + 1) / columns))
     figure.suptitle(_titled(title, synthetic), fontsize=12)
-    for axes, quantity, name in zip(figure.subplots(1, 2), ("loss", "acc"), ("loss", "accuracy"), strict=True):
+    for axes, (train_column, val_column, name) in zip(figure.subplots(1, 2), PANELS, strict=True):
         for setting, epochs in runs:
             marker, colour = styles[setting]
             if len(epochs) == 1:
                 marker = marker or "o"
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
             style["markevery"] = max(1, longest // 10)
-            axes.plot(epochs["epoch"], epochs[f"train_{quantity}"], linestyle="--", linewidth=1, alpha=0.45, **style)
-            axes.plot(epochs["epoch"], epochs[f"val_{quantity}"], linewidth=1.4, **style)
-        drawn = [epochs[f"{part}_{quantity}"] for _, epochs in runs for part in ("train", "val")]
+            axes.plot(epochs["epoch"], epochs[train_column], linestyle="--", linewidth=1, alpha=0.45, **style)
+            axes.plot(epochs["epoch"], epochs[val_column], linewidth=1.4, **style)
+        drawn = [epochs[column] for _, epochs in runs for column in (train_column, val_column)]
         _dress(axes, name, longest, drawn)
     handles = [Line2D([], [], color=colour, marker=marker, markersize=4) for marker, colour in styles.values()]
     dashed = Line2D([], [], color=GREY, linestyle="--", linewidth=1)
@@ -194,7 +197,7 @@ def mistakes(
     pixels: uint8 (N, 48, 48), all scored images, right ones included. targets, predicted: int (N,). probabilities:
     float (N, 7).
     """
-    matrix = scores.confusion(targets, predicted)
+    matrix = scores.confusion_matrix(targets, predicted)
     confidence = probabilities[np.arange(len(predicted)), predicted]
     wrong = np.flatnonzero(targets != predicted)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]

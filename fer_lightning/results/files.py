@@ -2,18 +2,30 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-def write_file(path: Path, content: bytes | memoryview) -> None:
-    """Put a file in place, or replace it, in one step: a reader sees the old one or the new one, never a part."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Put a file in place, or replace it, in one step: a reader sees the old one or the new one, never a part.
+
+    The file to write inside the `with` is given; it takes the place of `path` at its end, unless that fails.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a whole file, see `replacing`."""
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

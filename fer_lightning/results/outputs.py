@@ -28,7 +28,7 @@ def predict_splits(
 
     Each split is computed by itself, in the same batches whatever else is scored, so that one of them can be repeated.
     """
-    probabilities = {name: classifier.probabilities(faces.pixels[splits[name]], precision) for name in names}
+    probabilities = {name: classifier.probabilities(faces.pixels, precision, where=splits[name]) for name in names}
     return prediction_table(faces, splits, probabilities)
 
 
@@ -66,7 +66,7 @@ def split_scores(table: pd.DataFrame, faces: Faces, splits: Splits) -> dict[str,
 def confusion_of(table: pd.DataFrame, split: str = "val") -> np.ndarray:
     """int (7, 7) of one split's predictions, rows = true class."""
     rows = table[table["split"] == split]
-    return scores.confusion(class_indices(rows["target"]), class_indices(rows["predicted"]))
+    return scores.confusion_matrix(class_indices(rows["target"]), class_indices(rows["predicted"]))
 
 
 def class_indices(names: pd.Series) -> np.ndarray:
@@ -81,7 +81,7 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
 def write_submission(classifier: "Classifier", faces: Faces, splits: Splits, precision: str, path: Path) -> None:
     """submission.csv: `id,label` of the unlabelled images; the id of the source, else its 0-based data row."""
     where = splits["unlabelled"]
-    labels = classifier.probabilities(faces.pixels[where], precision).argmax(1)
+    labels = classifier.probabilities(faces.pixels, precision, where=where).argmax(1)
     ids = faces.rows[where] if faces.names is None else faces.names[where]
     table = pd.DataFrame({"id": ids, "label": labels})
     write_file(path, table.to_csv(index=False, lineterminator="\n").encode())

@@ -22,6 +22,7 @@ def last_checkpoint(path: str | Path) -> Path:
 
 
 def _checkpoint(path: Path, name: str) -> Path:
+    path = path.expanduser()
     return path / "checkpoints" / name if path.is_dir() else path
 
 

@@ -25,17 +25,18 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.files import write_file
 from fer_lightning.results.paths import nearest
 
-EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds")
+TRAIN_LOSS = "train_cross_entropy"  # what compares with val_loss: train_loss is the objective, smoothing and all
+EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds", TRAIN_LOSS)
 PREDICTION_COLUMNS = ("split", "index", "target", "predicted", *CLASSES)
 CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
     *("model", "aug", "data", "seed", "params", "epochs", "best_epoch", "val_loss", "val_acc"),
     *("test_public_acc", "test_private_acc", "train_seconds", "seconds_per_epoch", "images_per_second"),
     *("precision", "device", "completed"),
 )
-TEXT_KEYS = ("model", "aug", "data", "precision", "device")
+TEXT_KEYS = ("model", "aug", "data", "data_fingerprint", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
-    *("synthetic", "error", "interrupted", "val_acc_95", "val_n", "recall"),
+    *("data_fingerprint", "synthetic", "error", "interrupted", "val_acc_95", "val_n", "recall"),
     *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),
     *("test_private_acc_95", "test_private_acc_unseen", "test_private_n"),
 )
@@ -76,8 +77,11 @@ def read_run(folder: str | Path) -> Run:
     completed, settings, curves = metrics["completed"], folder / "config.yaml", folder / "metrics.csv"
     config = read_config(settings) if settings.is_file() or completed else {}
     epochs = read_epochs(curves) if curves.is_file() or completed else _epochs_frame([])
-    if completed and epochs.empty:
-        raise UserError(f"{curves}: no epoch in it, although metrics.json says that the run completed")
+    if completed and len(epochs) != metrics["epochs"]:
+        raise UserError(
+            f"{curves}: {len(epochs)} epochs in whole lines, although metrics.json says that the run completed with "
+            f"{metrics['epochs']}"
+        )
     return Run(folder, folder.resolve().name, config, metrics, epochs)
 
 
@@ -144,18 +148,21 @@ def overrides_of(folder: Path) -> list[str] | None:
     return [str(override) for override in overrides if not str(override).startswith("ckpt_path=")]
 
 
-def read_epochs(path: Path) -> pd.DataFrame:
-    """metrics.csv as a DataFrame, see `Run.epochs`. UserError with file, line and column where it is broken."""
-    rows = list(csv.reader(_text(path).splitlines()))
+def read_epochs(path: Path, first: int | None = None) -> pd.DataFrame:
+    """metrics.csv as a DataFrame, see `Run.epochs`; `first`: only so many rows are read and checked.
+
+    A last line without a line end is half an epoch's (a full disk, a power failure) and left out. UserError with file,
+    line and column where the file is broken otherwise.
+    """
+    lines = _text(path).split("\n")[:-1]
+    rows = list(csv.reader(lines if first is None else lines[: 1 + first]))
     if not rows or tuple(rows[0]) != EPOCH_COLUMNS:
         found = ",".join(rows[0]) if rows else "nothing"
         raise UserError(f"{path}, line 1: expected the columns {','.join(EPOCH_COLUMNS)}, found {found}")
     table = []
     for line, row in enumerate(rows[1:], start=2):
         if len(row) != len(EPOCH_COLUMNS):
-            raise UserError(
-                f"{path}, line {line}: {len(row)} values, expected {len(EPOCH_COLUMNS)} (a truncated line?)"
-            )
+            raise UserError(f"{path}, line {line}: {len(row)} values, expected {len(EPOCH_COLUMNS)}")
         values = []
         for column, cell in zip(EPOCH_COLUMNS, row, strict=True):
             try:

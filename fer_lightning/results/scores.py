@@ -1,10 +1,15 @@
-"""Plain statistics of predictions and curves, on numpy alone: scores, intervals, tests, the onset of overfitting.
+"""Statistics of predictions and of runs: scores, intervals, tests, the onset of overfitting.
+
+Intervals and tests are scipy's, the calibration error is torchmetrics'; both are imported where they are used, since a
+report and a sweep's comparison start without torch. The confusion matrix is a count, and precision, recall and F1 are
+quotients of its sums: numpy's, in float64 (torchmetrics divides in float32, knows no undefined score and brings torch).
 
 Classes are indices into `CLASSES`. A score that the data leave undefined is NaN, never a made-up 0 or 1.
 """
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,24 +17,18 @@ from numpy.typing import ArrayLike
 
 from fer_lightning.data.faces import CLASSES
 
-EXACT_LIMIT = 1000  # discordant pairs up to which McNemar's test is exact; the binomial sum takes 5 ms there
+EXACT_LIMIT = 1000  # discordant pairs up to which McNemar's test is exact
+SIGNIFICANCE_LEVEL = 0.05  # a p below it is called more than chance
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion, without continuity correction; (0, 1) for n = 0.
+    """The Wilson (1927) score interval of a proportion, without continuity correction; (0, 1) for n = 0."""
+    from scipy.stats import binomtest
 
-    Wilson (1927), as `scipy.stats.binomtest(correct, n).proportion_ci(method="wilson")`.
-    """
-    if not 0 <= correct <= n:
-        raise ValueError(f"correct must be between 0 and n, got correct={correct}, n={n}")
     if n == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = correct / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # the bounds are exact where all or none are correct; rounding would leave them 1e-17 off
-    return (0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half)
+    low, high = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    return float(low), float(high)
 
 
 def accuracy(hits: np.ndarray) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def accuracy(hits: np.ndarray) -> dict[str, Any]:
     }
 
 
-def confusion(target: ArrayLike, predicted: ArrayLike, classes: int = len(CLASSES)) -> np.ndarray:
+def confusion_matrix(target: ArrayLike, predicted: ArrayLike, classes: int = len(CLASSES)) -> np.ndarray:
     """int64 (classes, classes) counts, rows = target, columns = predicted, from two int (N,) of class indices."""
     target, predicted = np.asarray(target, np.int64), np.asarray(predicted, np.int64)
     if target.shape != predicted.shape or target.ndim != 1:
@@ -94,17 +93,17 @@ def log_loss(probabilities: ArrayLike, target: ArrayLike) -> float:
 def expected_calibration_error(probabilities: ArrayLike, target: ArrayLike, bins: int = 15) -> float:
     """The gap between confidence and accuracy in bins of equal width, weighted by their images; NaN for N = 0.
 
-    From float (N, C) and int (N,). As torchmetrics' `MulticlassCalibrationError(norm="l1")`, which keeps a confidence
-    of exactly 1 in a bin of its own.
+    From float (N, C) and int (N,). torchmetrics' `multiclass_calibration_error(norm="l1")`, in float32.
     """
-    probabilities, target = np.asarray(probabilities, np.float64), np.asarray(target)
-    if not len(target):
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    probabilities = np.asarray(probabilities)
+    if not len(probabilities):
         return math.nan
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == target
-    # the sum over bins of images × |accuracy − confidence|: the images cancel
-    surplus = np.bincount(np.digitize(confidence, np.linspace(0, 1, bins + 1)), weights=correct - confidence)
-    return float(np.abs(surplus).sum() / len(target))
+    # torchmetrics takes what lies outside [0, 1] for logits, and a mean of several networks' may round to above 1
+    confidences = torch.as_tensor(probabilities.clip(0, 1))
+    return float(multiclass_calibration_error(confidences, torch.as_tensor(target), confidences.shape[1], n_bins=bins))
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, int | float]:
@@ -113,16 +112,61 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, int | float
     Returns b (only a is right), c (only b is right) and p, the two-sided probability of so uneven a split of b + c if
     both were equally good: exact binomial for b + c ≤ 1000, else chi-square with continuity correction (Edwards 1948).
     """
+    from scipy.stats import binomtest, chi2
+
     correct_a, correct_b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if correct_a.shape != correct_b.shape:
         raise ValueError(f"the same images are needed, got {correct_a.shape} and {correct_b.shape}")
     b, c = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
     n = b + c
-    if n <= EXACT_LIMIT:
-        p = min(1.0, 2 * sum(math.comb(n, k) for k in range(min(b, c) + 1)) / 2**n)
+    if n == 0:
+        p = 1.0
+    elif n <= EXACT_LIMIT:
+        p = binomtest(b, n).pvalue
     else:
-        p = math.erfc(max(abs(b - c) - 1, 0) / math.sqrt(2 * n))  # the survival function of chi-square, 1 degree
-    return {"b": b, "c": c, "p": p}
+        p = chi2.sf(max(abs(b - c) - 1, 0) ** 2 / n, df=1)
+    return {"b": b, "c": c, "p": float(p)}
+
+
+def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """The two-sided p of a paired t test; at least 2 pairs.
+
+    Differences that are all the same leave no chance to measure: p = 0, or 1 where they are 0 (scipy: NaN).
+    """
+    from scipy.stats import ttest_rel
+
+    differences = np.subtract(a, b)
+    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():  # the same but for rounding
+        return 0.0 if differences.any() else 1.0
+    return float(ttest_rel(a, b).pvalue)
+
+
+def welch_t_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """The two-sided p of Welch's t test; at least 2 values each.
+
+    Values without spread leave no chance to measure: p = 0, or 1 where both are the same (scipy: NaN).
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    means, deviations = (fmean(a), fmean(b)), (stdev(a), stdev(b))
+    if not any(deviations):
+        return 0.0 if means[0] != means[1] else 1.0
+    # from means and deviations, since scipy warns of each sample without spread, here where only one has none
+    test = ttest_ind_from_stats(means[0], deviations[0], len(a), means[1], deviations[1], len(b), equal_var=False)
+    return float(test.pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p values adjusted for being several, in the order given (Holm 1979): each is as if it stood alone.
+
+    The smallest is multiplied by their number, the next by one less, …; none gets below one before it, or above 1.
+    """
+    adjusted = [0.0] * len(ps)
+    largest = 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        largest = max(largest, min(1.0, ps[i] * (len(ps) - rank)))
+        adjusted[i] = largest
+    return adjusted
 
 
 def overfitting_epoch(val_loss: ArrayLike) -> int | None:
@@ -140,9 +184,9 @@ def overfitting_epoch(val_loss: ArrayLike) -> int | None:
     return lowest + 1
 
 
-def epochs_to_loss(train_loss: ArrayLike, level: float) -> int | None:
-    """The first epoch (from 1) whose training loss is at most `level`; None where none is. float (N,), NaN is above."""
-    reached = np.flatnonzero(np.asarray(train_loss, np.float64) <= level)
+def epochs_to_loss(loss: ArrayLike, level: float) -> int | None:
+    """The first epoch (from 1) whose loss is at most `level`; None where none is. float (N,), NaN is above."""
+    reached = np.flatnonzero(np.asarray(loss, np.float64) <= level)
     return int(reached[0]) + 1 if len(reached) else None
 
 

@@ -1,4 +1,4 @@
-"""From configuration to objects, checked: the only file that instantiates what `conf/` names."""
+"""From settings to what a training needs, checked: the only file that instantiates what `conf/` names."""
 
 import importlib
 import inspect
@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,18 +23,15 @@ from fer_lightning.data.faces import CLASSES, SIZE, Faces
 from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.settings.resume import check_resumable, resumed_checkpoint
-from fer_lightning.settings.schema import check_values, plain_keys, refuse_unknown
+from fer_lightning.settings import resume
+from fer_lightning.settings.schema import Mixing, Phases, Settings, Target, Warp, read_settings
+from fer_lightning.settings.schema import Trainer as TrainerSettings
 from fer_lightning.settings.signatures import check_arguments
 from fer_lightning.training.averaging import Averaging
 from fer_lightning.training.compilation import Compiled
 from fer_lightning.training.distillation import Teachers, open_teachers
 
-# Epochs of `trainer.max_epochs=auto`: the study's length on FER2013; on the built-in faces what two CPU cores end in
-# about two minutes (the CNN sees 120 of them a second there; the DNN overfits after some 20 epochs).
-FER2013_EPOCHS = 300
-SYNTHETIC_EPOCHS = {"DNN": 20}
-SYNTHETIC_EPOCHS_OTHER = 6  # the CNN's
+FER2013_EPOCHS = 300  # of `trainer.max_epochs=auto`: the study's length
 
 # Images a step of `data.batch_size=auto`. The study leaves it open; of the 2,340 built-in faces, steps of 128 would be
 # too few for the CNN's few epochs.
@@ -43,206 +41,191 @@ SYNTHETIC_BATCH = 32
 
 @dataclass
 class Experiment:
-    """Everything a training needs, made from one checked configuration."""
+    """Everything a training needs, made from checked settings."""
 
-    config: dict[str, Any]  # resolved, `auto` values included
+    settings: Settings  # every `auto` decided
     model: EmotionClassifier
     datamodule: FERDataModule
-    trainer_arguments: dict[str, Any]  # of Lightning's Trainer
-    compiled: list[Compiled]  # what of a training step goes through torch.compile, if anything
     averaging: Averaging | None
     teachers: Teachers | None
+    compiled: list[Compiled]  # what of a training step goes through torch.compile, if anything
+    processes: int
+    decisive: dict[str, Any]  # see `resume.decisive_settings`
+    checkpoint: Path | None  # the one that it goes on from
 
-
-def resolve(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain containers, every interpolation resolved; OmegaConf's errors for what cannot be."""
-    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    @property
+    def epochs(self) -> int:
+        epochs = self.settings.trainer.max_epochs
+        assert isinstance(epochs, int)
+        return epochs
 
 
 def check(cfg: DictConfig) -> int:
-    """Raise UserError unless `build(cfg)` would work, without making the network; how many processes would train it."""
-    config = resolve(cfg)
+    """Raise UserError unless the configuration can be trained; how many processes would train it."""
+    settings = resolve(cfg)
+    return build(settings, open_faces(settings.data.name, settings.data.root), device="meta").processes
+
+
+def resolve(cfg: DictConfig) -> Settings:
+    """The settings of a configuration, every interpolation resolved; OmegaConf's errors for one that cannot be."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return read_settings({str(key): value for key, value in container.items()})
+
+
+def build(settings: Settings, faces: Faces, device: str = "cpu") -> Experiment:
+    """Make everything. UserError for whatever is wrong with it, and where its `ckpt_path` can't be gone on from.
+
+    device: where the network is made. On "meta", which allocates nothing, this is the check before a run.
+    """
     quiet_lightning()
-    check_values(config)
-    faces = open_faces(config["data"]["name"], config["data"]["root"])
-    decide_batch_size(config, faces)
-    with torch.device("meta"):
-        model = make_model(config)
-    datamodule = make_datamodule(config, faces)
-    check_low_res(config, model)
-    check_limits(config["trainer"], datamodule)
-    averaging = make_averaging(config)
-    teachers = open_distillation(config, datamodule)
-    arguments = trainer_arguments(config, model, faces)
-    factories = make_factories(config)
-    scratch = factories["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
-    factories["scheduler"](scratch, arguments["max_epochs"], 10)
-    try:
-        trainer = Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        remedy = "; take trainer=cpu or trainer=auto" if "gpu backend" in str(error) else ""
-        raise UserError(f"trainer: {error}{remedy}") from None
-    checkpoint = resumed_checkpoint(config)
+    settings = decide(settings, faces)
+    datamodule = make_datamodule(settings, faces)
+    with torch.device(device):
+        model = make_model(settings)
+    averaging = make_averaging(settings)
+    teachers = None  # after the model: a network that is loaded draws random weights first
+    if settings.distill.teachers:
+        teachers = open_teachers(settings.distill.teachers, datamodule, settings.distill.temperature)
+    trainer = make_trainer(settings.trainer.arguments)
+    check_together(settings, model, datamodule, trainer)
+    decisive = resume.decisive_settings(settings, datamodule, teachers, trainer.world_size)
+    checkpoint = resume.resumed_checkpoint(settings)
     if checkpoint is not None:
-        config["trainer"] = arguments
-        groups = 2 if scratch.defaults.get("weight_decay") else 1
-        digests = [] if teachers is None else teachers.digests
-        check_resumable(checkpoint, model, datamodule, averaging, digests, groups, trainer.world_size, config)
-    if trainer.gradient_clip_val and trainer.precision != "32-true" and fused(scratch):
-        raise UserError(
-            f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
-            "add optimizer.fused=false"
-        )
-    return trainer.world_size
-
-
-def fused(optimizer: torch.optim.Optimizer) -> bool:
-    """As Lightning asks it."""
-    return getattr(optimizer, "_step_supports_amp_scaling", False)
-
-
-def build(cfg: DictConfig, faces: Faces) -> Experiment:
-    """Make model, data module and Trainer arguments. Raises UserError for whatever is wrong with them."""
-    config = resolve(cfg)
-    quiet_lightning()
-    check_values(config)
-    decide_batch_size(config, faces)
-    datamodule = make_datamodule(config, faces)
-    model = make_model(config)
-    arguments = trainer_arguments(config, model, faces)
-    wanted = config["trainer"]["compile"]
-    compile_steps = pays_to_compile(arguments) if wanted == "auto" else wanted
-    config["trainer"] = {**arguments, "compile": compile_steps}
+        resume.check_resumable(checkpoint, settings, decisive, lambda *length: learning_rates(settings, *length))
     compiled = []
-    if compile_steps:
-        torch._dynamo.reset()  # what a sweep's earlier jobs compiled, each with its mean: after eight, it gives up
-        # A replayed graph writes each batch's gradients to the same place: nothing may be added up there.
-        graphs = arguments.get("accumulate_grad_batches", 1) == 1
-        mode = "reduce-overhead" if graphs else "default"
-        compiled = [datamodule.compile_training(), model.compile_training(datamodule.batch_size, mode)]
-    teachers = open_distillation(config, datamodule)  # after the model: to load a network draws random weights first
+    if settings.trainer.compile and device != "meta":
+        compiled = compile_steps(settings, model, datamodule)
     if teachers is not None:
-        teacher_probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None
-        if not config["distill"]["once"]:
-            teacher_probabilities = teachers.probabilities
-            if compile_steps:
-                compiled.append(teacher_probabilities := Compiled(teachers.probabilities, datamodule.batch_size))
-        model.distill_from(
-            teacher_probabilities, config["distill"]["weight"], config["distill"]["temperature"], teachers.digests
-        )
-    return Experiment(config, model, datamodule, arguments, compiled, make_averaging(config), teachers)
+        probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None
+        if not settings.distill.once:
+            probabilities = teachers.probabilities
+            if compiled:
+                compiled.append(probabilities := Compiled(probabilities, datamodule.batch_size))
+        model.distill_from(probabilities, settings.distill.weight, settings.distill.temperature)
+    return Experiment(
+        settings, model, datamodule, averaging, teachers, compiled, trainer.world_size, decisive, checkpoint
+    )
 
 
-def make_factories(config: dict[str, Any]) -> dict[str, Callable[..., Any]]:
-    """What makes the optimizer, from parameters, and the schedule, from it and the numbers of epochs and steps."""
-    return {
-        "optimizer": make("optimizer", config, ["params"]),
-        "scheduler": make("scheduler", config, ["optimizer", "epochs", "steps_per_epoch"]),
+def decide(settings: Settings, faces: Faces) -> Settings:
+    """The settings with a value in the place of every `auto`. UserError for one that this machine can't have."""
+    data, trainer = settings.data, settings.trainer
+    if data.batch_size == "auto":
+        data = data.model_copy(update={"batch_size": SYNTHETIC_BATCH if faces.synthetic else FER2013_BATCH})
+    decided: dict[str, Any] = {}
+    if trainer.max_epochs == "auto":
+        decided["max_epochs"] = settings.model.synthetic_epochs if faces.synthetic else FER2013_EPOCHS
+    if trainer.precision == "auto":
+        decided["precision"] = best_precision(trainer.accelerator)
+    if trainer.precision == "16-mixed" and not on_cuda(trainer.accelerator):
+        raise UserError("trainer.precision=16-mixed: it needs a CUDA GPU; take bf16-mixed, 32-true or auto")
+    if trainer.compile == "auto":
+        decided["compile"] = pays_to_compile(trainer)
+    return settings.model_copy(update={"data": data, "trainer": trainer.model_copy(update=decided)})
+
+
+def make_datamodule(settings: Settings, faces: Faces) -> FERDataModule:
+    aug, data = settings.aug, settings.data
+    try:
+        augment, mix = Augment(**aug.part(Warp)), Mix(len(CLASSES), **aug.part(Mixing))
+    except ValueError as error:
+        raise UserError(f"aug.{error}") from None
+    assert isinstance(data.batch_size, int)
+    return FERDataModule(
+        faces,
+        batch_size=data.batch_size,
+        val_split=data.val_split,
+        augment=augment,
+        normalize=aug.normalize,
+        seed=settings.seed,
+        split_seed=data.split_seed,
+        mix=mix if mix.betas else None,
+        **aug.part(Phases),
+    )
+
+
+def make_model(settings: Settings) -> EmotionClassifier:
+    factories = {
+        "optimizer": make("optimizer", settings.optimizer, ["params"]),
+        "scheduler": make("scheduler", settings.scheduler, ["optimizer", "epochs", "steps_per_epoch"]),
     }
-
-
-def make_model(config: dict[str, Any]) -> EmotionClassifier:
-    factories = make_factories(config)
-    model = make("model", config, list(factories), **factories)
+    model = make("model", settings.model, list(factories), **factories)
     if not isinstance(model, EmotionClassifier):
         raise UserError(f"model._target_: {type(model).__name__} is no EmotionClassifier")
     return model
 
 
-def make_averaging(config: dict[str, Any]) -> Averaging | None:
-    if "_target_" not in config["averaging"]:
+def make_averaging(settings: Settings) -> Averaging | None:
+    if not settings.averaging.target:
         return None
-    averaging = make("averaging", config)
+    averaging = make("averaging", settings.averaging)
     if not isinstance(averaging, Averaging):
         raise UserError(f"averaging._target_: {type(averaging).__name__} is no Averaging")
     return averaging
 
 
-def open_distillation(config: dict[str, Any], datamodule: FERDataModule) -> Teachers | None:
-    distill = config["distill"]
-    if not distill["teachers"]:
-        return None
-    return open_teachers(distill["teachers"], datamodule, distill["temperature"])
-
-
-def check_low_res(config: dict[str, Any], model: EmotionClassifier) -> None:
-    """Whether the network and its teachers, if any, take the pictures of the first epochs."""
-    if not config["aug"]["low_res_until"]:
-        return
-    if not model.any_size:
-        raise UserError(
-            f"aug.low_res_until: a {type(model).__name__} takes no pictures but of {SIZE} pixels; set it to 0"
-        )
-    if config["distill"]["teachers"] and not config["distill"]["once"]:
-        raise UserError(
-            "aug.low_res_until with distill.teachers: teachers know no small pictures; add distill.once=true"
-        )
-
-
-def check_limits(trainer: dict[str, Any], datamodule: FERDataModule) -> None:
-    """Whether a share of the batches is one at least."""
-    per_step = {"train": datamodule.batch_size, "val": EVAL_BATCH}
-    for name, images in per_step.items():
-        limit = trainer.get(f"limit_{name}_batches")
-        batches = math.ceil(len(datamodule.splits[name]) / images)
-        if isinstance(limit, float) and int(limit * batches) < 1:
-            raise UserError(f"trainer.limit_{name}_batches={limit}: it leaves none of {batches}; take more")
-
-
-def augment_arguments(aug: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `Augment` among the keys of the aug group."""
-    return {key: value for key, value in aug.items() if key not in plain_keys("aug")}
-
-
-def decide_batch_size(config: dict[str, Any], faces: Faces) -> None:
-    """Put a number in the place of `data.batch_size=auto`."""
-    if config["data"]["batch_size"] == "auto":
-        config["data"]["batch_size"] = SYNTHETIC_BATCH if faces.synthetic else FER2013_BATCH
-
-
-def make_datamodule(config: dict[str, Any], faces: Faces) -> FERDataModule:
-    aug, data = config["aug"], config["data"]
-    strengths = augment_arguments(aug)
-    mixing = {key: aug[key] for key in ("mixup", "cutmix")}
-    refuse_unknown("aug.", aug, [*plain_keys("aug"), *inspect.signature(Augment).parameters])
-    check_arguments("aug", Augment, strengths)
-    try:
-        augment, mix = Augment(**strengths), Mix(len(CLASSES), **mixing)
-    except ValueError as error:
-        raise UserError(f"aug.{error}") from None
-    try:
-        return FERDataModule(
-            faces,
-            batch_size=data["batch_size"],
-            val_split=data["val_split"],
-            augment=augment,
-            normalize=aug["normalize"],
-            seed=config["seed"],
-            split_seed=data["split_seed"],
-            mix=mix if mix.betas else None,
-            mix_until=aug["mix_until"],
-            low_res=aug["low_res"],
-            low_res_until=aug["low_res_until"],
-        )
-    except ValueError as error:
-        raise UserError(f"data.{error}") from None
-
-
-def trainer_arguments(config: dict[str, Any], model: EmotionClassifier, faces: Faces) -> dict[str, Any]:
-    """The arguments of Lightning's Trainer from the `trainer` group, its `auto` values decided."""
-    arguments = {key: value for key, value in config["trainer"].items() if key != "compile"}
-    if arguments["max_epochs"] == "auto":
-        network = type(model).__name__
-        synthetic = SYNTHETIC_EPOCHS.get(network, SYNTHETIC_EPOCHS_OTHER)
-        arguments["max_epochs"] = synthetic if faces.synthetic else FER2013_EPOCHS
-    if arguments["precision"] == "auto":
-        arguments["precision"] = best_precision(arguments["accelerator"])
-    if arguments["precision"] == "16-mixed" and not on_cuda(arguments["accelerator"]):
-        raise UserError("trainer.precision=16-mixed: it needs a CUDA GPU; take bf16-mixed, 32-true or auto")
+def make_trainer(arguments: dict[str, Any]) -> Trainer:
+    """A Trainer that shows nothing and writes nothing; UserError for arguments that it does not take."""
     check_arguments("trainer", Trainer, arguments)
-    return arguments
+    try:
+        return Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        remedy = "; take trainer=cpu or trainer=auto" if "gpu backend" in str(error) else ""
+        raise UserError(f"trainer: {error}{remedy}") from None
+
+
+def learning_rates(settings: Settings, epochs: int, first: int) -> list[float]:
+    """The learning rates of the first epochs of a training of `epochs`, in ten steps each."""
+    optimizer = make("optimizer", settings.optimizer, ["params"])([torch.nn.Parameter(torch.zeros(1))])
+    made = make("scheduler", settings.scheduler, ["optimizer", "epochs", "steps_per_epoch"])(optimizer, epochs, 10)
+    scheduler, by_step = made["scheduler"], made.get("interval") == "step"
+    rates = []
+    for step in range(1, 10 * first + 1):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if by_step or step % 10 == 0:
+            scheduler.step(*([1.0] if "monitor" in made else []))
+    return rates
+
+
+def check_together(settings: Settings, model: EmotionClassifier, datamodule: FERDataModule, trainer: Trainer) -> None:
+    """Raise UserError for settings of which each is right by itself."""
+    optimizer = make("optimizer", settings.optimizer, ["params"])([torch.nn.Parameter(torch.zeros(1))])
+    make("scheduler", settings.scheduler, ["optimizer", "epochs", "steps_per_epoch"])(
+        optimizer, settings.trainer.max_epochs, 10
+    )
+    fused = getattr(optimizer, "_step_supports_amp_scaling", False)  # as Lightning asks it
+    if trainer.gradient_clip_val and trainer.precision != "32-true" and fused:
+        raise UserError(
+            f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
+            "add optimizer.fused=false"
+        )
+    if settings.aug.low_res_until and not model.any_size:
+        raise UserError(
+            f"aug.low_res_until: a {type(model).__name__} takes no images but of {SIZE} pixels; set it to 0"
+        )
+    if settings.aug.low_res_until and settings.distill.teachers and not settings.distill.once:
+        raise UserError("aug.low_res_until with distill.teachers: teachers know no small images; add distill.once=true")
+    limits = {
+        "train": (settings.trainer.limit_train_batches, datamodule.batch_size),
+        "val": (settings.trainer.limit_val_batches, EVAL_BATCH),
+    }
+    for split, (limit, images) in limits.items():
+        batches = math.ceil(len(datamodule.splits[split]) / images)
+        if isinstance(limit, float) and int(limit * batches) < 1:
+            raise UserError(f"trainer.limit_{split}_batches={limit}: it leaves none of {batches}; take more")
+
+
+def compile_steps(settings: Settings, model: EmotionClassifier, datamodule: FERDataModule) -> list[Compiled]:
+    """Put what makes a training batch, and the forward and backward pass on it, through torch.compile."""
+    torch._dynamo.reset()  # what a sweep's earlier jobs compiled, each with its mean: after eight, it gives up
+    # A replayed graph writes each batch's gradients to the same place: nothing may be added up there.
+    mode = "reduce-overhead" if settings.trainer.accumulate_grad_batches == 1 else "default"
+    train_faces = Compiled(datamodule.train_faces, datamodule.batch_size)
+    train_loss = Compiled(model.train_loss, datamodule.batch_size, mode)
+    datamodule.train_faces, model.train_loss = train_faces, train_loss  # type: ignore[assignment, method-assign]
+    return [train_faces, train_loss]
 
 
 def on_cuda(accelerator: str) -> bool:
@@ -266,31 +249,30 @@ def _cpu_computes_in_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported()  # torch 2.11
 
 
-def pays_to_compile(arguments: dict[str, Any]) -> bool:
+def pays_to_compile(trainer: TrainerSettings) -> bool:
     """Whether `trainer.compile=auto` compiles: on one GPU that PyTorch's compiler knows.
 
     On two CPU cores the compiled networks were no faster. Of several processes, each would compile; untried.
     """
-    on_gpu = on_cuda(arguments["accelerator"]) and torch.cuda.is_available()
-    alone = arguments["devices"] in (1, "1") and arguments.get("strategy", "auto") == "auto"
+    on_gpu = on_cuda(trainer.accelerator) and torch.cuda.is_available()
+    alone = trainer.devices in (1, "1") and trainer.strategy == "auto"
     # Triton, which the compiler writes its kernels in, needs compute capability 7.0.
     return on_gpu and alone and torch.cuda.get_device_capability() >= (7, 0)
 
 
-def make(group: str, config: dict[str, Any], given: Collection[str] = (), **more: Any) -> Any:
+def make(group: str, section: Target, given: Collection[str] = (), **more: Any) -> Any:
     """Instantiate a group's `_target_` after checking its arguments; its ValueErrors become the user's.
 
     given: names of arguments that are no setting: those in `more`, and those that a partial is called with.
     """
-    node = config[group]
-    path = node.get("_target_")
     try:
-        module, _, name = str(path).rpartition(".")
+        module, _, name = section.target.rpartition(".")
         target = getattr(importlib.import_module(module), name)
         inspect.signature(target)
     except (ImportError, AttributeError, ValueError, TypeError):
-        raise UserError(f"{group}._target_={path}: there is no such class or function") from None
-    check_arguments(group, target, {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}, given)
+        raise UserError(f"{group}._target_={section.target}: there is no such class or function") from None
+    check_arguments(group, target, section.arguments, given)
+    node = {**section.arguments, "_target_": section.target, "_partial_": section.partial}
     try:
         made = instantiate(node, **more, _convert_="all", _recursive_=False)
     except Exception as error:
@@ -298,11 +280,11 @@ def make(group: str, config: dict[str, Any], given: Collection[str] = (), **more
         if isinstance(cause, ValueError | TypeError):
             raise UserError(f"{group}.{cause}") from None
         raise
-    return _user_errors(group, made) if node.get("_partial_") else made
+    return _with_user_errors(group, made) if section.partial else made
 
 
-def _user_errors(group: str, factory: Any) -> Any:
-    """`factory` with its ValueErrors turned into the user's: a partial's arguments are judged when it is called."""
+def _with_user_errors(group: str, factory: Any) -> Any:
+    """`factory` with its ValueErrors turned into the user's: a partial's arguments are checked when it is called."""
 
     def made(*arguments: Any) -> Any:
         try:

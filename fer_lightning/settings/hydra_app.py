@@ -27,7 +27,8 @@ def register_resolvers() -> None:
 def run_dir(ckpt_path: object, new: str) -> str:
     """The folder of the run that `ckpt_path` goes on with, where it is a run's last.ckpt; otherwise `new`."""
     if isinstance(ckpt_path, str):  # anything else is refused a little later
-        last = last_checkpoint(ckpt_path)
+        last = Path(ckpt_path).expanduser().absolute()  # also of last.ckpt in the current folder
+        last = last_checkpoint(last)
         if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
             return str(last.parents[1])
     return new
@@ -60,8 +61,7 @@ class RunHooks(Callback):
             if goes_on:
                 claim_for_resuming(config, folder)
             check(config)
-            if not goes_on:
-                config.hydra.run.dir = str(claim(folder, "checkpoints", named))
+            config.hydra.run.dir = str(folder if goes_on else claim(folder, "checkpoints", named))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_error():
@@ -75,10 +75,10 @@ class RunHooks(Callback):
                         "trainer=ddp, or trainer.devices above 1, with --multirun: each process of a job would start "
                         "the whole sweep again; run the jobs one by one, or use trainer=gpu"
                     )
-            if not named:
-                config.hydra.sweep.dir = str(claim(folder, ".", named))
-                with open_dict(config):  # from these, each job's configuration is composed
-                    config.hydra.overrides.hydra.append(override("hydra.sweep.dir", config.hydra.sweep.dir))
+            config.hydra.sweep.dir = str(folder if named else claim(folder, ".", named))
+            given = config.hydra.overrides.hydra  # from these, each job's configuration is composed
+            others = [each for each in given if not is_override(each, "hydra.sweep.dir")]
+            config.hydra.overrides.hydra = [*others, override("hydra.sweep.dir", config.hydra.sweep.dir)]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_error():
@@ -104,23 +104,27 @@ class exit_on_error:
 
 def check(config: DictConfig) -> int:
     """`config.check` of a job: the number of its processes."""
-    from fer_lightning.settings import build as checks  # torch and Lightning, so not before a run is wanted
+    from fer_lightning.settings import build  # torch and Lightning, so not before a run is wanted
 
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)
-    return checks.check(job)
+    return build.check(job)
 
 
 def place(config: DictConfig, key: str) -> Path:
     if not (named := OmegaConf.select(config, key)):
         raise UserError(f"{key}: it is empty; name a folder, or leave it out")
-    return Path(named)
+    return Path(named).expanduser()
 
 
 def is_named(config: DictConfig, key: str) -> bool:
     """Whether the command line says where the run or sweep goes; otherwise its folder is named after the second."""
-    return any(str(given).lstrip("+").startswith(f"{key}=") for given in config.hydra.overrides.hydra)
+    return any(is_override(given, key) for given in config.hydra.overrides.hydra)
+
+
+def is_override(given: object, key: str) -> bool:
+    return str(given).lstrip("+").startswith(f"{key}=")
 
 
 def claim(folder: Path, below: str, named: bool) -> Path:

@@ -1,93 +1,125 @@
-"""Going on with a run: from which checkpoint, and whether the training it belongs to is the one configured."""
+"""Going on with a run: from which checkpoint, and whether the training it belongs to is the one configured.
+
+What decides a training's figures is one dictionary, `decisive_settings`. A checkpoint keeps it; going on compares it.
+"""
 
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fer_lightning.data.datamodule import DATA_STATE, FERDataModule
+from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.errors import UserError
-from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.checkpoint import read_checkpoint
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint, override, run_of
-from fer_lightning.results.run_folder import is_completed, overrides_of, read_config, read_epochs, write_epochs
-from fer_lightning.training.averaging import KEY as AVERAGING
-from fer_lightning.training.averaging import Averaging
+from fer_lightning.results.run_folder import is_completed, overrides_of, read_epochs, write_epochs
+from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp
+from fer_lightning.training.distillation import Teachers
 from fer_lightning.training.processes import is_first_process
+from fer_lightning.training.recorder import DECISIVE
 
 # Of the trainer, what a training's figures depend on beside its length and device
 STEPS = (
     *("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
     *("limit_train_batches", "limit_val_batches"),
 )
+# Values that only tell whether two are the same
+DIGESTS = {"split": "other training or validation images, or labels", "distill.teachers": "other teachers"}
 
 
-def resumed_checkpoint(config: dict[str, Any]) -> Path | None:
+def decisive_settings(
+    settings: Settings, datamodule: FERDataModule, teachers: Teachers | None, processes: int
+) -> dict[str, Any]:
+    """What decides a training's figures, beside the device and, mostly, its length: `group.key` → value, as primitives.
+
+    A group that names what it makes has that as its own value: `optimizer` → `torch.optim.Adam`.
+    """
+    found: dict[str, Any] = {"seed": settings.seed, "data.split_seed": settings.split_seed}
+    for group in ("model", "optimizer", "scheduler", "averaging"):
+        section = getattr(settings, group)
+        found[group] = section.target
+        found |= {f"{group}.{key}": value for key, value in section.arguments.items()}
+    found["aug.normalize"] = settings.aug.normalize
+    for kind in (Warp, Mixing, Phases):
+        found |= {f"aug.{key}": value for key, value in settings.aug.part(kind).items()}
+    found |= {f"data.{key}": getattr(settings.data, key) for key in ("batch_size", "val_split")}
+    found["split"] = datamodule.state_dict()["split"]
+    if teachers is not None:
+        found |= {f"distill.{key}": getattr(settings.distill, key) for key in ("weight", "temperature", "once")}
+        found["distill.teachers"] = teachers.digests
+    found |= {f"trainer.{key}": settings.trainer.arguments.get(key) for key in STEPS}
+    found["trainer.max_epochs"] = settings.trainer.max_epochs
+    found["number of processes"] = processes
+    return found
+
+
+def resumed_checkpoint(settings: Settings) -> Path | None:
     """The checkpoint that `ckpt_path`, a file or a run's folder, names."""
-    return None if config["ckpt_path"] is None else last_checkpoint(config["ckpt_path"])
+    return None if settings.ckpt_path is None else last_checkpoint(settings.ckpt_path)
 
 
 def check_resumable(
-    path: Path,
-    model: EmotionClassifier,
-    datamodule: FERDataModule,
-    averaging: Averaging | None,
-    teachers: list[str],
-    groups: int,
-    processes: int,
-    config: dict[str, Any],
+    path: Path, settings: Settings, mine: dict[str, Any], learning_rates: Callable[[int, int], list[float]]
 ) -> None:
-    """Raise UserError unless a training of `model` can go on from the checkpoint.
+    """Raise UserError unless the training that `mine`, its `decisive_settings`, tells of can go on from a checkpoint.
 
-    teachers: their digests. groups: how many groups of parameters its optimizer will have. processes: how many will
-    train it. config: its `trainer` with every `auto` decided.
+    learning_rates: from a training's length and a number of epochs to the learning rates in these first epochs.
     """
-    epochs = config["trainer"]["max_epochs"]
     checkpoint = read_checkpoint(path)
-    if "optimizer_states" not in checkpoint:
+    theirs = checkpoint.get(DECISIVE)
+    if theirs is None:
         raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
-    check_same_settings(path, config)
-    check_files(path, checkpoint["epoch"])
-    network = f"{type(model).__module__}.{type(model).__qualname__}"
-    if checkpoint["network"] != network:
-        name = checkpoint["network"].rpartition(".")[2]
-        raise UserError(f"ckpt_path={path}: it holds a {name}, not a {type(model).__name__}; add model={name.lower()}")
-    for key, value in checkpoint["hyper_parameters"].items():
-        mine = model.hparams[key]
-        if (list(mine) if isinstance(mine, list | tuple) else mine) != value:
-            raise UserError(f"ckpt_path={path}: it was trained with model.{key}={value}, now it is {mine}")
-    datamodule.load_state_dict(checkpoint[DATA_STATE])
+    if changed := differences(theirs, mine):
+        own = shlex.join([*own_command(run_of(path), theirs, mine), override("ckpt_path", run_of(path))])
+        raise UserError(
+            f"ckpt_path={path}: it was trained with {', '.join(changed)}; go on with its own settings and data: {own}"
+        )
     done = checkpoint["epoch"]
+    check_files(path, done)
+    planned, epochs = theirs["trainer.max_epochs"], mine["trainer.max_epochs"]
     if done > epochs or (done == epochs and is_completed(run_of(path))):
         raise UserError(
             f"ckpt_path={path}: it has {done} epochs behind it and trainer.max_epochs is {epochs}; "
             "nothing is left to do (a larger trainer.max_epochs goes on)"
         )
-    kept = checkpoint.get(AVERAGING, {}).get("settings")
-    mine = None if averaging is None else averaging.settings()
-    if kept != mine:
-        raise UserError(
-            f"ckpt_path={path}: it was trained with averaging {in_short(kept)}, now it is {in_short(mine)}; "
-            "go on with the same"
-        )
-    if checkpoint["processes"] != processes:
-        raise UserError(
-            f"ckpt_path={path}: the number of processes that trained it is {checkpoint['processes']}, now it would be "
-            f"{processes}, and each step's batch another; go on with its trainer.devices"
-        )
-    if checkpoint["teachers"] != teachers:
-        raise UserError(f"ckpt_path={path}: its teachers were other networks than those of distill.teachers")
-    theirs = len(checkpoint["optimizer_states"][0]["param_groups"])
-    if theirs != groups:
-        raise UserError(
-            f"ckpt_path={path}: its optimizer has {theirs} group{'s'[: theirs > 1]} of parameters, now it would have "
-            f"{groups}: weight decay makes a second one, of what it spares; go on with its optimizer.weight_decay"
-        )
-    if checkpoint["max_epochs"] != epochs and (reason := fixed_length(config)):
-        raise UserError(
-            f"ckpt_path={path}: {reason} was laid out for {checkpoint['max_epochs']} epochs, not {epochs}; "
-            f"go on with trainer.max_epochs={checkpoint['max_epochs']}"
-        )
+    if planned != epochs:
+        shorter = min(planned, epochs)
+        reason = settings.fixed_length
+        if learning_rates(planned, shorter) != learning_rates(epochs, shorter):
+            reason = "its schedule"
+        if reason:
+            raise UserError(
+                f"ckpt_path={path}: {reason} was laid out for {planned} epochs, not {epochs}; "
+                f"go on with trainer.max_epochs={planned}"
+            )
+
+
+def differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    """`group.key=theirs (now mine)` of each key with another value; of another class only that it is another."""
+    found = []
+    for key in {**mine, **theirs}:
+        group, of_class = key.partition(".")[0], "." in key
+        their, own = theirs.get(key), mine.get(key)
+        if key == "trainer.max_epochs" or their == own or (of_class and theirs.get(group) != mine.get(group)):
+            continue
+        if key in DIGESTS:
+            found.append(DIGESTS[key])
+            continue
+        if not of_class and isinstance(own, str):  # a class or function, without its module
+            their, own = (str(each).rpartition(".")[2] or "none" for each in (their, own))
+        found.append(f"{key}={their} (now {own})")
+    return found
+
+
+def own_command(folder: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    """The command that the run in `folder` was last started with."""
+    own = overrides_of(folder)
+    command = ["python", "-m", "fer_lightning", *(["…"] if own is None else own)]
+    precision = theirs["trainer.precision"]  # `auto` may come to another on this machine
+    if precision != mine["trainer.precision"] and f"trainer.precision={precision}" not in command:
+        command.append(f"trainer.precision={precision}")
+    return command
 
 
 def check_files(path: Path, done: int) -> None:
@@ -110,77 +142,6 @@ def check_files(path: Path, done: int) -> None:
             f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its "
             f"run (best.ckpt is of epoch {epoch + 1}, metrics.csv has {rows}); go on from that run's last.ckpt"
         )
-
-
-def check_same_settings(path: Path, config: dict[str, Any]) -> None:
-    """Raise UserError where the checkpoint's run, as its config.yaml tells, was trained with other settings."""
-    folder = run_of(path)
-    if not (folder / "config.yaml").is_file():
-        return
-    theirs, mine = deciding(read_config(folder / "config.yaml")), deciding(config)
-    if changed := [line for group in mine for line in differences(group, theirs.get(group), mine[group])]:
-        overrides = overrides_of(folder)
-        own = ["…"] if overrides is None else overrides
-        precision = theirs["trainer"]["precision"]  # `auto` may come to another here
-        if precision not in (None, mine["trainer"]["precision"]) and f"trainer.precision={precision}" not in own:
-            own = [*own, f"trainer.precision={precision}"]
-        own_command = shlex.join(["python", "-m", "fer_lightning", *own, override("ckpt_path", folder)])
-        raise UserError(
-            f"ckpt_path={path}: it was trained with {', '.join(changed)}; go on with its own settings: {own_command}"
-        )
-
-
-def deciding(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a training's figures depend on, beside its length, device and teachers' names: group → key → value."""
-    data, seed = config["data"], config["seed"]
-    split_seed = data["split_seed"]
-    distill = config["distill"]
-    count = {"number of teachers": len(distill["teachers"])}
-    return {
-        **{group: config[group] for group in ("model", "optimizer", "scheduler", "averaging")},
-        "aug": {key: value for key, value in config["aug"].items() if key != "name"},
-        "data": {
-            **{key: data[key] for key in ("batch_size", "val_split")},
-            "split_seed": seed if split_seed is None else split_seed,
-        },
-        "distill": {**distill, **count, "teachers": None} if distill["teachers"] else count,
-        "trainer": {key: config["trainer"].get(key) for key in STEPS},
-        "seed": {"": seed},
-    }
-
-
-def differences(group: str, theirs: dict[str, Any] | None, mine: dict[str, Any]) -> list[str]:
-    """`group.key=theirs (now mine)` of each key with another value; of another class only that it is another."""
-    if theirs is None:
-        return []
-    kinds = [str(settings.get("_target_", "none")).rpartition(".")[2] for settings in (theirs, mine)]
-    if kinds[0] != kinds[1]:
-        return [f"{group}={kinds[0]} (now {kinds[1]})"]
-    keys = [key for key in mine if key in theirs]
-    if group in ("optimizer", "scheduler"):  # any argument may be added; other groups' keys differ by version only
-        keys = [*mine, *(key for key in theirs if key not in mine)]
-    changed = [key for key in keys if theirs.get(key) != mine.get(key)]
-    return [f"{f'{group}.{key}'.rstrip('.')}={theirs.get(key)} (now {mine.get(key)})" for key in changed]
-
-
-def in_short(averaging: dict[str, Any] | None) -> str:
-    if averaging is None:
-        return "none"
-    return f"{averaging['name']} ({', '.join(f'{key}={value}' for key, value in averaging.items() if key != 'name')})"
-
-
-def fixed_length(config: dict[str, Any]) -> str | None:
-    """What of a training depends on how many epochs it has in all, if anything."""
-    aug = config["aug"]
-    if config["scheduler"]["_target_"].rpartition(".")[2] in ("cosine", "onecycle"):
-        return "its schedule"
-    if (aug["mixup"] or aug["cutmix"]) and aug["mix_until"] < 1:
-        return "aug.mix_until"
-    if 0 < aug["low_res_until"] < 1:
-        return "aug.low_res_until"
-    if config["averaging"].get("start"):
-        return "averaging.start"
-    return None
 
 
 def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:

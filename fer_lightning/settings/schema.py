@@ -1,162 +1,295 @@
-"""What the plain keys of a configuration may hold: those that no constructor's annotations tell."""
+"""`Settings`: what every key of a configuration may hold, as pydantic models; `read_settings` makes one.
+
+A field's description is what a message says of a value that does not fit: `optimizer.lr=-1: it must be a number …`.
+Arguments of a `_target_` are typed by its signature (signatures.py); here stand those whose range it does not tell.
+"""
 
 import difflib
 import math
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fer_lightning.data.faces import SIZE
-from fer_lightning.data.source import NAMES
 from fer_lightning.errors import UserError
-from fer_lightning.settings.signatures import is_a
 
-MADE = ("model", "optimizer", "scheduler")  # groups that name what they make as `_target_`
-GROUPS = (*MADE, "averaging", "aug", "data", "trainer", "logger", "distill")
-TOP = (*GROUPS, "seed", "ckpt_path")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-SMALLEST_SIDE = 16  # pixels a side: the CNN halves a picture four times
 MAX_SEED = 2**32 - 1
+SMALLEST_SIDE = 16  # pixels: the CNN halves an image four times
 
-# Arguments of Lightning's Trainer that a run decides for itself, and those with which an epoch would not be validated
-# whole, once, at its end.
-OWNED = (
+# Arguments of Lightning's Trainer that a run decides for itself.
+RESERVED_TRAINER_ARGS = (
     *("logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_progress_bar"),
     *("enable_model_summary", "enable_checkpointing"),
 )
-CUTTING = (
+# Those with which an epoch would not be trained and validated whole, once.
+PARTIAL_EPOCH_TRAINER_ARGS = (
     *("check_val_every_n_epoch", "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches"),
     *("fast_dev_run", "barebones"),
 )
 
-Rule = tuple[Callable[[Any], bool], str]  # whether a value fits; what fits, in words
+
+Real = int | float  # kept as it is given: 10 stays 10
 
 
-def whole(low: int, high: float = float("inf")) -> Callable[[Any], bool]:
-    return lambda value: is_a(value, int) and low <= value <= high
+def _not_empty(text: str) -> str:
+    if not text:
+        raise ValueError("empty")
+    return text
 
 
-def share(value: Any) -> bool:
-    return is_a(value, float) and 0 <= value <= 1
+def _not_zero(value: Real) -> Real:
+    if value == 0:
+        raise ValueError("zero")
+    return value
 
 
-def positive(value: Any) -> bool:
-    return is_a(value, float) and value > 0
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}")]
+OptionalPath = Annotated[
+    Annotated[str, AfterValidator(_not_empty)] | None, Field(description="null or a path (a number as ./number)")
+]
+Truth = Annotated[bool, Field(description="true or false")]
+Text = Annotated[str, Field(description="a text")]
+Share = Annotated[Real, Field(ge=0, le=1, description="a share between 0 and 1")]
+ShareOfEpochs = Annotated[Real, Field(ge=0, le=1, description="a share of the epochs between 0 and 1")]
+BetaAlpha = Annotated[Real, Field(ge=0, description="0 (off) or the α of a Beta distribution, above 0")]
+Number = Annotated[Real, Field(description="a number")]
+Positive = Annotated[Real, Field(gt=0, description="a number above 0")]
+PositiveInt = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 
 
-def at_least_0(value: Any) -> bool:
-    return is_a(value, float) and value >= 0
+class Section(BaseModel):
+    """A group of keys. Nothing is converted: 1.0 is no whole number, "1" no number."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-def one_of(*values: Any) -> Callable[[Any], bool]:
-    return lambda value: any(value is known or (isinstance(value, str) and value == known) for known in values)
+class Target(Section):
+    """What a group's `_target_` names, and its arguments, which stay as they are: see `arguments`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    target: str = Field(alias="_target_", description="the class or function that is made")
+    partial: bool = Field(False, alias="_partial_", description="true or false")
+
+    @property
+    def name(self) -> str:
+        """The class or function without its module: `Adam`."""
+        return self.target.rpartition(".")[2]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What is given to it, by name."""
+        return self.model_dump(exclude={"target", "partial"}, exclude_unset=True)
 
 
-def a(hint: Any) -> Callable[[Any], bool]:
-    return lambda value: is_a(value, hint)
+class Model(Target):
+    synthetic_epochs: int = Field(6, ge=1, description="a whole number of at least 1")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {key: value for key, value in super().arguments.items() if key != "synthetic_epochs"}
 
 
-def either(*kinds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: any(fits(value) for fits in kinds)
+class Optimizer(Target):
+    lr: Real | None = Field(None, gt=0, description="a number above 0")
 
 
-PATH: Rule = (
-    lambda value: value is None or (is_a(value, str) and value != ""),
-    "null or a path (a number as ./number)",
-)
-TRUTH: Rule = (a(bool), "true or false")
-SHARE_OF_EPOCHS: Rule = (share, "a share of the epochs between 0 and 1")
-
-RULES: dict[str, Rule] = {
-    "seed": (whole(0, MAX_SEED), f"a whole number from 0 to {MAX_SEED}"),
-    "ckpt_path": PATH,
-    "data.name": (one_of(*NAMES), f"one of {', '.join(NAMES)}"),
-    "data.root": PATH,
-    "data.batch_size": (
-        either(one_of("auto"), whole(2)),
-        "a whole number of at least 2, for batch normalization, or auto",
-    ),
-    "data.val_split": (
-        either(one_of("public"), lambda value: is_a(value, float) and 0 < value < 1),
-        "a share between 0 and 1, such as 0.1, or public",
-    ),
-    "data.split_seed": (either(one_of(None), whole(0, MAX_SEED)), f"null or a whole number from 0 to {MAX_SEED}"),
-    "aug.name": (a(str), "a text"),
-    "aug.normalize": TRUTH,
-    "aug.mixup": (at_least_0, "0 (off) or the α of a Beta distribution, above 0"),
-    "aug.cutmix": (at_least_0, "0 (off) or the α of a Beta distribution, above 0"),
-    "aug.mix_until": SHARE_OF_EPOCHS,
-    "aug.low_res_until": SHARE_OF_EPOCHS,
-    "aug.low_res": (whole(SMALLEST_SIDE, SIZE), f"a whole number of pixels from {SMALLEST_SIDE} to {SIZE}"),
-    "distill.teachers": (a(list[str]), "a list of runs or checkpoints, such as [RUN1,RUN2]"),
-    "distill.weight": (share, "a share between 0 and 1"),
-    "distill.temperature": (positive, "a number above 0"),
-    "distill.once": TRUTH,
-    "trainer.accelerator": (a(str), "a text, such as auto, cpu or gpu"),
-    "trainer.devices": (a(list[int] | str | int), "a number of devices, a list of their numbers, or auto"),
-    "trainer.max_epochs": (either(one_of("auto"), whole(1)), "a whole number of at least 1, or auto"),
-    "trainer.compile": (either(one_of("auto"), a(bool)), "true, false or auto"),
-    "trainer.precision": (one_of("auto", *PRECISIONS), f"auto, {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"),
-    "logger.tensorboard": TRUTH,
-}
-# Of keys that may be left out
-OPTIONAL: dict[str, Rule] = {
-    "optimizer.lr": (positive, "a number above 0"),
-    "scheduler.max_lr": (positive, "a number above 0"),
-    "scheduler.min_lr": (at_least_0, "a number of at least 0"),
-    "trainer.accumulate_grad_batches": (whole(1), "a whole number of at least 1"),
-    "trainer.gradient_clip_val": (either(one_of(None), at_least_0), "null or a number of at least 0"),
-    "trainer.limit_train_batches": (lambda value: value != 0, "above 0: every epoch needs some to train"),
-    "trainer.limit_val_batches": (lambda value: value != 0, "above 0: every epoch needs some to validate"),
-}
-MISSING = object()
+class Scheduler(Target):
+    max_lr: Real | None = Field(None, gt=0, description="a number above 0")
+    min_lr: Real | None = Field(None, ge=0, description="a number of at least 0")
 
 
-def check_values(config: dict[str, Any]) -> None:
-    """Raise UserError for a plain key that is missing, unknown or holds what it cannot."""
-    for key in GROUPS:
-        if not isinstance(config.get(key), dict):
-            choose = "" if key == "distill" else f", or choose one: {key}=NAME"
-            raise UserError(f"{key}={config.get(key)!r}: it must be a group of settings; leave it out{choose}")
+class Averaging(Target):
+    """`averaging=none` has a name alone."""
+
+    target: str = Field("", alias="_target_")
+
+
+class Warp(Section):
+    """Arguments of `Augment`, which knows their ranges."""
+
+    degrees: Number
+    translate: Number
+    scale: list[Real] = Field(description="a list of two factors, the smaller first")
+    shear: Number
+    flip: Number
+    contrast: Number
+    erase: Number
+    image_by_image: Truth
+
+
+class Mixing(Section):
+    """Arguments of `Mix`."""
+
+    mixup: BetaAlpha
+    cutmix: BetaAlpha
+
+
+class Phases(Section):
+    """Arguments of `FERDataModule`: what only the first epochs have."""
+
+    mix_until: ShareOfEpochs
+    low_res: int = Field(
+        ge=SMALLEST_SIDE, le=SIZE, description=f"a whole number of pixels from {SMALLEST_SIDE} to {SIZE}"
+    )
+    low_res_until: ShareOfEpochs
+
+
+class Aug(Warp, Mixing, Phases):
+    name: Text
+    normalize: Truth
+
+    def part(self, kind: type[Section]) -> dict[str, Any]:
+        """The keys of one kind (`Warp`, `Mixing`, `Phases`) with their values."""
+        return {key: getattr(self, key) for key in kind.model_fields}
+
+
+class Data(Section):
+    name: Literal["auto", "fer2013", "synthetic"] = Field(description="one of auto, fer2013, synthetic")
+    root: OptionalPath
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=2)] = Field(
+        description="a whole number of at least 2, for batch normalization, or auto"
+    )
+    val_split: Literal["public"] | Annotated[Real, Field(gt=0, lt=1)] = Field(
+        description="a share between 0 and 1, such as 0.1, or public"
+    )
+    split_seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+        description=f"null or a whole number from 0 to {MAX_SEED}"
+    )
+
+
+class Distill(Section):
+    teachers: list[str] = Field(description="a list of runs or checkpoints, such as [RUN1,RUN2]")
+    weight: Share
+    temperature: Positive
+    once: Truth
+
+
+class Trainer(Section):
+    """Arguments of Lightning's Trainer, others than these included, and `compile`, which is ours."""
+
+    model_config = ConfigDict(extra="allow")
+
+    accelerator: str = Field(description="a text, such as auto, cpu or gpu")
+    devices: int | str | list[int] = Field(description="a number of devices, a list of their numbers, or auto")
+    max_epochs: Literal["auto"] | PositiveInt = Field(description="a whole number of at least 1, or auto")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        description="auto, 32-true, bf16-mixed or 16-mixed"
+    )
+    compile: Literal["auto"] | bool = Field(description="true, false or auto")
+    strategy: str = "auto"
+    accumulate_grad_batches: PositiveInt = 1
+    gradient_clip_val: Real | None = Field(None, ge=0, description="null or a number of at least 0")
+    limit_train_batches: Annotated[Real | None, AfterValidator(_not_zero)] = Field(
+        None, description="above 0: every epoch needs some to train"
+    )
+    limit_val_batches: Annotated[Real | None, AfterValidator(_not_zero)] = Field(
+        None, description="above 0: every epoch needs some to validate"
+    )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What is given to Lightning's Trainer, by name."""
+        return self.model_dump(exclude={"compile"}, exclude_unset=True)
+
+
+class Logger(Section):
+    tensorboard: Truth
+
+
+class Settings(Section):
+    """A whole configuration, every interpolation resolved. After `settings.build.decide` no value is `auto`."""
+
+    seed: Seed
+    distill: Distill
+    ckpt_path: OptionalPath
+    model: Model
+    aug: Aug
+    optimizer: Optimizer
+    scheduler: Scheduler
+    averaging: Averaging
+    data: Data
+    trainer: Trainer
+    logger: Logger
+
+    @property
+    def split_seed(self) -> int:
+        return self.seed if self.data.split_seed is None else self.data.split_seed
+
+    @property
+    def fixed_length(self) -> str | None:
+        """The key, if any, for which a training depends on how many epochs it has in all (its schedule aside)."""
+        aug = self.aug
+        if (aug.mixup or aug.cutmix) and aug.mix_until < 1:
+            return "aug.mix_until"
+        if 0 < aug.low_res_until < 1:
+            return "aug.low_res_until"
+        return "averaging.start" if self.averaging.arguments.get("start") else None
+
+    def dump(self) -> dict[str, Any]:
+        """config.yaml: group → key → value."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """The settings of a resolved configuration. UserError for a key that is unknown, missing or of a wrong value."""
     refuse_infinite("", config)
-    for key in MADE:
-        if "_target_" not in config[key]:
-            raise UserError(f"{key}._target_: it is missing; it names what {key} makes")
-    for key, (fits, words) in {**RULES, **OPTIONAL}.items():
-        group, _, name = key.rpartition(".")
-        value = (config[group] if group else config).get(name, MISSING)
-        if value is MISSING and key in RULES:
-            raise UserError(f"{key}: it is missing; it must be {words}")
-        if value is not MISSING and not fits(value):
-            raise UserError(f"{key}={value!r}: it must be {words}")
-    refuse_unknown("", config, TOP)
-    for group in ("data", "logger", "distill"):
-        refuse_unknown(f"{group}.", config[group], plain_keys(group))
-    if "_target_" not in config["averaging"]:
-        refuse_unknown("averaging.", config["averaging"], ["name"])
-    for key in OWNED:
-        if key in config["trainer"]:
+    try:
+        settings = Settings.model_validate(config)
+    except ValidationError as errors:
+        raise UserError(in_words(errors.errors(include_url=False), config)) from None
+    if not settings.averaging.target:
+        for key in settings.averaging.arguments:
+            if key != "name":
+                raise UserError(unknown_key("averaging.", key, ["name"]))
+    for key in settings.trainer.model_extra or {}:
+        if key in RESERVED_TRAINER_ARGS:
             raise UserError(f"trainer.{key}: a run decides it by itself; leave it out")
-    for key in CUTTING:
-        if key in config["trainer"]:
+        if key in PARTIAL_EPOCH_TRAINER_ARGS:
             raise UserError(f"trainer.{key}: every epoch is trained and validated whole; leave it out")
+    return settings
 
 
 def refuse_infinite(prefix: str, node: Any) -> None:
-    """No setting is a number without end; most checks of constructors let a nan pass."""
-    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    """No setting is infinite, arguments of a `_target_` included; a nan passes most constructors' checks."""
+    parts = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     for key, value in parts:
         refuse_infinite(f"{prefix}{key}.", value)
     if isinstance(node, float) and not math.isfinite(node):
         raise UserError(f"{prefix.rstrip('.')}={node}: it must be a finite number")
 
 
-def plain_keys(group: str) -> list[str]:
-    return [key.removeprefix(f"{group}.") for key in RULES if key.startswith(f"{group}.")]
+def in_words(errors: list[Any], config: Mapping[str, Any]) -> str:
+    """What is wrong, of pydantic's errors, with the group before its keys and each key once: the first."""
+    error = min(errors, key=lambda each: len(each["loc"][:2]))
+    group, *rest = map(str, error["loc"][:2])
+    top = Settings.model_fields
+    if not rest:
+        if error["type"] == "extra_forbidden":
+            return unknown_key("", group, top)
+        annotation = top[group].annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            choose = "" if group == "distill" else f", or choose one: {group}=NAME"
+            return f"{group}={config.get(group)!r}: it must be a group of settings; leave it out{choose}"
+        return wrong_value(group, top[group].description, config, group)
+    section = top[group].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, Section)
+    fields = {field.alias or name: field for name, field in section.model_fields.items()}
+    key = rest[0]
+    if error["type"] == "extra_forbidden":
+        return unknown_key(f"{group}.", key, fields)
+    return wrong_value(f"{group}.{key}", fields[key].description, config[group], key)
 
 
-def refuse_unknown(prefix: str, node: dict[str, Any], known: Collection[str]) -> None:
-    for key in node:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=3)
-            hint = f"nearest: {', '.join(prefix + name for name in near)}" if near else f"known: {', '.join(known)}"
-            raise UserError(f"{prefix}{key}: there is no such key; {hint}")
+def wrong_value(name: str, right: str | None, values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return f"{name}: it is missing; it must be {right}"
+    return f"{name}={values[key]!r}: it must be {right}"
+
+
+def unknown_key(prefix: str, key: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=3)
+    hint = f"nearest: {', '.join(prefix + name for name in near)}" if near else f"known: {', '.join(known)}"
+    return f"{prefix}{key}: there is no such key; {hint}"

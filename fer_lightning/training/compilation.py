@@ -22,13 +22,13 @@ class Compiled:
     results but for rounding.
     """
 
-    def __init__(self, function: Callable[..., Tensor], batch_size: int, mode: str = "default") -> None:
+    def __init__(self, function: Callable[..., Any], batch_size: int, mode: str = "default") -> None:
         self.function, self.batch_size, self.mode = function, batch_size, mode
-        self.compiled: Callable[..., Tensor] | None = None
+        self.compiled: Callable[..., Any] | None = None
         self.worked = False
         self.failure: str | None = None
 
-    def __call__(self, batch: Tensor, *more: Any) -> Tensor:
+    def __call__(self, batch: Tensor, *more: Any) -> Any:
         if self.failure is not None or len(batch) != self.batch_size:
             return self.function(batch, *more)
         if self.worked:

@@ -58,7 +58,7 @@ class Teachers:
         return torch.stack(each).mean(0)
 
     def soft_targets(self, pixels: np.ndarray, precision: str) -> np.ndarray:
-        """The same of images as they are: float32 (N, 7) from uint8 (N, 48, 48). precision: see `inference.predict`."""
+        """The same of images as they are: float32 (N, 7) from uint8 (N, 48, 48). precision: see `Classifier`."""
         each = []
         for classifier in self.classifiers:
             sharp = classifier.probabilities(pixels, precision)

@@ -93,7 +93,7 @@ class EpochBar(pl.Callback):
         self.refreshed = now
         assert self.steps is not None
         assert isinstance(pl_module, EmotionClassifier)
-        loss, hits, images = pl_module.train_sums.tolist()
+        loss, _, hits, images = pl_module.means["train/"].sums.tolist()  # of this process: the others do not wait
         figures = f"loss {loss / images:.3f} acc {hits / images:.3f}"
         self.progress.update(self.steps, completed=batch_idx + 1, figures=figures)
 

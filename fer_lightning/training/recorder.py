@@ -1,6 +1,5 @@
 """`Recorder`: what a training writes while it runs, an epoch at a time: metrics.csv, checkpoints, curves."""
 
-import io
 import logging
 import math
 import time
@@ -14,9 +13,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from fer_lightning.data.datamodule import FERDataModule, epoch_seed
-from fer_lightning.models import EmotionClassifier
-from fer_lightning.results.files import write_file
+from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.results.files import replacing
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint
 from fer_lightning.results.run_folder import append_epoch, write_epochs
 from fer_lightning.training.averaging import Averaging
@@ -25,9 +23,11 @@ from fer_lightning.training.progress import epoch_line, forecast
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # a row of metrics.csv
+DECISIVE = "decisive_settings"  # in a checkpoint to go on from, what it must be gone on with
 CURVES = {  # TensorBoard's tags: columns of metrics.csv
     "train/loss": "train_loss",
     "train/acc": "train_acc",
+    "train/cross_entropy": "train_cross_entropy",
     "val/loss": "val_loss",
     "val/acc": "val_acc",
     "lr": "lr",
@@ -35,16 +35,21 @@ CURVES = {  # TensorBoard's tags: columns of metrics.csv
 
 
 class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after the epoch's figures are logged
-    """Records each epoch in `folder`; `rows` are the epochs before this training, where it goes on from a checkpoint.
+    """Records each epoch in `folder`.
+
+    decisive: settings that a checkpoint to go on from keeps, as primitives. rows: the epochs before this training,
+    where it goes on from a checkpoint.
 
     last.ckpt is the state before the epoch now running (so there is one from the start), best.ckpt the weights of the
     first epoch with the highest validation accuracy: those that were validated, so `averaging`'s where there is one.
     """
 
-    def __init__(self, folder: Path, seed: int, rows: list[Row], averaging: Averaging | None = None) -> None:
+    def __init__(
+        self, folder: Path, decisive: dict[str, Any], rows: list[Row], averaging: Averaging | None = None
+    ) -> None:
         self.metrics = folder / "metrics.csv"
         self.last, self.best = last_checkpoint(folder), best_checkpoint(folder)
-        self.seed = seed
+        self.decisive = decisive
         self.rows = rows
         self.averaging = averaging
         self.images = 0  # in the last epoch
@@ -56,6 +61,11 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.images = state_dict["images"]
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[DECISIVE] = self.decisive
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             write_epochs(self.rows, self.metrics)
@@ -63,11 +73,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
                 self._log_curves(trainer, row)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Checkpoints are made here, between two epochs, so a resumed epoch is an ordinary one. Lightning would take it
-        # for half done: skip its batches and the step of a plateau scheduler at its end.
-        trainer.fit_loop.restarting = False
         trainer.save_checkpoint(self.last)
-        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, trainer.global_rank))
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
         self.started = _clock(pl_module)
 
@@ -92,8 +98,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             )
         better = all(row["val_acc"] > earlier["val_acc"] for earlier in self.rows)
         self.rows.append(row)
-        assert isinstance(pl_module, EmotionClassifier)
-        self.images = int(pl_module.train_sums[2])
+        self.images = int(figures["train/images"])
         if better:
             with nullcontext() if self.averaging is None else self.averaging.applied(pl_module):
                 trainer.save_checkpoint(self.best, weights_only=True)
@@ -131,10 +136,9 @@ class CheckpointFiles(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_file(Path(path), content.getbuffer())
+        with replacing(Path(path)) as part:
+            torch.save(checkpoint, part)
 
 
 def best_row(rows: list[Row]) -> Row:

@@ -12,6 +12,7 @@ from conftest import Ended
 from PIL import Image
 
 from fer_lightning.audit import __main__ as audit
+from fer_lightning.audit.findings import sentences
 from fer_lightning.data.faces import CLASSES, SIZE, USAGES
 
 
@@ -221,7 +222,7 @@ def test_the_page_is_well_formed_and_shows_the_faces(run, tmp_path):
     assert shown == {pixels[row].tobytes() for row in concerned}
     for row in concerned:
         assert f"{USAGES[usage[row]]}\nrow {row}\n{CLASSES[labels[row]]}" in page.text
-    for sentence in audit.sentences(content):
+    for sentence in sentences(content):
         assert sentence in page.text
 
 

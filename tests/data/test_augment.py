@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
@@ -33,6 +34,33 @@ def test_warp_is_torchvisions_affine_then_hflip(faces):
         if flip[i]:
             expected = reference.hflip(expected)
         torch.testing.assert_close(warped[i], expected, atol=2e-4, rtol=0)
+
+
+PUBLISHED = {"degrees": 10, "translate": 0.1, "scale": [0.9, 1.1], "shear": 10, "flip": 0.5}
+
+
+def test_image_by_image_is_the_studys_transforms(faces):
+    study = transforms.Compose([
+        transforms.RandomAffine(0, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=10, fill=0),
+        transforms.RandomRotation(10),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+    ])  # fmt: skip
+    pixels = (255 * faces).byte()
+    torch.manual_seed(5)
+    expected = torch.stack([study(reference.to_pil_image(image)) for image in pixels])
+    torch.manual_seed(5)
+    changed = Augment(**PUBLISHED, image_by_image=True)(pixels.float() / 255)
+    torch.testing.assert_close(changed, expected, atol=0, rtol=0)
+    assert (expected != pixels.float() / 255).any()
+
+
+def test_image_by_image_is_left_alone_by_the_compiler(faces):
+    augment = Augment(**PUBLISHED, image_by_image=True)
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(lambda batch: augment(batch) - 0.5)(faces)
+    assert explained.graph_count == 1  # of the subtraction; nothing of PIL was traced
+    assert explained.op_count == 1
 
 
 def test_affine_grid_is_torchs():

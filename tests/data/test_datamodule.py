@@ -21,7 +21,7 @@ def seen(*loaders: Batches) -> list[int]:
 
 
 def test_a_shuffled_pass_gives_every_image_once_with_its_label():
-    loader = Batches(PIXELS, LABELS, torch.arange(100), 16, order=lambda: 5)
+    loader = Batches((PIXELS, LABELS), torch.arange(100), 16, order=lambda: 5)
     assert sorted(seen(loader)) == list(range(100))
     assert seen(loader) != list(range(100))
     assert len(list(loader)) == len(loader) == 7
@@ -31,38 +31,36 @@ def test_a_shuffled_pass_gives_every_image_once_with_its_label():
 
 
 def test_the_order_is_the_seeds():
-    first, again, other = (Batches(PIXELS, LABELS, torch.arange(100), 16, order=lambda s=s: s) for s in (1, 1, 2))
+    first, again, other = (Batches((PIXELS, LABELS), torch.arange(100), 16, order=lambda s=s: s) for s in (1, 1, 2))
     assert seen(first) == seen(again) != seen(other)
 
 
 def test_what_teachers_said_comes_with_its_image():
     soft_targets = torch.arange(100.0).view(-1, 1).expand(-1, 7)
-    for pixels, labels, said in Batches(
-        PIXELS, LABELS, torch.arange(100), 16, order=lambda: 5, soft_targets=soft_targets
-    ):
+    for pixels, labels, said in Batches((PIXELS, LABELS, soft_targets), torch.arange(100), 16, order=lambda: 5):
         assert (said[:, 0] == labels).all()
         assert (pixels[:, 0, 0] == labels).all()
 
 
 def test_without_an_order_images_come_as_they_stand():
-    assert seen(Batches(PIXELS, LABELS, torch.tensor([3, 1, 2]), 2)) == [3, 1, 2]
+    assert seen(Batches((PIXELS, LABELS), torch.tensor([3, 1, 2]), 2)) == [3, 1, 2]
 
 
 def test_a_single_last_image_is_left_out_of_training_only():
     positions = torch.arange(33)
-    assert len(seen(Batches(PIXELS, LABELS, positions, 16, order=lambda: 0))) == 32
-    assert len(seen(Batches(PIXELS, LABELS, positions, 16))) == 33
+    assert len(seen(Batches((PIXELS, LABELS), positions, 16, order=lambda: 0))) == 32
+    assert len(seen(Batches((PIXELS, LABELS), positions, 16))) == 33
 
 
 @pytest.mark.parametrize("count", [100, 99, 98, 61])
 def test_ranks_share_an_epoch(count):
     """Each image on one rank, each rank as many training batches as the others."""
     positions = torch.arange(count)
-    ranks = [Batches(PIXELS, LABELS, positions, 10, order=lambda: 7, rank=rank, world=3) for rank in range(3)]
+    ranks = [Batches((PIXELS, LABELS), positions, 10, order=lambda: 7, rank=rank, world=3) for rank in range(3)]
     together = seen(*ranks)
     assert len(set(together)) == len(together) == count - count % 3
     assert len({len(list(rank)) for rank in ranks}) == 1
-    evaluated = [Batches(PIXELS, LABELS, positions, 10, rank=rank, world=3) for rank in range(3)]
+    evaluated = [Batches((PIXELS, LABELS), positions, 10, rank=rank, world=3) for rank in range(3)]
     assert sorted(seen(*evaluated)) == list(range(count))
     assert all(len(list(rank)) == len(rank) for rank in evaluated)
     assert len({len(rank) for rank in evaluated}) == 1  # ranks take each step together
@@ -97,7 +95,7 @@ def test_small_pictures_are_the_whole_ones():
     """A picture that changes slowly is the same at any size."""
     ramp = torch.arange(48, dtype=torch.uint8).view(1, 1, -1).expand(2, 48, 48) * 5
     data = FERDataModule(synthetic.draw(train=100, test=20), normalize=False)
-    small = data._train_faces(ramp, 32)
+    small = data.train_faces(ramp, 32)
     centres = (torch.arange(32) + 0.5) * 1.5 - 0.5
     torch.testing.assert_close(small[0, 0, 7, 1:-1], 5 * centres[1:-1] / 255, atol=1e-3, rtol=0)
 
@@ -107,8 +105,6 @@ def test_a_seed_of_its_own_for_the_split():
     first, second = (FERDataModule(faces, seed=seed, split_seed=7) for seed in (1, 2))
     assert np.array_equal(first.splits["val"], second.splits["val"])
     assert np.array_equal(first.splits["val"], FERDataModule(faces, seed=7).splits["val"])
-    with pytest.raises(UserError, match="trained with seed = 1"):
-        second.load_state_dict(first.state_dict())
 
 
 def test_statistics_are_those_of_the_pixels_over_255():
@@ -130,12 +126,10 @@ def test_statistics_of_the_real_training_rows(real_faces):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_going_on_is_refused_on_the_same_images_with_other_labels(normalize):
+def test_a_split_of_the_same_images_with_other_labels_is_another(normalize):
     faces = synthetic.draw(train=200, test=100)
     state = FERDataModule(faces, normalize=normalize).state_dict()
-    FERDataModule(faces, normalize=normalize).load_state_dict(state)
     labels = faces.labels.copy()
     labels[faces.where(TRAINING)[0]] = (labels[0] + 1) % 7
     other = FERDataModule(replace(faces, labels=labels), normalize=normalize)
-    with pytest.raises(UserError, match=r"ckpt_path: .* other labels|ckpt_path: .* mean"):
-        other.load_state_dict(state)
+    assert other.state_dict()["split"] != state["split"]

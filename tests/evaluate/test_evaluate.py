@@ -29,7 +29,7 @@ from fer_lightning.evaluate.members import Member
 from fer_lightning.evaluate.votes import APART, CHOICES, HEADER
 from fer_lightning.models import DNN
 from fer_lightning.results import weights
-from fer_lightning.results.checkpoint import TTA_COPIES, Classifier, load, predict, read_checkpoint, tta_copies
+from fer_lightning.results.checkpoint import TTA_COPIES, Classifier, load, read_checkpoint, tta_copies
 from fer_lightning.results.files import write_json
 from fer_lightning.results.run_folder import read_predictions
 from fer_lightning.results.weights import write_weights
@@ -226,6 +226,10 @@ def test_tta_copies_are_mirrored_and_shifted_by_two_pixels():
 def network() -> DNN:
     torch.manual_seed(0)
     return DNN(widths=(16, 8)).eval()
+
+
+def predict(network: DNN, normalize: Normalize, pixels: np.ndarray, precision: str, tta: bool = False) -> np.ndarray:
+    return Classifier(network, normalize, {}).probabilities(pixels, precision, tta)
 
 
 def test_tta_is_the_mean_over_the_copies(network, faces):
@@ -760,20 +764,12 @@ def test_the_tables_fit_100_columns(run, evaluate, tmp_path, faces):
     assert wide == []
 
 
-def test_images_are_taken_out_of_the_data_in_blocks(faces, network, monkeypatch):
-    monkeypatch.setattr(prediction, "BLOCK", 64)
-    taken = []
-
-    class Watched:
-        def __getitem__(self, positions):
-            taken.append(len(positions))
-            return faces.pixels[positions]
-
-    watched = replace(faces, pixels=Watched())
-    where = np.arange(5, 205)
-    found = prediction.probabilities([member(network)], watched, where, False, torch.device("cpu"), lambda n: None)
-    assert taken == [64, 64, 64, 8]
-    np.testing.assert_allclose(found, predict(network, Normalize(), faces.pixels[where], "32-true"), atol=1e-6)
+def test_images_are_taken_out_of_the_data_batch_by_batch(faces, network):
+    """A terminal is shown how far they are."""
+    where, done = np.arange(700)[::2], []
+    found = prediction.probabilities([member(network)] * 2, faces, where, False, torch.device("cpu"), done.append)
+    assert done == [256, 94, 256, 94]
+    np.testing.assert_array_equal(found, predict(network, Normalize(), faces.pixels[where], "32-true"))
 
 
 # Votes

@@ -1,14 +1,21 @@
 """The published networks: layers, names and sizes, and what any network promises to the trainer."""
 
+import copy
+import pickle
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fer_lightning.data import synthetic
-from fer_lightning.data.datamodule import FERDataModule
-from fer_lightning.models import CNN, DNN
+from fer_lightning.data.datamodule import Batches, FERDataModule
+from fer_lightning.data.faces import PRIVATE, PUBLIC, Faces
+from fer_lightning.models import CNN, DNN, EmotionClassifier
 from fer_lightning.models.layers import Dropout
+from fer_lightning.results.checkpoint import load
 
 
 @pytest.mark.parametrize(("network", "parameters"), [(CNN, 5_758_791), (DNN, 5_778_439)])
@@ -56,15 +63,31 @@ def test_faces_become_seven_logits(network):
 
 @pytest.mark.parametrize("network", [CNN, DNN])
 def test_smoothing_acts_in_training_only(network):
-    """The loss of a step is torch's cross-entropy, smoothed in training, plain in validation."""
+    """The loss of a step is torch's cross-entropy, smoothed in training, plain in validation.
+
+    That of training is recorded without smoothing as well, to compare with validation's.
+    """
     model = network(label_smoothing=0.3).eval()
     faces, targets = torch.rand(5, 1, 48, 48), torch.tensor([0, 1, 2, 3, 6])
     logits = model(faces)
     assert model.training_step((faces, targets), 0) == nn.CrossEntropyLoss(label_smoothing=0.3)(logits, targets)
     model.validation_step((faces, targets), 0)
-    loss, hits, images = model.val_sums.tolist()
-    assert loss / 5 == pytest.approx(nn.CrossEntropyLoss()(logits, targets).item(), rel=1e-6)
-    assert (hits, images) == ((logits.argmax(1) == targets).sum(), 5)
+    plain = nn.CrossEntropyLoss()(logits, targets).item()
+    smoothed = nn.CrossEntropyLoss(label_smoothing=0.3)(logits, targets).item()
+    for prefix, loss in (("train/", smoothed), ("val/", plain)):
+        means = model.means[prefix].compute()
+        assert means["loss"] == pytest.approx(loss, rel=1e-6)
+        assert means["cross_entropy"] == pytest.approx(plain, rel=1e-6)
+        assert means["acc"] == (logits.argmax(1) == targets).float().mean()
+        assert means["images"] == 5
+
+
+def test_where_nothing_is_smoothed_the_objective_is_the_cross_entropy():
+    model = DNN(widths=(8, 8))
+    for size in (7, 4, 5):
+        model.training_step((torch.rand(size, 1, 48, 48), torch.arange(size)), 0)
+    means = model.means["train/"].compute()
+    assert means["cross_entropy"] == means["loss"]
 
 
 def test_mixed_targets_are_hit_by_their_share():
@@ -76,18 +99,20 @@ def test_mixed_targets_are_hit_by_their_share():
     targets[range(2), (predicted + 1) % 7] = torch.tensor([0.25, 0.5])
     loss = model.training_step((faces, targets), 0)
     assert loss == nn.CrossEntropyLoss()(model(faces), targets)
-    assert model.train_sums[1:].tolist() == [1.25, 2]
+    assert model.means["train/"].sums[2:].tolist() == [1.25, 2]
 
 
-def test_running_sums_are_each_ranks_own(tmp_path):
+def test_running_sums_are_each_ranks_own_and_in_no_checkpoint(tmp_path):
     """DDP sends the first rank's buffers to all others at every step of a training."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         model = DNN(widths=(8, 8))
-        sent = {id(buffer) for buffer in nn.parallel.DistributedDataParallel(model).modules_buffers}
+        sent = nn.parallel.DistributedDataParallel(model).modules_buffers
     finally:
         torch.distributed.destroy_process_group()
-    assert {name for name, buffer in model.named_buffers() if id(buffer) not in sent} == {"train_sums", "val_sums"}
+    layers = {name.split(".")[0] for name in model.state_dict()}
+    assert layers == {"fc1", "fc2", "fc3"}
+    assert len(sent) == len([name for name in model.state_dict() if "running" in name or "tracked" in name]) == 6
 
 
 @pytest.mark.parametrize("network", [CNN, DNN])
@@ -148,7 +173,141 @@ def test_a_network_and_the_data_module_work_in_any_trainer(tmp_path):
     )
     trainer.fit(DNN(widths=(64, 32)), data)
     assert trainer.callback_metrics["train/loss"] < 1.9
+    assert trainer.callback_metrics["train/images"] == len(data.splits["train"])
     assert 0 <= trainer.callback_metrics["val/acc"] <= 1
+
+
+def plain_trainer(folder, **arguments) -> pl.Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    return pl.Trainer(accelerator="cpu", default_root_dir=folder, **quiet, **arguments)
+
+
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    """Few synthetic faces, of which the last are PrivateTest."""
+    few = synthetic.draw(train=300, test=600)
+    usage = few.usage.copy()
+    usage[few.where(PUBLIC)[-280:]] = PRIVATE
+    return replace(few, usage=usage)
+
+
+@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_loaded_checkpoint_is_tested_and_predicts_in_any_trainer(tmp_path, faces, precision):
+    """`trainer.test` and `trainer.predict` give what this project's own scoring gives, to the last digit."""
+    torch.manual_seed(0)
+    trainer = plain_trainer(tmp_path, max_epochs=1, precision=precision, enable_checkpointing=False)
+    trainer.fit(DNN(widths=(16, 8), label_smoothing=0.1), FERDataModule(faces, batch_size=32))
+    trainer.save_checkpoint(tmp_path / "best.ckpt")
+
+    model, data = DNN.load_from_checkpoint(tmp_path / "best.ckpt"), FERDataModule(faces)
+    assert (model.label_smoothing, model.fc1[0].out_features) == (0.1, 16)
+    trainer = plain_trainer(tmp_path, precision=precision)
+    predictions = trainer.predict(model, datamodule=data)
+    predicted = dict(zip(trainer.predict_dataloaders, predictions, strict=True))
+    tested = trainer.test(model, datamodule=data, verbose=False)[0]
+    validated = trainer.validate(model, datamodule=data, verbose=False)[0]
+
+    classifier = load(tmp_path / "best.ckpt")
+    assert list(predicted) == ["val", "public", "private"]
+    for split, batches in predicted.items():
+        where = data.splits[split]
+        expected = classifier.probabilities(faces.pixels, precision, where=where)
+        assert torch.cat(batches).dtype == torch.float32
+        np.testing.assert_array_equal(torch.cat(batches), expected)
+        loss, acc = (
+            (validated if split == "val" else tested).pop(f"val/{name}" if split == "val" else f"test/{split}_{name}")
+            for name in ("loss", "acc")
+        )
+        assert acc == pytest.approx((expected.argmax(1) == faces.labels[where]).mean(), abs=1e-6)
+        assert loss == pytest.approx(-np.log(expected[range(len(where)), faces.labels[where]]).mean(), abs=1e-3)
+    assert tested == validated == {}
+
+
+def test_loaders_without_names_are_tested_too(tmp_path):
+    batch = (torch.rand(5, 1, 48, 48), torch.arange(5))
+    loaders = [Batches(batch, torch.arange(n), 2) for n in (5, 3)]
+    trainer, model = plain_trainer(tmp_path), DNN(widths=(8, 8))
+    predicted = model.eval()(batch[0]).argmax(1)
+    for given, expected in ((loaders[0], {"test/": 5}), (loaders, {"test/0_": 5, "test/1_": 3})):
+        found = trainer.test(model, given, verbose=False)[0]
+        accuracies = {
+            f"{prefix}acc": (predicted == batch[1])[:n].float().mean().item() for prefix, n in expected.items()
+        }
+        assert {name: value for name, value in found.items() if name.endswith("acc")} == pytest.approx(accuracies)
+
+
+# Networks of one's own, none of which knows of hyper-parameters
+
+
+class Own(EmotionClassifier):
+    """Changes an argument before the base hears of it, and decides one of the base's."""
+
+    def __init__(self, width: int, depth: int = 1, optimizer=None, scheduler=None) -> None:
+        width *= 2
+        super().__init__(0.1, optimizer, scheduler)
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, width), nn.ReLU(), nn.Linear(width, 7))
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.layers(faces)
+
+
+class Heir(Own):
+    """The subclass of a subclass, with a network inside that has arguments of the same names."""
+
+    def __init__(self, depth: int = 3, **others) -> None:
+        super().__init__(4, depth=2, **others)
+        self.inner = Own(width=1)
+
+
+class Bare(Own):
+    """Without arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+
+
+MADE = {
+    "own": (lambda: Own(5, optimizer=torch.optim.Adam), {"width": 5, "depth": 1}),
+    "heir": (lambda: Heir(scheduler=None), {"depth": 3}),
+    "bare": (Bare, {}),
+    "cnn": (
+        lambda: CNN([2] * 5, hidden=4),
+        {"channels": [2] * 5, "hidden": 4, "conv_dropout": (0.2, 0.25, 0.3, 0.4, 0.5), "fc_dropout": 0.5,
+         "label_smoothing": 0.0},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+@pytest.mark.parametrize("name", MADE)
+def test_any_networks_checkpoint_makes_it_again(tmp_path, faces, name):
+    make, arguments = MADE[name]
+    model = make()
+    trainer = plain_trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=1)
+    trainer.fit(model, FERDataModule(faces))
+    trainer.save_checkpoint(tmp_path / "best.ckpt")
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["hyper_parameters"] == arguments
+    for again in (type(model).load_from_checkpoint(tmp_path / "best.ckpt"), load(tmp_path / "best.ckpt").model):
+        assert type(again) is type(model)
+        assert dict(again.hparams) == arguments
+        torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def test_networks_can_be_copied_and_pickled():
+    model = Own(2)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert dict(again.hparams) == {"width": 2, "depth": 1}
+        torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def test_arguments_without_a_name_are_refused():
+    class Nameless(DNN):
+        def __init__(self, *widths: int) -> None:
+            super().__init__(widths)
+
+    with pytest.raises(TypeError, match=r"Nameless keeps its arguments by name; give \(8, 8\) by name too"):
+        Nameless(8, 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,8 +1,6 @@
 """Pages and TensorBoard's curves in a real headless Chromium."""
 
 import json
-import os
-import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +16,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from fer_lightning.__main__ import work
 from fer_lightning.report import __main__ as report
@@ -24,17 +24,15 @@ from fer_lightning.report.charts import CSS, LIGHT, Chart, Line, svg
 from fer_lightning.results.page import document
 from fer_lightning.results.run_folder import read_epochs
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-pipe"),
-)
-# Chromium takes its pipes on descriptors 3 and 4 and no others
-ON_3_AND_4 = """import fcntl, os, sys
-pipes = [fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 10) for pipe in sys.argv[1:3]]
-for number, pipe in enumerate(pipes, start=3):
-    os.dup2(pipe, number)
-os.execv(sys.argv[3], sys.argv[3:])"""
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 EPOCHS = 3
 PATIENCE = 90  # seconds, on a busy machine, for what a test waits for; it goes on as soon as that is there
 
@@ -50,74 +48,31 @@ def wait_for(what: str, found: Callable[[], Any]) -> Any:
     pytest.fail(f"{what}: not within {PATIENCE} s")
 
 
-class Browser:
-    """A Chromium, driven through its DevTools protocol: JSON messages, each ended by a NUL, over two pipes."""
-
-    def __init__(self, profile: Path) -> None:
-        assert CHROMIUM
-        to_browser, self.writer = os.pipe()
-        self.reader, from_browser = os.pipe()
-        line = [sys.executable, "-S", "-c", ON_3_AND_4, str(to_browser), str(from_browser), CHROMIUM, *FLAGS]
-        self.process = subprocess.Popen(
-            [*line, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(to_browser, from_browser),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(to_browser)
-        os.close(from_browser)
-        self.buffer = b""
-        self.sent = 0
-
-    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        self.sent += 1
-        message = {"id": self.sent, "method": method, "params": parameters}
-        os.write(self.writer, json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
-        while True:
-            while b"\0" not in self.buffer:
-                read = os.read(self.reader, 1 << 20)
-                assert read, "Chromium has ended"
-                self.buffer += read
-            text, _, self.buffer = self.buffer.partition(b"\0")
-            answer = json.loads(text)
-            if answer.get("id") == self.sent:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def close(self) -> None:
-        os.close(self.writer)  # at which it ends
-        os.close(self.reader)
-        self.process.wait(PATIENCE)
-
-
-class Tab:
-    """A page in a window of some size, by a colour scheme (light or dark) and for a medium (screen or print)."""
-
-    def __init__(self, browser: Browser, url: str, *, width=1200, height=800, scheme="light", medium="screen"):
-        self.browser = browser
-        target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.call("Emulation.setDeviceMetricsOverride", self.session, **size)
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        browser.call("Emulation.setEmulatedMedia", self.session, media=medium, features=features)
-        browser.call("Page.navigate", self.session, url=url)
-        wait_for(url, lambda: self.run("location.href != 'about:blank' && document.readyState") == "complete")
-
-    def run(self, script: str) -> Any:
-        """What a JavaScript expression gives."""
-        found = self.browser.call("Runtime.evaluate", self.session, expression=script, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
-
-
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here (Debian: apt install chromium)")
-    opened = Browser(tmp_path_factory.mktemp("chromium"))
-    yield opened
-    opened.close()
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no chromium here (Debian: apt install chromium)")
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=executable, args=FLAGS) as opened:
+        yield opened
+
+
+@pytest.fixture
+def show(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """`show(url, …)` opens it in a window of some size, by a colour scheme (light or dark), for screen or print."""
+    with ExitStack() as tabs:
+
+        def show(url: str, *, width=1200, height=800, scheme="light", medium="screen") -> Page:
+            tab = tabs.enter_context(
+                browser.new_page(
+                    viewport={"width": width, "height": height}, color_scheme=scheme, is_mobile=width < 600
+                )
+            )
+            tab.emulate_media(media=medium)
+            tab.goto(url)
+            return tab
+
+        yield show
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +87,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(trained: Path) -> str:
+def report_url(trained: Path) -> str:
     """The address of its report."""
     path = trained.parent / "report.html"
     report.work([str(trained)], path)
@@ -142,9 +97,9 @@ def page(trained: Path) -> str:
 # --- the report
 
 
-def test_the_charts_hold_the_numbers_of_metrics_csv(browser, page, trained):
-    tab = Tab(browser, page)
-    drawn = tab.run(
+def test_the_charts_hold_the_numbers_of_metrics_csv(show, report_url, trained):
+    tab = show(report_url)
+    drawn = tab.evaluate(
         """[...document.querySelectorAll('svg.chart path[data-run]')].map(path => {
             const [first, last] = [0, path.getTotalLength()].map(at => path.getPointAtLength(at).y);
             return {...path.dataset, first, last, height: path.getBoundingClientRect().height,
@@ -166,11 +121,11 @@ def rgb(colour: str) -> str:
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_overflows(browser, page, width):
-    tab = Tab(browser, page, width=width)
-    tab.run("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
-    assert tab.run("document.documentElement.scrollWidth") == width
-    beyond = tab.run(
+def test_nothing_overflows(show, report_url, width):
+    tab = show(report_url, width=width)
+    tab.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    beyond = tab.evaluate(
         """[...document.querySelectorAll('body *')]
             .filter(element => !element.closest('.scroll') || element.matches('.scroll'))
             .filter(element => !element.closest('svg svg'))  // which clips what is in it
@@ -178,7 +133,7 @@ def test_nothing_overflows(browser, page, width):
             .map(element => element.outerHTML.slice(0, 100))"""
     )
     assert beyond == []
-    outside = tab.run(
+    outside = tab.evaluate(
         """[...document.querySelectorAll('svg.chart > text')].filter(text => {
             const [own, chart] = [text, text.closest('svg.chart')].map(element => element.getBoundingClientRect());
             return own.left < chart.left - 0.5 || own.right > chart.right + 0.5 || own.bottom > chart.bottom + 0.5;
@@ -191,12 +146,12 @@ def test_nothing_overflows(browser, page, width):
     ("label", "values"),
     [("accuracy", [0.15, 0.18]), ("loss", [17.5, 12.5, 10.5]), ("accuracy (axis cut, highest 1.23e+04)", [0.1, 0.4])],
 )
-def test_the_text_of_a_chart_keeps_a_distance(browser, tmp_path, label, values):
+def test_the_text_of_a_chart_keeps_a_distance(show, tmp_path, label, values):
     chart = Chart("A title", label, [Line("training", values, 0), Line("validation", values[::-1], 1)])
     path = tmp_path / "page.html"
     path.write_text(document("Chart", svg(chart), CSS))
-    tab = Tab(browser, path.as_uri(), width=460)
-    touching = tab.run(
+    tab = show(path.as_uri(), width=460)
+    touching = tab.evaluate(
         """(() => {
             const texts = [...document.querySelectorAll('svg > text')].map(of => [of, of.getBoundingClientRect()]);
             return texts.flatMap(([one, a], i) => texts.slice(i + 1).filter(([, b]) => a.left < b.right + 4
@@ -207,20 +162,20 @@ def test_the_text_of_a_chart_keeps_a_distance(browser, tmp_path, label, values):
     assert touching == []
 
 
-def test_tables_fit_on_paper(browser, page):
-    tab = Tab(browser, page, width=718, medium="print")  # A4 with margins of 1 cm
+def test_tables_fit_on_paper(show, report_url):
+    tab = show(report_url, width=718, medium="print")  # A4 with margins of 1 cm
     cut = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
-    assert tab.run(cut) == 0
-    assert tab.run("document.querySelectorAll('.scroll').length") > 5
+    assert tab.evaluate(cut) == 0
+    assert tab.evaluate("document.querySelectorAll('.scroll').length") > 5
 
 
 @pytest.mark.parametrize(
     ("scheme", "medium", "dark"), [("light", "screen", 0), ("dark", "screen", 1), ("dark", "print", 0)]
 )
-def test_text_and_lines_stand_out(browser, page, scheme, medium, dark):
+def test_text_and_lines_stand_out(show, report_url, scheme, medium, dark):
     """At least 4.5:1 for text and 3:1 for lines (WCAG 2.1), in light, dark and on paper."""
-    tab = Tab(browser, page, scheme=scheme, medium=medium)
-    colours = tab.run(
+    tab = show(report_url, scheme=scheme, medium=medium)
+    colours = tab.evaluate(
         """(() => {
             const of = (selector, property) => [...document.querySelectorAll(selector)]
                 .map(element => getComputedStyle(element)[property]);
@@ -243,14 +198,14 @@ def luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_the_page_needs_nothing_else_and_shows_its_faces(browser, page):
-    tab = Tab(browser, page)
-    assert tab.run("performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0
-    faces = tab.run("[...document.images].map(image => [image.naturalWidth, image.naturalHeight, image.alt])")
+def test_the_page_needs_nothing_else_and_shows_its_faces(show, report_url):
+    tab = show(report_url)
+    assert tab.evaluate("performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0
+    faces = tab.evaluate("[...document.images].map(image => [image.naturalWidth, image.naturalHeight, image.alt])")
     assert len(faces) > 5
     assert all(face[:2] == [48, 48] and face[2].startswith("face: ") for face in faces)
-    assert "SYNTHETIC" in tab.run("document.title")
-    assert tab.run("document.scripts.length") == 0
+    assert "SYNTHETIC" in tab.evaluate("document.title")
+    assert tab.evaluate("document.scripts.length") == 0
 
 
 # --- TensorBoard
@@ -263,19 +218,11 @@ def board(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("tensorboard") / "log"
-    line = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        str(trained),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    options = f"--host 127.0.0.1 --port {port} --load_fast=false --logdir".split()
     with open(log, "wb") as output:
-        server = subprocess.Popen([*line, "--load_fast=false"], stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tensorboard.main", *options, trained], stdout=output, stderr=subprocess.STDOUT
+        )
     address = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -335,16 +282,18 @@ def test_tensorboard_has_the_test_scores_figures_settings_and_layout(board, trai
     assert {"hp/val_acc", "hp/test_public_acc", "hp/test_private_acc"} <= scores
 
 
-def test_tensorboard_draws_the_curves(browser, board, trained):
+def test_tensorboard_draws_the_curves(show, board, trained):
     wait_for("the curves", lambda: curves(board))
-    tab = Tab(browser, f"{board}/?{urlencode({'tagFilter': '^(train|val)/'})}#timeseries", height=2400)
+    tab = show(f"{board}/?{urlencode({'tagFilter': '^(train|val)/'})}#timeseries", height=2400)
     last = read_epochs(trained / "metrics.csv").iloc[-1]
     for tag in ("train/loss", "train/acc", "val/loss", "val/acc"):
         number = f"{last[tag.replace('/', '_')]:.4f}".rstrip("0")  # which the card's table shows for the last step
-        wait_for(f"{tag} with {number}", lambda shown=(tag, number): set(shown) <= set(cards(tab)))
-    assert tab.run("document.title") == "TensorBoard"
-
-
-def cards(tab: Tab) -> list[str]:
-    """Words on TensorBoard's page; the name of a tag is split over two lines there."""
-    return re.sub(r"\s+/", "/", tab.run("document.body.innerText")).split()
+        tab.wait_for_function(  # the name of a tag is split over two lines there
+            """shown => {
+                const words = document.body.innerText.replace(/\\s+\\//g, '/').split(/\\s+/);
+                return shown.every(word => words.includes(word));
+            }""",
+            arg=[tag, number],
+            timeout=PATIENCE * 1000,
+        )
+    assert tab.title() == "TensorBoard"

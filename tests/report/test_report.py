@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,12 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.special
 import scipy.stats
 from PIL import Image
 from results.test_comparison import FAILED, write_job
 
-from fer_lightning.data import synthetic
+from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
 from fer_lightning.errors import UserError
 from fer_lightning.models import CNN, DNN
@@ -24,16 +24,15 @@ from fer_lightning.report import __main__ as command
 from fer_lightning.report import answers, findings, html, markdown
 from fer_lightning.report.ablation import _falls
 from fer_lightning.report.archive import Archive, positions
-from fer_lightning.report.chance import holm, incomplete_beta, paired_t, welch_t
 from fer_lightning.report.charts import LEFT, Chart, Line, epoch_ticks, svg, ticks
 from fer_lightning.report.comparisons import compare_accuracy
 from fer_lightning.report.findings import main_condition, rivals, unique_names
 from fer_lightning.report.networks import layers_of
 from fer_lightning.results.axes import y_range
 from fer_lightning.results.run_folder import EPOCH_COLUMNS
-from fer_lightning.results.scores import confused_pairs, confusion, overfitting_epoch, recall, wilson_interval
+from fer_lightning.results.scores import confused_pairs, confusion_matrix, overfitting_epoch, recall, wilson_interval
 
-COLUMNS = ("train_loss", "train_acc", "val_loss", "val_acc")
+COLUMNS = ("train_cross_entropy", "train_acc", "val_loss", "val_acc")
 TRAINING, PUBLIC = 140, 60  # rows of the small data set
 PREDICTED = ["split", "index", "target", "predicted", *CLASSES]
 
@@ -64,12 +63,13 @@ def curve(epochs: int, *, start: float = 1.9, fall: float = 0.5, accuracy: float
     noise = rng.normal(0, 0.002, (4, epochs))
     columns = [
         epoch,
-        train_loss + noise[0],
+        train_loss + noise[0] + 0.3,  # the objective, above the cross-entropy
         rise + noise[1],
         val_loss,
         rise + noise[3],
         [0.001] * epochs,
         [4.0] * epochs,
+        train_loss + noise[0],
     ]
     return pd.DataFrame(dict(zip(EPOCH_COLUMNS, columns, strict=True)))
 
@@ -91,6 +91,14 @@ def predictions(rows: dict[str, range], accuracy: float, seed: int = 0) -> pd.Da
         part["target"], part["predicted"] = np.array(CLASSES)[target], np.array(CLASSES)[predicted]
         parts.append(part[PREDICTED])
     return pd.concat(parts, ignore_index=True)
+
+
+@cache
+def fingerprint_of(source: str) -> str:
+    """What a run on this data says of it; on data that is gone, anything."""
+    if source == "synthetic faces":
+        return fingerprint(synthetic.draw())
+    return fingerprint(fer2013.load(source)) if Path(source).exists() else "0123456789abcdef"
 
 
 def write_trained(
@@ -117,6 +125,7 @@ def write_trained(
         "test_private_acc_unseen": None,
         "seconds_per_epoch": {"cnn": 40.0, "dnn": 4.0}[model],
         "source": str(source),
+        "data_fingerprint": fingerprint_of(str(source)),
         "form": "fer2013.csv (emotion,pixels,Usage)",
         "versions": {"fer_lightning": "0.1.0", "torch": "2.14.1"},
         **more,
@@ -442,7 +451,7 @@ def test_the_published_table_is_filled(page, runs):
         "norm_aug": ("slowest", "second"),
     }
     for aug, row in rows.items():
-        losses = [pd.read_csv(job / "metrics.csv")["train_loss"].mean() for job in jobs(runs, aug)]
+        losses = [pd.read_csv(job / "metrics.csv")["train_cross_entropy"].mean() for job in jobs(runs, aug)]
         accuracies = [metrics_of(job)["val_acc"] for job in jobs(runs, aug)]
         for cell, values in ((row[2], losses), (row[5], accuracies)):
             assert cell == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
@@ -473,7 +482,7 @@ def test_gap_and_onset_of_each_setting(page, runs):
     assert [*rows] == ["none", "norm", "norm_aug", "too_strong"]
     for aug in ACCURACIES:
         ends = [pd.read_csv(job / "metrics.csv").iloc[-1] for job in jobs(runs, aug)]
-        gap = np.mean([end["val_loss"] - end["train_loss"] for end in ends])
+        gap = np.mean([end["val_loss"] - end["train_cross_entropy"] for end in ends])
         assert rows[aug][1] == f"{gap:+.3f}".replace("-", "−")
         onsets = [overfitting_epoch(pd.read_csv(job / "metrics.csv")["val_loss"]) for job in jobs(runs, aug)]
         assert rows[aug][3] == ", ".join("none yet" if onset is None else str(onset) for onset in onsets)
@@ -596,28 +605,6 @@ def test_seeds_that_are_not_the_same_are_compared_by_welch(tmp_path, small_csv):
     assert found.test == "Welch’s t test, 2 and 3 seeds"
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_tests_over_seeds_agree_with_scipy(seed):
-    rng = np.random.default_rng(seed)
-    a = rng.normal(0.4, 0.01, rng.integers(2, 8)).tolist()
-    b = rng.normal(0.41, 0.03, len(a) + seed % 3).tolist()
-    assert welch_t(a, b) == pytest.approx(scipy.stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-9)
-    assert paired_t(a, b[: len(a)]) == pytest.approx(scipy.stats.ttest_rel(a, b[: len(a)]).pvalue, rel=1e-9)
-    x, half = rng.random(), rng.uniform(0.5, 200)
-    assert incomplete_beta(half, 0.5, x) == pytest.approx(scipy.special.betainc(half, 0.5, x), rel=1e-9, abs=1e-300)
-
-
-def test_values_without_spread_leave_no_chance():
-    assert paired_t([0.5, 0.625], [0.25, 0.375]) == welch_t([0.5, 0.5], [0.25, 0.25]) == 0
-    assert paired_t([0.4, 0.5], [0.4, 0.5]) == welch_t([0.4, 0.4], [0.4, 0.4]) == 1
-
-
-def test_several_comparisons_are_corrected():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
 # --- 4. confusions
 
 
@@ -625,7 +612,7 @@ def test_recall_and_pairs_agree_with_the_predictions(page, runs):
     table = pd.read_csv(jobs(runs, "norm_aug")[0] / "predictions.csv")
     table = table[table["split"] == "val"]
     indices = [[CLASSES.index(name) for name in table[column]] for column in ("target", "predicted")]
-    matrix = confusion(*indices)
+    matrix = confusion_matrix(*indices)
     shown = next(rows for caption, _, rows in reversed(page.tables) if caption.startswith("Confusion matrix"))
     for name, row, counts, share in zip(CLASSES, shown, matrix, recall(matrix), strict=True):
         percent = counts / counts.sum() * 100
@@ -694,11 +681,15 @@ def test_faces_are_those_of_the_data_surest_first(page, runs, small_csv):
 
 def test_data_that_is_gone_or_other_gives_a_message_and_no_face(tmp_path, small_csv, monkeypatch):
     lines = small_csv.read_text().splitlines()
-    (tmp_path / "other").mkdir()
     other = tmp_path / "other" / "fer2013.csv"
-    other.write_text("\n".join([lines[0], *(f"{(i + 1) % 7}{line[1:]}" for i, line in enumerate(lines[1:]))]))
-    write_trained(tmp_path / "runs" / "gone", tmp_path / "gone.csv")
+    other.parent.mkdir()
+    other.write_text("\n".join(lines))
     write_trained(tmp_path / "runs" / "other", other, aug="norm_aug")
+    first, _, others = lines[1].removeprefix("0,").partition(" ")
+    lines[1] = f"0,{(int(first) + 1) % 256} {others}"  # the same labels, one pixel of one image another
+    other.write_text("\n".join(lines))
+    mine = fingerprint_of(str(small_csv))
+    write_trained(tmp_path / "runs" / "gone", tmp_path / "gone.csv", data_fingerprint=mine)
     page = reported(tmp_path / "runs")
     assert f"The faces cannot be shown: {other} holds other data than the run was scored on." in page.text
     assert list(page.root.iter("img")) == []
@@ -707,6 +698,24 @@ def test_data_that_is_gone_or_other_gives_a_message_and_no_face(tmp_path, small_
     assert "FER2013_ROOT" in reported(tmp_path / "runs").text
     monkeypatch.setenv("FER2013_ROOT", str(small_csv))  # the same data in another place
     assert len(list(reported(tmp_path / "runs").root.iter("img"))) > 5
+
+
+def test_a_run_that_does_not_say_which_data_it_had_is_shown_no_faces(tmp_path, small_csv):
+    write_trained(tmp_path / "0", small_csv, data_fingerprint=None)
+    page = reported(tmp_path)
+    assert "The faces cannot be shown: its metrics.json has no data_fingerprint" in page.text
+    assert list(page.root.iter("img")) == []
+    assert page.table("data")[0][4] == "not recorded"
+
+
+def test_the_same_images_in_other_rows_are_not_shown(tmp_path, small_csv):
+    """The fingerprint is the same whatever their order; predictions.csv names rows."""
+    header, *lines = small_csv.read_text().splitlines()
+    turned = tmp_path / "fer2013.csv"
+    turned.write_text("\n".join([header, *lines[1:TRAINING], lines[0], *lines[TRAINING:]]))
+    assert fingerprint_of(str(turned)) == fingerprint_of(str(small_csv))
+    write_trained(tmp_path / "run", turned)  # whose predictions are of `small_csv`'s rows
+    assert f"{turned} holds other data than the run was scored on" in reported(tmp_path / "run").text
 
 
 def test_images_are_found_by_row_whatever_their_order():
@@ -742,6 +751,14 @@ def test_others_stand_beside_ours_with_the_split_named(page, runs):
     assert "no labelled PrivateTest images. Ours are scores on PublicTest, which are other images" in page.text
 
 
+def test_every_setting_stands_beside_the_others_best_first(page, runs):
+    rows = [(row[0].removeprefix("here: "), row[3]) for row in page.table("system") if row[0].startswith("here: ")]
+    assert [name for name, _ in rows] == ["CNN norm_aug", "DNN norm", "DNN norm_aug", "DNN none", "DNN too_strong"]
+    accuracies = [metrics_of(job)["val_acc"] for job in jobs(runs, "norm")]
+    spread = f"{np.mean(accuracies):.3f} ± {np.std(accuracies, ddof=1):.3f}"
+    assert rows[1][1] == f"validation {spread}; 12 epochs, 3 seeds"
+
+
 def test_how_to_repeat_it(page, runs, small_csv):
     commands = next(element for element in page.root.iter("pre") if "fer_lightning" in (element.text or "")).text
     assert "python -m fer_lightning model=cnn aug=norm_aug seed=0 'data.root=/with a/space'" in commands.splitlines()
@@ -753,7 +770,7 @@ def test_how_to_repeat_it(page, runs, small_csv):
     data = page.table("data")
     assert data[0][:2] == ["fer2013", str(small_csv)]
     assert data[0][3] == "140 Training, 60 PublicTest"
-    assert re.fullmatch("[0-9a-f]{16}", data[0][4])
+    assert data[0][4] == fingerprint_of(str(small_csv))
 
 
 def test_links_lead_to_the_parts(page):
@@ -1040,6 +1057,45 @@ def test_an_earlier_report_is_replaced_with_its_pictures(tmp_path, runs):
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "report_files"}
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["chart-01.svg", "chart-99.svg", "faces-7.png"])
+def test_pictures_of_others_are_neither_replaced_nor_deleted(call, tmp_path, runs, name):
+    folder = tmp_path / "notes_files"
+    folder.mkdir()
+    (folder / name).write_text("my own")
+    before = files_of(folder)
+    status, _, error = call(runs / "cnn", "--out", "notes.md")
+    assert (status, error.count("\n")) == (2, 1)
+    assert f"--out notes.md: no report there wrote notes_files/{name}, so it is not overwritten" in error
+    assert files_of(folder) == before
+    assert not (tmp_path / "notes.md").exists()
+
+
+def test_a_picture_that_was_changed_since_is_no_longer_the_reports(call, tmp_path, runs):
+    assert call(runs, "--out", "notes.md")[0] == 0
+    folder = tmp_path / "notes_files"
+    (folder / "note.txt").write_text("my own, in nobody's way")
+    (folder / "chart-03.svg").write_text("my own")
+    before = files_of(folder)
+    assert call(runs / "cnn", "--out", "notes.md")[0] == 2
+    assert files_of(folder) == before
+    (folder / "chart-03.svg").unlink()
+    assert call(runs / "cnn", "--out", "notes.md")[0] == 0
+    assert len(files_of(folder)) < len(before)
+    assert (folder / "note.txt").read_text() == "my own, in nobody's way"
+
+
+def test_a_page_needs_no_folder_of_pictures(tmp_path, runs):
+    (tmp_path / "notes_files").write_text("a file")
+    with pytest.raises(UserError, match=r"the pictures go into the folder .*notes_files, but that is a file"):
+        command.work([str(runs)], tmp_path / "notes.md")
+    command.work([str(runs)], tmp_path / "notes.html")
+    assert (tmp_path / "notes_files").read_text() == "a file"
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [
@@ -1051,10 +1107,10 @@ def test_an_earlier_report_is_replaced_with_its_pictures(tmp_path, runs):
 )
 def test_a_place_where_no_report_belongs_is_refused(tmp_path, runs, out, message):
     (tmp_path / "folder.md").mkdir()
-    (tmp_path / "notes.md").write_text("my notes")
+    (tmp_path / "notes.md").write_text("my notes, some of them made by fer_lightning.report")
     with pytest.raises(UserError, match=f"--out .*{re.escape(out)}: .*{message}"):
         command.work([str(runs)], tmp_path / out)
-    assert (tmp_path / "notes.md").read_text() == "my notes"
+    assert (tmp_path / "notes.md").read_text().startswith("my notes")
 
 
 def test_a_path_without_completed_runs_is_refused(call, tmp_path):

@@ -78,8 +78,8 @@ def test_epochs_over_seeds_are_medians_with_never_as_the_latest(tmp_path):
     steady = pd.concat([EPOCHS] * 7, ignore_index=True)
     steady["epoch"] = range(1, 22)
     for seed, (lowest, level) in enumerate([(8, 1.35), (12, 1.15), (21, 1.35)]):
-        epochs = steady.assign(val_loss=1 + abs(steady["epoch"] - lowest) / 9, train_loss=2.0)
-        epochs.loc[5 + seed :, "train_loss"] = level
+        epochs = steady.assign(val_loss=1 + abs(steady["epoch"] - lowest) / 9, train_cross_entropy=2.0)
+        epochs.loc[5 + seed :, "train_cross_entropy"] = level
         write_job(tmp_path / f"{seed}-dnn-norm", seed=seed, epochs=epochs)
     row = sweep.compare(tmp_path).iloc[0]
     assert row["overfitting_epoch"] == 12  # of 8, 12 and still falling

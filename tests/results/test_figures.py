@@ -18,7 +18,7 @@ MATRIX[2, 4], MATRIX[4, 2], MATRIX[1, 0], MATRIX[6, 4] = 140, 60, 20, 105
 
 def epochs(count: int) -> pd.DataFrame:
     x = np.arange(1, count + 1)
-    columns = (x, 1 + 1 / x, 0.6 - 0.3 / x, 1.1 + 1 / x, 0.5 - 0.2 / x, 1e-3 + 0 * x, 4.0 + 0 * x)
+    columns = (x, 1 + 1 / x, 0.6 - 0.3 / x, 1.1 + 1 / x, 0.5 - 0.2 / x, 1e-3 + 0 * x, 4.0 + 0 * x, 0.9 + 1 / x)
     return pd.DataFrame(dict(zip(EPOCH_COLUMNS, columns, strict=True)))
 
 
@@ -98,9 +98,11 @@ def test_nothing_leaves_the_figure_and_no_legend_covers_anything(all_figures):
 def test_curves_show_the_numbers_and_mark_the_best_epoch():
     table = epochs(12)
     figure = figures.curves(table, title="CNN", best_epoch=7, synthetic=False)
-    for axes, quantity in zip(figure.axes, ("loss", "acc"), strict=True):
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss (cross-entropy)", "accuracy"]
+    columns = (("train_cross_entropy", "loss"), ("train_acc", "acc"))
+    for axes, (training, quantity) in zip(figure.axes, columns, strict=True):
         lines = {line.get_label(): line for line in axes.lines}
-        np.testing.assert_array_equal(lines["training"].get_xydata(), table[["epoch", f"train_{quantity}"]])
+        np.testing.assert_array_equal(lines["training"].get_xydata(), table[["epoch", training]])
         np.testing.assert_array_equal(lines["validation"].get_xydata(), table[["epoch", f"val_{quantity}"]])
         (mark,) = (line for label, line in lines.items() if label.startswith("best epoch 7"))
         assert mark.get_xydata().tolist() == [[7, table[f"val_{quantity}"][6]]]

@@ -13,7 +13,14 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
 from fer_lightning.results.files import write_file
 from fer_lightning.results.paths import override
-from fer_lightning.results.run_folder import CONTRACT_KEYS, EPOCH_COLUMNS, overrides_of, read_run, run_folders
+from fer_lightning.results.run_folder import (
+    CONTRACT_KEYS,
+    EPOCH_COLUMNS,
+    overrides_of,
+    read_epochs,
+    read_run,
+    run_folders,
+)
 
 METRICS = {
     "model": "dnn",
@@ -50,13 +57,14 @@ CONFIG = {
     "ckpt_path": None,
 }
 EPOCHS = pd.DataFrame(
-    [
-        (1, 1.9, 0.25, 1.8, 0.28, 0.001, 4.5),
-        (2, 1.7, 0.33, 1.6, 0.36, 0.001, 4.0),
-        (3, 1.6, 0.37, 1.5, 0.4, 0.001, 4.0),
+    [  # with label smoothing, say: the objective stays above the cross-entropy
+        (1, 2.0, 0.25, 1.8, 0.28, 0.001, 4.5, 1.9),
+        (2, 1.9, 0.33, 1.6, 0.36, 0.001, 4.0, 1.7),
+        (3, 1.85, 0.37, 1.5, 0.4, 0.001, 4.0, 1.6),
     ],
     columns=list(EPOCH_COLUMNS),
 )
+HEADER = ",".join(EPOCH_COLUMNS)
 PREDICTIONS = "\n".join(
     [
         f"split,index,target,predicted,{','.join(CLASSES)}",
@@ -69,7 +77,8 @@ PREDICTIONS = "\n".join(
 def write_run(folder: Path, *, metrics=(), config=CONFIG, epochs=EPOCHS, predictions=None) -> Path:
     """A run's folder as training leaves it; None leaves a file out."""
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps(METRICS | dict(metrics)))
+    done = {} if epochs is None else {"epochs": len(epochs)}
+    (folder / "metrics.json").write_text(json.dumps(METRICS | done | dict(metrics)))
     if config is not None:
         OmegaConf.save(config, folder / "config.yaml")
     if epochs is not None:
@@ -140,12 +149,37 @@ def test_a_failed_run_may_have_few_files(tmp_path, config):
 
 def test_an_empty_cell_is_nan(tmp_path):
     folder = write_run(tmp_path / "run")
-    (folder / "metrics.csv").write_text(f"{','.join(EPOCH_COLUMNS)}\n1,1.9,0.2,,nan,0.001,4\n")
-    assert read_run(folder).epochs[["val_loss", "val_acc"]].isna().all(axis=None)
+    rows = [f"{epoch},1.9,0.2,,nan,0.001,4," for epoch in (1, 2, 3)]
+    (folder / "metrics.csv").write_text("\n".join([HEADER, *rows, ""]))
+    assert read_run(folder).epochs[["val_loss", "val_acc", "train_cross_entropy"]].isna().all(axis=None)
 
 
-HEADER = ",".join(EPOCH_COLUMNS)
-ROW = "1,1.9,0.2,1.8,0.3,0.001,4"
+@pytest.mark.parametrize("half", ["3", "3,1.6,0.37,1.5,0.4,0.001,4", "3,1.85,0.37,1.5,0.4,0.001,4.0,1.", "\0\0\0"])
+def test_half_an_epoch_at_the_end_is_none(tmp_path, half):
+    unfinished = {"completed": False, "epochs": 3}
+    path = write_run(tmp_path / "run", metrics=unfinished, epochs=EPOCHS.head(2)) / "metrics.csv"
+    path.write_text(path.read_text() + half)  # a full disk, a power failure: without the line's end
+    pd.testing.assert_frame_equal(read_epochs(path), EPOCHS.head(2))
+    pd.testing.assert_frame_equal(read_run(path.parent).epochs, EPOCHS.head(2))
+    (path.parent / "metrics.json").write_text(json.dumps(METRICS))
+    with pytest.raises(UserError, match=r"metrics\.csv: 2 epochs in whole lines, although .* completed with 3"):
+        read_run(path.parent)
+
+
+def test_of_the_first_epochs_what_comes_after_them_is_not_looked_at(tmp_path):
+    path = write_run(tmp_path / "run") / "metrics.csv"
+    path.write_text(path.read_text() + "4,broken\nand more")
+    pd.testing.assert_frame_equal(read_epochs(path, first=2), EPOCHS.head(2))
+    pd.testing.assert_frame_equal(read_epochs(path, first=3), EPOCHS)
+    assert read_epochs(path, first=0).empty
+    for first in (4, None):
+        with pytest.raises(UserError, match="line 5: 2 values, expected 8"):
+            read_epochs(path, first=first)
+    path.write_text(path.read_text().partition("4,broken")[0])
+    assert len(read_epochs(path, first=9)) == 3  # fewer than asked for: the caller sees it
+
+
+ROW = "1,1.9,0.2,1.8,0.3,0.001,4,1.8"
 
 
 @pytest.mark.parametrize(
@@ -163,10 +197,10 @@ ROW = "1,1.9,0.2,1.8,0.3,0.001,4"
         ("metrics.csv", None, "cannot be read: No such file"),
         ("metrics.csv", b"", "line 1: expected the columns epoch,train_loss,.*, found nothing"),
         ("metrics.csv", b"epoch,loss\n", "line 1: expected .* found epoch,loss"),
-        ("metrics.csv", HEADER.encode(), "no epoch in it"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8".encode(), "line 3: 2 values, expected 7"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8,x,1,1,1,1".encode(), "line 3, column train_acc: 'x' is not a number"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n{ROW}".encode(), "line 3, column epoch: expected 2, found 1"),
+        ("metrics.csv", f"{HEADER}\n".encode(), "0 epochs in whole lines"),
+        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8\n".encode(), "line 3: 2 values, expected 8"),
+        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8,x,1,1,1,1,1\n".encode(), "line 3, column train_acc: 'x' is not"),
+        ("metrics.csv", f"{HEADER}\n{ROW}\n{ROW}\n".encode(), "line 3, column epoch: expected 2, found 1"),
     ],
 )
 def test_a_missing_or_broken_file_is_named(tmp_path, name, content, message):
@@ -249,7 +283,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_files_and_figures_of_runs_need_no_torch():
     code = (
         "import sys\n"
-        "from fer_lightning.results import comparison, figures, run_folder, scores\n"
+        "from fer_lightning.results import comparison, conditions, figures, run_folder, scores\n"
         "sys.exit(bool({'torch', 'pytorch_lightning', 'hydra', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics
 import torch
 from scipy import stats
-from torchmetrics.functional.classification import multiclass_calibration_error
+from torchmetrics.functional import classification as torchmetrics
 
 from fer_lightning.results import scores
 
@@ -19,25 +19,26 @@ def predictions():
     return target, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 1), (0, 50), (50, 50), (7, 20), (2050, 3589)])
-@pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_wilson_interval_agrees_with_scipy(correct, n, confidence):
-    expected = stats.binomtest(correct, n).proportion_ci(confidence, method="wilson")
-    assert scores.wilson_interval(correct, n, confidence) == pytest.approx(tuple(expected), abs=1e-12)
+@pytest.mark.parametrize(("correct", "n"), [(1, 1), (1, 50), (7, 20), (2050, 3589)])
+@pytest.mark.parametrize(("confidence", "z"), [(0.9, 1.6448536), (0.95, 1.9599640)])
+def test_the_bounds_of_wilsons_interval_are_the_shares_that_a_test_would_just_not_reject(correct, n, confidence, z):
+    for bound in scores.wilson_interval(correct, n, confidence):
+        assert abs(correct / n - bound) == pytest.approx(z * math.sqrt(bound * (1 - bound) / n), abs=1e-7)
 
 
 def test_wilson_interval_at_its_edges():
     assert scores.wilson_interval(0, 0) == (0.0, 1.0)
     assert scores.wilson_interval(0, 9)[0] == 0.0
     assert scores.wilson_interval(9, 9)[1] == 1.0
-    with pytest.raises(ValueError, match="correct=3, n=2"):
+    assert scores.wilson_interval(7, 20, 0.9)[0] > scores.wilson_interval(7, 20)[0]
+    with pytest.raises(ValueError, match="not be greater than n"):
         scores.wilson_interval(3, 2)
 
 
 def test_confusion_and_per_class_scores_agree_with_scikit_learn(predictions):
     target, probabilities = predictions
     predicted = probabilities.argmax(1)
-    matrix = scores.confusion(target, predicted)
+    matrix = scores.confusion_matrix(target, predicted)
     np.testing.assert_array_equal(matrix, sklearn.metrics.confusion_matrix(target, predicted))
     precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(target, predicted)
     np.testing.assert_allclose(scores.precision(matrix), precision)
@@ -47,8 +48,24 @@ def test_confusion_and_per_class_scores_agree_with_scikit_learn(predictions):
     assert scores.balanced_accuracy(matrix) == pytest.approx(expected)
 
 
+def test_confusion_and_per_class_scores_agree_with_torchmetrics(predictions):
+    target, probabilities = predictions
+    target = target % 5  # two classes without images
+    predicted = np.where(probabilities.argmax(1) == 6, 0, probabilities.argmax(1))  # one of them never predicted
+    matrix = scores.confusion_matrix(target, predicted)
+    given = {"preds": torch.tensor(predicted), "target": torch.tensor(target), "num_classes": 7}
+    np.testing.assert_array_equal(matrix, torchmetrics.multiclass_confusion_matrix(**given))
+    for name in ("precision", "recall"):
+        expected = getattr(torchmetrics, f"multiclass_{name}")(**given, average=None)  # it knows no undefined score
+        np.testing.assert_allclose(np.nan_to_num(getattr(scores, name)(matrix)), expected, rtol=1e-6)
+    expected = torchmetrics.multiclass_f1_score(**given, average=None)
+    np.testing.assert_allclose(np.nan_to_num(scores.f1(matrix)), expected, rtol=1e-6)
+    assert np.isnan(scores.f1(matrix)).tolist() == [False] * 6 + [True]
+
+
 def test_scores_of_absent_classes_are_nan_and_leave_the_mean_alone():
-    matrix = scores.confusion([0, 0, 2], [0, 1, 2], classes=4)  # 1 has no images, 3 has neither images nor predictions
+    # class 1 has no images, 3 has neither images nor predictions
+    matrix = scores.confusion_matrix([0, 0, 2], [0, 1, 2], classes=4)
     np.testing.assert_array_equal(scores.recall(matrix), [0.5, math.nan, 1, math.nan])
     np.testing.assert_array_equal(scores.precision(matrix), [1, 0, 1, math.nan])
     np.testing.assert_allclose(scores.f1(matrix), [2 / 3, 0, 1, math.nan])
@@ -59,11 +76,11 @@ def test_scores_of_absent_classes_are_nan_and_leave_the_mean_alone():
 @pytest.mark.parametrize(("target", "predicted"), [([7], [0]), ([0], [-1]), ([0, 1], [0])])
 def test_confusion_refuses_what_is_no_class_and_unequal_lengths(target, predicted):
     with pytest.raises(ValueError, match="must be"):
-        scores.confusion(target, predicted)
+        scores.confusion_matrix(target, predicted)
 
 
 def test_confusion_of_nothing_is_zero():
-    assert scores.confusion([], []).tolist() == np.zeros((7, 7), int).tolist()
+    assert scores.confusion_matrix([], []).tolist() == np.zeros((7, 7), int).tolist()
 
 
 def test_log_loss_agrees_with_scikit_learn(predictions):
@@ -79,15 +96,23 @@ def test_log_loss_of_a_certain_error_is_finite():
     assert math.isnan(scores.log_loss(np.zeros((0, 7)), np.zeros(0, int)))
 
 
-def test_calibration_error_agrees_with_torchmetrics(predictions):
+def test_calibration_error_is_the_gap_in_each_bin(predictions):
     target, probabilities = predictions
-    probabilities = probabilities.astype(np.float32)
     # wrong with a confidence of exactly 1 beside right with less: in one bin they would cancel
+    probabilities = probabilities.copy()
     probabilities[:5] = np.eye(7)[(target[:5] + 1) % 7]
     probabilities[5:105] = 0.95 * np.eye(7)[target[5:105]] + 0.05 / 7
-    expected = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(target), 7, n_bins=15, norm="l1")
-    assert scores.expected_calibration_error(probabilities, target) == pytest.approx(float(expected), abs=1e-6)
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == target
+    bins = np.digitize(confidence, np.linspace(0, 1, 16))  # 16 holds a confidence of exactly 1
+    gaps = [abs((correct - confidence)[bins == number].sum()) for number in range(1, 17)]
+    assert scores.expected_calibration_error(probabilities, target) == pytest.approx(sum(gaps) / 400, abs=1e-6)
     assert math.isnan(scores.expected_calibration_error(np.zeros((0, 7)), np.zeros(0, int)))
+
+
+def test_a_confidence_that_rounds_to_more_than_one_is_no_logit():
+    certain = np.array([[1.0, 0.0], [0.0, 1 + 2e-16]])
+    assert certain.max() > 1
+    assert scores.expected_calibration_error(certain, [0, 0]) == pytest.approx(0.5)
 
 
 def pair_of_results(b: int, c: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +140,28 @@ def test_mcnemar_without_discordant_images_finds_no_difference():
     assert scores.mcnemar([True, False], [True, False]) == {"b": 0, "c": 0, "p": 1.0}
     with pytest.raises(ValueError, match="same images"):
         scores.mcnemar([True], [True, False])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tests_over_seeds_agree_with_scipy(seed):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(0.4, 0.01, rng.integers(2, 8)).tolist()
+    b = rng.normal(0.41, 0.03, len(a) + seed % 3).tolist()
+    assert scores.welch_t_test(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-9)
+    assert scores.paired_t_test(a, b[: len(a)]) == pytest.approx(stats.ttest_rel(a, b[: len(a)]).pvalue, rel=1e-9)
+
+
+def test_values_without_spread_leave_no_chance():
+    assert scores.paired_t_test([0.5, 0.625], [0.25, 0.375]) == scores.welch_t_test([0.5, 0.5], [0.25, 0.25]) == 0
+    assert scores.paired_t_test([0.4, 0.5], [0.4, 0.5]) == scores.welch_t_test([0.4, 0.4], [0.4, 0.4]) == 1
+    assert scores.paired_t_test([0.4, 0.5], [0.3, 0.4]) == 0  # the same difference, but for rounding
+    assert 0 < scores.welch_t_test([0.4, 0.4], [0.3, 0.5]) <= 1
+
+
+def test_several_comparisons_are_corrected():
+    assert scores.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert scores.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert scores.holm([]) == []
 
 
 def test_overfitting_begins_at_the_lowest_smoothed_validation_loss():

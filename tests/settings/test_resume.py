@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_main import QUICK, SMALL, figures, rows, tree
 
+from fer_lightning.data import synthetic
 from fer_lightning.training.distillation import Teachers
-from fer_lightning.training.recorder import Recorder
+from fer_lightning.training.recorder import DECISIVE, Recorder
 
 RUN = (*SMALL["dnn"], *QUICK, "trainer.max_epochs=5")
 SCHEDULES = {
@@ -66,6 +68,8 @@ def test_checkpoints_take_the_place_of_earlier_ones_in_one_step(cli, tmp_path, m
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
     made = []
     monkeypatch.setattr(tempfile, "mkstemp", lambda *a, usual=tempfile.mkstemp, **k: made.append(a) or usual(*a, **k))
+    targets, saved = [], torch.save
+    monkeypatch.setattr(torch, "save", lambda content, target: targets.append(target) or saved(content, target))
     replaced, usual = [], Path.replace
 
     def full(self, target):
@@ -80,6 +84,7 @@ def test_checkpoints_take_the_place_of_earlier_ones_in_one_step(cli, tmp_path, m
         cli(*RUN, "hydra.run.dir=run")
     assert replaced == [0, 1, 2]
     assert made == []
+    assert {target.parent.name for target in targets} == {"checkpoints"}  # written there, not put together in memory
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
     assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
     assert cli(*RUN, "ckpt_path=run").status == 0
@@ -234,7 +239,7 @@ def test_a_student_goes_on_with_its_teacher(cli, tmp_path, interrupt):
     assert cli(*RUN, "seed=0", "trainer.max_epochs=2", "hydra.run.dir=another").status == 0
     ended = cli(*RUN, "distill.teachers=[another]", "trainer.max_epochs=7", "ckpt_path=parts")
     assert ended.status == 2
-    assert "its teachers were other networks" in ended.err
+    assert "trained with other teachers" in ended.err
 
 
 def test_a_checkpoint_goes_on_only_among_the_files_of_its_own_state(cli, tmp_path):
@@ -267,15 +272,26 @@ def test_a_machine_of_another_precision_is_told_the_runs_own(cli, monkeypatch):
     assert cli(*command, "trainer.max_epochs=2").status == 0
 
 
-def test_another_number_of_processes_is_refused_and_an_old_checkpoint_that_tells_none_goes_on(cli, tmp_path):
+def test_another_number_of_processes_and_other_images_are_refused(cli, tmp_path, monkeypatch):
     assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    torch.save(checkpoint | {"processes": 2}, last)
-    ended = cli(*RUN, "ckpt_path=run")
-    assert ended.status == 2
-    assert "trained it is 2" in ended.err
-    torch.save({key: value for key, value in checkpoint.items() if key not in ("processes", "teachers")}, last)
+    kept = checkpoint[DECISIVE]
+    for other, said in (
+        ({"number of processes": 2}, "number of processes=2 (now 1)"),
+        ({"split": {"train": "0", "val": "0"}}, "other training or validation images, or labels"),
+    ):
+        torch.save(checkpoint | {DECISIVE: kept | other}, last)
+        ended = cli(*RUN, "ckpt_path=run")
+        assert ended.status == 2
+        assert said in ended.err
+    torch.save(checkpoint, last)
+    faces = synthetic.draw()
+    labels = faces.labels.copy()
+    labels[0] = (labels[0] + 1) % 7
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_lightning.data.source.built_in_faces", lambda: replace(faces, labels=labels))
+        assert "other training or validation images, or labels" in cli(*RUN, "ckpt_path=run").err
     assert cli(*RUN, "ckpt_path=run").status == 0
 
 
@@ -312,6 +328,52 @@ def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, settings, na
     ended = cli(*run, "trainer.max_epochs=4", "ckpt_path=run")
     assert ended.status == 2
     assert f"{named} was laid out for 2 epochs" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("schedule", "refused"), [("towards_the_end", True), ("whatever_the_length", False)], ids=["planned", "open"]
+)
+def test_a_schedule_of_ones_own_is_asked_whether_it_depends_on_the_length(
+    cli, tmp_path, monkeypatch, schedule, refused
+):
+    (tmp_path / "own_schedules.py").write_text(
+        "from torch.optim.lr_scheduler import LambdaLR\n"
+        "def towards_the_end(optimizer, epochs, steps_per_epoch):\n"
+        "    return {'scheduler': LambdaLR(optimizer, lambda epoch: 1 - epoch / epochs), 'interval': 'epoch'}\n"
+        "def whatever_the_length(optimizer, epochs, steps_per_epoch):\n"
+        "    return {'scheduler': LambdaLR(optimizer, lambda epoch: 0.9**epoch), 'interval': 'epoch'}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = (*RUN, f"scheduler._target_=own_schedules.{schedule}")
+    assert cli(*run, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    ended = cli(*run, "trainer.max_epochs=2", "ckpt_path=run")
+    assert ended.status == (2 if refused else 0), ended.err
+    assert ("its schedule was laid out for 1 epochs, not 2" in ended.err) == refused
+
+
+def test_a_run_goes_on_in_its_folder_however_it_is_named(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=~/run").status == 0
+    assert (tmp_path / "run" / "metrics.csv").is_file()
+    assert cli(*RUN, "trainer.max_epochs=2", "ckpt_path=~/run").status == 0
+    monkeypatch.chdir(tmp_path / "run" / "checkpoints")
+    assert cli(*RUN, "trainer.max_epochs=3", "ckpt_path=last.ckpt").status == 0
+    assert len(rows(tmp_path / "run" / "metrics.csv")) == 3
+    assert not [*tmp_path.rglob("outputs"), *tmp_path.rglob("~")]
+
+
+def test_a_teacher_may_lie_in_the_home_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
+    assert cli(*RUN, "trainer.max_epochs=1", "distill.teachers=[~/teacher]", "hydra.run.dir=run").status == 0
+
+
+def test_a_sweep_may_lie_in_the_home_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ended = cli("--multirun", *RUN, "trainer.max_epochs=1", "hydra.sweep.dir=~/sweep")
+    assert ended.status == 0, ended.err
+    assert (tmp_path / "sweep" / "comparison.csv").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
 
 
 def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):

@@ -71,7 +71,7 @@ def test_mixing_keeps_one_form_of_targets_and_teachers_are_compiled_too(cli, tmp
     run = (*SMALL, "trainer.max_epochs=4", "trainer.compile=true", "aug.mixup=1", "aug.mix_until=0.5")
     ended = cli(*run, "distill.teachers=[teacher]", "hydra.run.dir=run")
     assert ended.status == 0, ended.err
-    assert {name for name, _ in seen} == {"_train_faces", "_train_loss", "probabilities"}
+    assert {name for name, _ in seen} == {"train_faces", "train_loss", "probabilities"}
     assert all(len(forms) == 1 for forms in seen.values())
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["compiled"] is True
 
@@ -146,6 +146,6 @@ def test_validation_and_loss_in_training_are_compiled_apart(monkeypatch):
     """Validation batches may have the size of training's; they take the network as it is."""
     monkeypatch.setattr(torch, "compile", lambda function, dynamic, mode: lambda *args: pytest.fail("compiled"))
     model = CNN(channels=[2, 2, 2, 2, 2], hidden=4)
-    model.compile_training(8, "default")
+    model.train_loss = Compiled(model.train_loss, 8)
     model.eval().validation_step((torch.zeros(8, 1, 48, 48), torch.zeros(8, dtype=torch.long)), 0)
-    assert model.val_sums[2] == 8
+    assert model.means["val/"].compute()["images"] == 8

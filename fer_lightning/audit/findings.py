@@ -1,0 +1,146 @@
+"""What an audit found, as JSON and in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fer_lightning.audit.search import FLAT, KINDS, KNOWN, Audit, class_counts, verdict
+from fer_lightning.data.faces import CLASSES, NO_LABEL, UNLABELLED, USAGES, Faces
+
+TITLES = {"identical": "identical images", "mirrored": "mirror images", "near": "near duplicates"}
+LEAKS = {"identical": "also in", "mirrored": "mirrored in", "near": "with a near duplicate in"}
+
+
+def to_json(found: Audit) -> dict[str, Any]:
+    """The content of audit.json.
+
+    An image is {split, row, label} and, where its source names it, name; row is that of `Faces.rows`, label null for
+    none. A link of near duplicates is [first, second, similarity, mirrored]: two indices into the images of its group,
+    their correlation and whether the second had to be mirrored for it.
+    """
+    faces = found.faces
+    content: dict[str, Any] = {
+        "source": faces.source,
+        "form": faces.form,
+        "images": len(faces),
+        "splits": {},
+        "unlabelled": len(faces.where(UNLABELLED)),
+        "constant": [image_of(faces, position) for position in found.constant],
+        "flat": [image_of(faces, position) for position in found.flat],
+    }
+    for usage, known in KNOWN.items():
+        counts = class_counts(faces, usage)
+        content["splits"][USAGES[usage]] = {
+            "images": sum(counts),
+            "classes": dict(zip(CLASSES, counts, strict=True)),
+            "known": dict(zip(CLASSES, known, strict=True)),
+            "verdict": verdict(counts, usage),
+        }
+    for kind in KINDS:
+        groups = found.groups(kind)
+        content[kind] = {
+            "groups": len(groups),
+            "images": sum(map(len, groups)),
+            "across_splits": sum(map(found.spans, groups)),
+            "conflicting": sum(map(found.conflicting, groups)),
+            "leaks": [
+                {"split": USAGES[leak.usage], "within": USAGES[leak.within], "images": leak.images}
+                for leak in found.leaks(kind)
+            ],
+            "found": [_group(found, group, kind) for group in groups],
+        }
+    return content
+
+
+def _group(found: Audit, group: np.ndarray, kind: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "images": [image_of(found.faces, position) for position in group],
+        "labels": [CLASSES[label] for label in found.labels(group)],
+    }
+    if kind == "near":
+        entry["links"] = [
+            [*np.searchsorted(group, link[:2]).tolist(), round(link.similarity, 4), link.mirrored]
+            for link in found.links_within(group)
+        ]
+    return entry
+
+
+def image_of(faces: Faces, position: int) -> dict[str, Any]:
+    """An image as audit.json has it, see `to_json`."""
+    label = faces.labels[position]
+    image = {
+        "split": USAGES[faces.usage[position]],
+        "row": int(faces.rows[position]),
+        "label": None if label == NO_LABEL else CLASSES[label],
+    }
+    if faces.names is not None and faces.names[position]:
+        image["name"] = str(faces.names[position])
+    return image
+
+
+def to_text(content: dict[str, Any]) -> str:
+    """The findings for the terminal, in 100 columns as far as the source's name allows."""
+    tables = [_aligned(*counts_table(content)), _aligned(*findings_table(content))]
+    head = f"{content['images']:,} images in {content['source']},\nread as {content['form']}"
+    return "\n\n".join([head, *tables, "\n".join(sentences(content))])
+
+
+def counts_table(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows: the images of each split and class and, where they are not the known ones, the known."""
+    rows = []
+    for split, entry in content["splits"].items():
+        counts = entry["classes"].values()
+        rows.append([split, *(f"{count:,}" for count in (entry["images"], *counts)), entry["verdict"]])
+        if entry["verdict"] not in ("match", "missing"):
+            known = entry["known"].values()
+            rows.append(["  known", *(f"{count:,}" for count in (sum(known), *known)), ""])
+    return ["", "images", *CLASSES, "known counts"], rows
+
+
+def findings_table(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows: the groups of each kind, the images in them, and how many groups are of the worse sorts."""
+    columns = ("groups", "images", "across_splits", "conflicting")
+    rows = [[TITLES[kind], *(f"{content[kind][column]:,}" for column in columns)] for kind in KINDS]
+    return ["", "groups", "images", "groups across splits", "groups with conflicting labels"], rows
+
+
+def sentences(content: dict[str, Any]) -> list[str]:
+    """What there is to say beyond the tables."""
+    found = []
+    told = set()
+    for kind in KINDS:
+        for leak in content[kind]["leaks"]:
+            split, within = leak["split"], leak["within"]
+            more = "more " if (split, within) in told else ""
+            told.add((split, within))
+            found.append(f"{count_images(leak['images'], f'{more}{split} ')} {LEAKS[kind]} {within}.")
+    if not told:
+        found.append("No image of one split is also in another.")
+    splits = [image["split"] for image in content["constant"]]
+    where = ", ".join(f"{splits.count(split):,} in {split}" for split in USAGES if split in splits)
+    found.append(
+        f"{count_images(len(splits))} of one gray level: {where}." if splits else "No image of one gray level."
+    )
+    if flat := content["flat"]:
+        found.append(
+            f"{count_images(len(flat))} too flat to be searched for near duplicates (deviation below {FLAT:g})."
+        )
+    if unlabelled := content["unlabelled"]:
+        found.append(f"{count_images(unlabelled)} without a label.")
+    return found
+
+
+def count_images(count: int, which: str = "") -> str:
+    """1 image, 2 images, 1,234 PublicTest images."""
+    return f"{count:,} {which}image{'s'[: count != 1]}"
+
+
+def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: columns of numbers flush right, others left."""
+    columns = list(zip(headers, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(cell[:1].isdigit() for cell in column[1:]) for column in columns]
+    forms = [f"{'>' if flush else '<'}{width}" for flush, width in zip(right, widths, strict=True)]
+    lines = ["  ".join(map(format, row, forms)).rstrip() for row in (headers, *rows)]
+    return "\n".join(lines)

@@ -1,0 +1,164 @@
+"""Runs that differ in their seed alone, as one condition of an experiment: grouped, named, summed up."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_lightning.results import scores
+from fer_lightning.results.run_folder import TRAIN_LOSS, Run
+
+LOSS_LEVELS = (1.8, 1.6, 1.4, 1.2, 1.0)
+TESTS = {"test_public_acc": "PublicTest", "test_private_acc": "PrivateTest"}
+ACCURACIES = ("val_acc", *TESTS)
+
+
+@dataclass
+class Condition:
+    """runs: those that completed, `failed` those that did not; they differ in their seed alone.
+
+    keys: their configuration, `group.key` → value, and `group` → the name of what was chosen in it.
+    label: the keys that set it apart from the others, network and augmentation aside; "" where there is none.
+    """
+
+    runs: list[Run]
+    failed: list[Run]
+    keys: dict[str, Any]
+    label: str
+
+    @property
+    def network(self) -> str:
+        return self.keys["model"] or ""
+
+    @property
+    def aug(self) -> str:
+        return self.keys["aug"] or ""
+
+    @property
+    def title(self) -> str:
+        return " ".join(part for part in (self.network.upper(), self.aug, self.label) if part)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.metrics["seed"] for run in self.runs]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs all runs have."""
+        return min(len(run.epochs) for run in self.runs)
+
+    @property
+    def onsets(self) -> list[int | None]:
+        """The epoch where overfitting begins, for each run; None where it has not."""
+        return [scores.overfitting_epoch(run.epochs["val_loss"]) for run in self.runs]
+
+    def values(self, metric: str) -> list[float]:
+        """One of metrics.json's numbers, for each run."""
+        return [run.metrics[metric] for run in self.runs]
+
+    def at(self, column: str, epoch: int) -> list[float]:
+        """A column of metrics.csv at one epoch that all runs have, for each run."""
+        return [float(run.epochs[column].iloc[epoch - 1]) for run in self.runs]
+
+    def mean_curve(self, column: str) -> np.ndarray:
+        """float (epochs,): a column of metrics.csv, the mean over the runs."""
+        return np.mean([run.epochs[column].to_numpy(np.float64)[: self.epochs] for run in self.runs], axis=0)
+
+    def mean_training_losses(self, last: int) -> list[float]:
+        """The mean of the training cross-entropy over the epochs 1 … last, for each run: the lower, the faster."""
+        return [float(run.epochs[TRAIN_LOSS].iloc[:last].mean()) for run in self.runs]
+
+    @cached_property
+    def summary(self) -> dict[str, float]:
+        """The numbers of its row in a sweep's comparison.csv (which tells their meanings); nothing without runs.
+
+        Means, standard deviations and medians over the runs; NaN where a figure is unknown.
+        """
+        if not self.runs:
+            return {}
+        found: dict[str, float] = {}
+        for score in ACCURACIES:
+            values = self.values(score)
+            intervals = [run.metrics[f"{score}_95"] or (None, None) for run in self.runs]
+            found[score] = _mean(values)
+            found[f"{score}_std"] = _std(values)
+            found[f"{score}_lo"], found[f"{score}_hi"] = (_mean(bounds) for bounds in zip(*intervals, strict=True))
+        for score in TESTS:
+            found[f"{score}_unseen"] = _mean(self.values(f"{score}_unseen"))
+        for level in LOSS_LEVELS:
+            found[f"epochs_to_loss_{level}"] = _median(
+                scores.epochs_to_loss(run.epochs[TRAIN_LOSS], level) for run in self.runs
+            )
+        last = [run.epochs.iloc[-1] for run in self.runs]
+        found["gap_acc"] = _mean(epoch["train_acc"] - epoch["val_acc"] for epoch in last)
+        found["gap_loss"] = _mean(epoch["val_loss"] - epoch[TRAIN_LOSS] for epoch in last)
+        found["overfitting_epoch"] = _median(self.onsets)
+        found["seconds_per_epoch"] = _mean(self.values("seconds_per_epoch"))
+        return found
+
+
+def conditions_of(runs: Sequence[Run]) -> list[Condition]:
+    """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps(_keys(run), sort_keys=True), []).append(run)
+    all_keys = [_keys(members[0]) for members in groups.values()]
+    return [
+        Condition(
+            [run for run in members if run.metrics["completed"]],
+            [run for run in members if not run.metrics["completed"]],
+            keys,
+            _label(keys, all_keys),
+        )
+        for keys, members in zip(all_keys, groups.values(), strict=True)
+    ]
+
+
+def _keys(run: Run) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for group, value in run.config.items():
+        if group == "seed":
+            continue
+        if group == "ckpt_path" and run.name in Path(str(value)).parts:
+            keys[group] = None  # resumed from its own state: the same run as if it had never been interrupted
+        elif isinstance(value, dict):
+            keys[group] = value.get("name") or str(value.get("_target_", "")).rpartition(".")[2]
+            keys.update({f"{group}.{key}": item for key, item in value.items()})
+        else:
+            keys[group] = value
+    return keys | {"model": run.metrics["model"], "aug": run.metrics["aug"]}
+
+
+def _label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
+    """`optimizer.lr=0.01 …`: the keys in which a condition differs from others, model and aug aside.
+
+    The arguments of another optimizer (network, …) are not named beside its name: `optimizer=SGD` says it.
+    """
+    shown = []
+    for key, value in sorted(own.items()):
+        group = key.partition(".")[0]
+        peers = [other for other in all_keys if key == group or other.get(group) == own.get(group)]
+        if key not in ("model", "aug") and any(other.get(key) != value for other in peers):
+            shown.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return " ".join(shown)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """NaN where one is unknown: a mean over some of the runs would pass for one over all."""
+    return float(np.mean(np.array(list(values), np.float64)))
+
+
+def _std(values: Sequence[float | None]) -> float:
+    """The sample standard deviation; NaN for one value, and where one is unknown."""
+    return float(np.std(np.array(values, np.float64), ddof=1)) if len(values) > 1 else math.nan
+
+
+def _median(epochs: Iterable[int | None]) -> float:
+    """None is later than any epoch; NaN where that is the median."""
+    median = float(np.median([math.inf if epoch is None else epoch for epoch in epochs]))
+    return median if math.isfinite(median) else math.nan
