@@ -12,8 +12,6 @@ from fer_lightning.evaluate.members import Member
 from fer_lightning.evaluate.votes import APART, CHOICES, TAGGERS, majority
 from fer_lightning.results import scores
 
-SIGNIFICANT = 0.05
-
 
 def score(
     faces: Faces, where: np.ndarray, probabilities: np.ndarray, members: Sequence[Member], votes: np.ndarray | None
@@ -114,5 +112,5 @@ def difference(faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.nda
         "only_other_right": test["c"],
         "p": test["p"],
         "test": "McNemar, exact" if pairs <= scores.EXACT_LIMIT else "McNemar, chi-square with continuity correction",
-        "more_than_chance": test["p"] < SIGNIFICANT,
+        "more_than_chance": test["p"] < scores.SIGNIFICANCE_LEVEL,
     }

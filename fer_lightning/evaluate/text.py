@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.evaluate.scoring import SIGNIFICANT
 from fer_lightning.evaluate.votes import TAGGERS
+from fer_lightning.results.scores import SIGNIFICANCE_LEVEL
 
 WIDTH = 100  # columns of the printed tables
 
@@ -106,7 +106,7 @@ def significance(found: dict[str, Any]) -> str:
     sign = "<" if found["more_than_chance"] else "≥"
     return (
         f"Only this one is right on {images(b)}, only the other on {c:,}; {found['test']}: p = {found['p']:.2g}. "
-        f"The difference is {kind} (p {sign} {SIGNIFICANT})."
+        f"The difference is {kind} (p {sign} {SIGNIFICANCE_LEVEL})."
     )
 
 
