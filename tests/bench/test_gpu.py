@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from bench import contestants, gpu
+from fer_lightning.results.run_folder import EPOCH_COLUMNS
 from fer_lightning.settings.build import check
 
-HEAD = "epoch,train_loss,train_acc,val_loss,val_acc,lr,seconds\n"
+HEAD = ",".join(EPOCH_COLUMNS) + "\n"
 
 
 @pytest.fixture
@@ -50,7 +51,9 @@ def trained(monkeypatch):
             epochs, acc = self.length(name), reached.get(name[:-2], 0.1) + int(name[-1]) / 100
             for file in ("mistakes.png", "curves.png", "checkpoints/best.ckpt"):
                 (self.work / name / file).touch()
-            rows = "".join(f"{epoch},{1 / epoch},0.5,1.5,{acc},0.001,0.25\n" for epoch in range(1, epochs + 1))
+            rows = "".join(
+                f"{epoch},{1 / epoch},0.5,1.5,{acc},0.001,0.25,{1 / epoch}\n" for epoch in range(1, epochs + 1)
+            )
             (self.work / name / "metrics.csv").write_text(HEAD + rows)
             metrics = {"completed": True, "compiled": name == gpu.COMPILED, "epochs": epochs}
             metrics |= {"val_acc": acc, "test_public_acc": acc, "test_public_acc_unseen": acc, "test_private_acc": None}
@@ -117,8 +120,8 @@ def test_the_faster_one_is_gone_on_with_where_losses_agree(call, trained, monkey
         if gpu.COMPILED in given:
             folder = self.work / gpu.COMPILED
             (folder / "metrics.json").write_text(json.dumps({"completed": True, "compiled": compiled, "epochs": 12}))
-            (folder / "metrics.csv").write_text(f"{HEAD}1,{loss},0.5,1.5,0.5,0.001,{pace}\n")
-            (self.work / gpu.EAGER / "metrics.csv").write_text(f"{HEAD}1,1.0,0.5,1.5,0.5,0.001,0.5\n")
+            (folder / "metrics.csv").write_text(f"{HEAD}1,{loss},0.5,1.5,0.5,0.001,{pace},{loss}\n")
+            (self.work / gpu.EAGER / "metrics.csv").write_text(f"{HEAD}1,1.0,0.5,1.5,0.5,0.001,0.5,1.0\n")
             self.figures[gpu.COMPILED] = {"pace": pace, "rest": 30}
 
     monkeypatch.setattr(gpu.Call, "together", other)
