@@ -43,10 +43,6 @@ class Averaging(pl.Callback):
         self.steps = 0  # trainer.global_step of the last of them
         self.average: dict[str, Tensor] = {}
 
-    def settings(self) -> dict[str, Any]:
-        """What a training must keep to go on as it began, as primitives."""
-        return {"name": type(self).__name__, "start": self.start}
-
     def due(self, trainer: pl.Trainer, last_of_epoch: bool) -> bool:
         """Whether the weights after the optimizer step just made belong into the average."""
         raise NotImplementedError
@@ -100,7 +96,6 @@ class Averaging(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint[KEY] = {
-            "settings": self.settings(),
             "count": self.count,
             "steps": self.steps,
             "trained": checkpoint["state_dict"],
@@ -166,9 +161,6 @@ class EMA(Averaging):
         if every < 1:
             raise ValueError(f"every is {every}; it must be at least 1")
         self.decay, self.every = decay, every
-
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "decay": self.decay, "every": self.every}
 
     def due(self, trainer: pl.Trainer, last_of_epoch: bool) -> bool:
         return trainer.global_step % self.every == 0
