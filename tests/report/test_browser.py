@@ -107,7 +107,7 @@ def test_the_charts_hold_the_numbers_of_metrics_csv(show, report_url, trained):
         })"""
     )
     table = read_epochs(trained / "metrics.csv")
-    assert {line["column"] for line in drawn} == {"train_loss", "train_acc", "val_loss", "val_acc"}
+    assert {line["column"] for line in drawn} == {"train_cross_entropy", "train_acc", "val_loss", "val_acc"}
     for line in drawn:
         values = [float(value) for value in line["values"].split(",")]
         np.testing.assert_allclose(values, table[line["column"]], rtol=1e-4)
@@ -275,7 +275,7 @@ def test_tensorboard_has_the_test_scores_figures_settings_and_layout(board, trai
     assert {"curves", "confusion_matrix", "mistakes"} <= images
     layout = ask(board, "plugin/custom_scalars/layout")
     charts = {chart["title"]: chart["multiline"]["tag"] for group in layout["category"] for chart in group["chart"]}
-    assert charts == {"loss": ["train/loss", "val/loss"], "accuracy": ["train/acc", "val/acc"]}
+    assert charts == {"loss": ["train/cross_entropy", "val/loss"], "accuracy": ["train/acc", "val/acc"]}
     experiment = ask(board, "plugin/hparams/experiment", request=json.dumps({"experimentName": ""}))
     assert {"model", "aug", "optimizer.lr"} <= {info["name"] for info in experiment["hparamInfos"]}
     scores = {info["name"]["tag"] for info in experiment["metricInfos"]}

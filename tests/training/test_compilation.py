@@ -115,10 +115,9 @@ def test_a_backward_pass_that_cannot_be_compiled_is_a_failure_of_the_first_call(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-def test_the_last_job_of_a_long_sweep_is_compiled_too(cli, tmp_path, monkeypatch):
+@torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True)
+def test_the_last_job_of_a_long_sweep_is_compiled_too(cli, tmp_path):
     """The compiler gives up a function that it compiled `recompile_limit` times; each split's pixels have a mean."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
     ended = cli("--multirun", *SMALL, "aug=norm", "trainer.max_epochs=1", "trainer.compile=true", "seed=0,1,2,3",
                 "hydra.sweep.dir=sweep")  # fmt: skip
     assert ended.status == 0, ended.err
