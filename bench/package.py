@@ -51,7 +51,7 @@ print(dict(zip(CLASSES, chances.tolist())))
 | file | `{name}.safetensors`, {megabytes:.1f} MB, float16; its metadata holds all that makes the network again |
 | trained on | {train_n:,} images of FER2013's Training split (Kaggle, 2013), no other data |
 | recipe | {recipe} |
-{taught_by}| cost | {epochs} epochs, {minutes:.0f} minutes on {device}, {precision} |
+{teacher_line}| cost | {epochs} epochs, {minutes:.0f} minutes on {device}, {precision} |
 | checkpoint | epoch {best_epoch}, the highest validation accuracy; {versions} |
 
 ## Scores
@@ -102,7 +102,7 @@ def recipe(run: Run) -> str:
     return f"`{shlex.join(['python', '-m', 'fer_lightning', *shown])}`"
 
 
-def taught_by(run: Run) -> str:
+def teacher_line(run: Run) -> str:
     """The card's row of the teachers, where the run had some."""
     lines = [teacher(Path(path)) for path in run.config.get("distill", {}).get("teachers", [])]
     return f"| TEACHER | {'; '.join(lines)} |\n" if lines else ""
@@ -157,7 +157,7 @@ def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
         classes=", ".join(per_class),
         megabytes=size / 1e6,
         recipe=recipe(run),
-        taught_by=taught_by(run),
+        teacher_line=teacher_line(run),
         minutes=metrics["train_seconds"] / 60,
         split_seed=metrics["seed"] if (own := run.config["data"]["split_seed"]) is None else own,
         versions=versions_of(metrics),

@@ -20,7 +20,7 @@ from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.models import CNN, DNN
 from fer_lightning.results.checkpoint import load
-from fer_lightning.settings import hydra_app as hydra_hooks
+from fer_lightning.settings import hydra_app
 from fer_lightning.settings.build import FER2013_BATCH, FER2013_EPOCHS, best_precision, check, resolve
 from fer_lightning.training.provenance import commit
 
@@ -217,7 +217,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_others(cli, tmp_path, 
 def test_a_sweeper_hears_the_validation_accuracy(cli, tmp_path, monkeypatch):
     heard = []
     listen = lambda self, config, job_return, **kwargs: heard.append(job_return.return_value)  # noqa: E731
-    monkeypatch.setattr(hydra_hooks.RunHooks, "on_job_end", listen)
+    monkeypatch.setattr(hydra_app.RunHooks, "on_job_end", listen)
     assert cli("--multirun", *SMALL["dnn"], *QUICK, "optimizer.lr=0.001,1e30", "hydra.sweep.dir=sweep").status == 1
     metrics = json.loads((tmp_path / "sweep" / "0-dnn-norm_aug-lr0.001" / "metrics.json").read_text())
     assert heard == [metrics["val_acc"], None]
@@ -443,13 +443,13 @@ def test_several_processes_in_a_sweep_are_refused(cli, tmp_path, several):
 @pytest.mark.parametrize("multirun", [(), ("--multirun",)], ids=["run", "multirun"])
 def test_two_that_start_in_one_second_have_a_folder_each(cli, tmp_path, monkeypatch, multirun):
     """The other one makes its folder while this one is still reading its data."""
-    usual = hydra_hooks.check
+    usual = hydra_app.check
 
     def meanwhile(config: DictConfig) -> int:
         Path(config.hydra.sweep.dir, "checkpoints").mkdir(parents=True)  # the name is that of hydra.run.dir as well
         return usual(config)
 
-    monkeypatch.setattr(hydra_hooks, "check", meanwhile)
+    monkeypatch.setattr(hydra_app, "check", meanwhile)
     ended = cli(*multirun, *SMALL["dnn"], *QUICK, "trainer.max_epochs=1")
     assert ended.status == 0, ended.err
     others, mine = sorted((tmp_path / "outputs").glob("*/*"))

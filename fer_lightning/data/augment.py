@@ -124,7 +124,7 @@ class Mix(nn.Module):
     """mixup and CutMix: each image with the next of its batch, their targets in the same shares.
 
     float (B, 1, H, W) and targets int64 (B,) to the same shape and targets float (B, classes); further float (B,
-    classes), such as teachers' judgements, are mixed alike. mixup, cutmix: α of the distribution Beta(α, α) of an
+    classes), such as teachers' probabilities, are mixed alike. mixup, cutmix: α of the distribution Beta(α, α) of an
     image's own share, 0 for not at all; with both, each image is mixed one way or the other by an even chance. Raises
     ValueError for values out of range.
 

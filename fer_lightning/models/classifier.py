@@ -53,7 +53,7 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
         steps in an epoch; the learning rate is constant if None.
 
     A checkpoint holds the arguments of the subclass's constructor but for FACTORIES, so they must be primitives.
-    Logged, once an epoch: train/loss (the objective), train/cross_entropy (neither smoothed nor taught), train/acc,
+    Logged, once an epoch: train/loss (the objective), train/cross_entropy (no smoothing, no teachers), train/acc,
     train/images; val/loss and val/acc; in `trainer.test`, of a loader named public, test/public_loss, test/public_acc.
     """
 

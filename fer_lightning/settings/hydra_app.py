@@ -181,11 +181,11 @@ def sweep_jobs(config: DictConfig) -> list[DictConfig]:
 
 def end_sweep(folder: Path) -> bool:
     """Write and print the comparison of a sweep's runs; whether all of them completed."""
-    from fer_lightning.results import comparison as sweep  # pandas and matplotlib, so not before they are wanted
+    from fer_lightning.results import comparison  # pandas and matplotlib, so not before they are wanted
 
-    table = sweep.compare(folder)
+    table = comparison.compare(folder)
     print(
-        f"\n{sweep.markdown(table)}\n"
+        f"\n{comparison.markdown(table)}\n"
         f"comparison: {folder}/comparison.md, .csv and .png; the figures of each run in its folder there\n"
         f"curves: tensorboard --logdir {folder}"
     )

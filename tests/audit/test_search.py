@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_lightning.audit import search as module
+from fer_lightning.audit import search
 from fer_lightning.audit.search import FLAT, KINDS, KNOWN, SAME, SHIFT, Leak, class_counts, examine, similarity, verdict
 from fer_lightning.data.faces import NO_LABEL, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, Faces, digest
 
@@ -130,9 +130,9 @@ def test_the_order_of_the_images_and_the_blocks_they_are_compared_in_change_noth
     expected = as_lists(examine(faces_of(pixels)).groups("near"))
     assert len(expected) == 30
     order = np.random.default_rng(2).permutation(len(pixels))
-    monkeypatch.setattr(module, "ROWS", 7)
-    monkeypatch.setattr(module, "COLUMNS", 11)
-    monkeypatch.setattr(module, "CHECKED", 3)
+    monkeypatch.setattr(search, "ROWS", 7)
+    monkeypatch.setattr(search, "COLUMNS", 11)
+    monkeypatch.setattr(search, "CHECKED", 3)
     found = [sorted(order[group].tolist()) for group in examine(faces_of(pixels[order])).groups("near")]
     assert sorted(found) == expected
 

@@ -8,8 +8,7 @@ from matplotlib.image import imread
 from results.test_run_folder import CONFIG, EPOCHS, write_run
 
 from fer_lightning.errors import UserError
-from fer_lightning.results import comparison as sweep
-from fer_lightning.results import figures
+from fer_lightning.results import comparison, figures
 
 FIRST_COLUMNS = "model,aug,runs,val_acc,val_acc_std,test_public_acc,test_private_acc"
 
@@ -41,7 +40,7 @@ def test_a_row_per_setting_in_the_order_of_validation_accuracy(tmp_path):
         [("none", 0, 0.30), ("none", 1, 0.32), ("none", 2, 0.40), ("norm", 0, 0.44), ("norm", 1, 0.46)]
     ):
         write_job(tmp_path / f"{number}-dnn-{aug}", aug=aug, seed=seed, metrics=scored(val_acc))
-    table = sweep.compare(tmp_path)
+    table = comparison.compare(tmp_path)
     assert table["aug"].tolist() == ["norm", "none"]
     assert table["runs"].tolist() == [2, 3]
     np.testing.assert_allclose(table["val_acc"], [0.45, 0.34])
@@ -53,7 +52,7 @@ def test_a_row_per_setting_in_the_order_of_validation_accuracy(tmp_path):
 
 def test_the_csv_holds_the_table(tmp_path):
     write_job(tmp_path / "0-dnn-norm", metrics=scored(0.4))
-    table = sweep.compare(tmp_path)
+    table = comparison.compare(tmp_path)
     path = tmp_path / "comparison.csv"
     text = path.read_text()
     assert text.startswith(FIRST_COLUMNS + ",epochs_to_loss_1.8,")
@@ -65,7 +64,7 @@ def test_the_csv_holds_the_table(tmp_path):
 
 def test_the_curves_are_summed_up(tmp_path):
     write_job(tmp_path / "0-dnn-norm")
-    row = sweep.compare(tmp_path).iloc[0]
+    row = comparison.compare(tmp_path).iloc[0]
     assert row["epochs_to_loss_1.6"] == 3
     assert math.isnan(row["epochs_to_loss_1.4"])
     assert row["gap_acc"] == pytest.approx(0.37 - 0.40)
@@ -81,7 +80,7 @@ def test_epochs_over_seeds_are_medians_with_never_as_the_latest(tmp_path):
         epochs = steady.assign(val_loss=1 + abs(steady["epoch"] - lowest) / 9, train_cross_entropy=2.0)
         epochs.loc[5 + seed :, "train_cross_entropy"] = level
         write_job(tmp_path / f"{seed}-dnn-norm", seed=seed, epochs=epochs)
-    row = sweep.compare(tmp_path).iloc[0]
+    row = comparison.compare(tmp_path).iloc[0]
     assert row["overfitting_epoch"] == 12  # of 8, 12 and still falling
     assert row["epochs_to_loss_1.4"] == 7  # of 6, 7 and 8
     assert math.isnan(row["epochs_to_loss_1.2"])  # of never, 7 and never
@@ -94,7 +93,7 @@ def test_settings_are_told_apart_by_the_keys_that_differ(tmp_path):
     write_job(tmp_path / "2", metrics=scored(0.3), changes=sgd)
     write_job(tmp_path / "3", metrics=scored(0.2), changes=sgd, model="cnn", aug="none")
     write_job(tmp_path / "4", metrics=scored(0.1), changes=sgd | {"model.widths": [9], "ckpt_path": "other.ckpt"})
-    assert sweep.compare(tmp_path)["setting"].tolist() == [
+    assert comparison.compare(tmp_path)["setting"].tolist() == [
         "ckpt_path=null model.widths=[2048, 512] optimizer=Adam optimizer.lr=0.001",
         "ckpt_path=null model.widths=[2048, 512] optimizer=Adam optimizer.lr=0.01",
         "ckpt_path=null model.widths=[2048, 512] optimizer=SGD",  # not momentum, which only SGD has
@@ -111,7 +110,7 @@ def test_what_a_setting_has_more_than_another_tells_them_apart(tmp_path):
     write_job(tmp_path / "1-dnn-norm", seed=1, changes=plain)
     write_job(tmp_path / "2-dnn-norm", changes=plain | ema, metrics=scored(0.1))
     write_job(tmp_path / "3-dnn-norm", changes=plain | distilled, metrics=scored(0.05))
-    table = sweep.compare(tmp_path)
+    table = comparison.compare(tmp_path)
     assert table["runs"].tolist() == [2, 1, 1]
     assert table["setting"].tolist() == [
         "averaging=none distill.teachers=[]",
@@ -124,7 +123,7 @@ def test_a_resumed_run_is_still_of_its_setting(tmp_path):
     write_job(tmp_path / "0-dnn-norm-seed0")
     own = "outputs/2026/1-dnn-norm-seed1/checkpoints/last.ckpt"
     write_job(tmp_path / "1-dnn-norm-seed1", seed=1, changes={"ckpt_path": own})
-    assert sweep.compare(tmp_path)["runs"].tolist() == [2]
+    assert comparison.compare(tmp_path)["runs"].tolist() == [2]
 
 
 def test_jobs_that_did_not_complete_are_named_and_not_counted(tmp_path):
@@ -136,7 +135,7 @@ def test_jobs_that_did_not_complete_are_named_and_not_counted(tmp_path):
     (write_job(tmp_path / "5-broken") / "metrics.csv").write_text("nonsense")
     (tmp_path / "10-killed" / ".hydra").mkdir(parents=True)
     (tmp_path / "notes").mkdir()
-    table = sweep.compare(tmp_path)
+    table = comparison.compare(tmp_path)
     named = list(zip(table["runs"], table["val_acc"].fillna(-1), table["aug"], table["failed"], strict=True))
     assert named == [
         (1, 0.4, "norm", "1-dnn-norm; 2-dnn-norm"),
@@ -146,7 +145,7 @@ def test_jobs_that_did_not_complete_are_named_and_not_counted(tmp_path):
         (0, -1, "", "10-killed"),
     ]
     failed = "Failed: 1-dnn-norm, 2-dnn-norm, 3-dnn-none, 4-early, 5-broken, 10-killed"
-    assert failed in sweep.markdown(table)
+    assert failed in comparison.markdown(table)
     page = (tmp_path / "comparison.md").read_text()
     assert failed in page
     assert "- 1-dnn-norm: `RuntimeError: the loss became 'nan' (after 0 epochs)`" in page
@@ -157,13 +156,13 @@ def test_jobs_that_did_not_complete_are_named_and_not_counted(tmp_path):
 
 def test_a_sweep_in_which_all_jobs_failed_is_compared_too(tmp_path):
     write_job(tmp_path / "0-dnn-norm", metrics=FAILED, epochs=None)
-    assert sweep.compare(tmp_path)["failed"].tolist() == ["0-dnn-norm"]
+    assert comparison.compare(tmp_path)["failed"].tolist() == ["0-dnn-norm"]
     assert imread(tmp_path / "comparison.png").size
 
 
 def test_the_page_explains_every_column(tmp_path):
     write_job(tmp_path / "0-dnn-norm")
-    table = sweep.compare(tmp_path)
+    table = comparison.compare(tmp_path)
     page = (tmp_path / "comparison.md").read_text()
     assert [column for column in table.columns if f"`{column}`" not in page] == []
     assert "comparison.png" in page
@@ -173,9 +172,9 @@ def test_the_page_explains_every_column(tmp_path):
 
 def test_synthetic_scores_say_so(tmp_path):
     write_job(tmp_path / "0-dnn-norm", metrics={"data": "synthetic", "synthetic": True})
-    table = sweep.compare(tmp_path)
+    table = comparison.compare(tmp_path)
     assert table["data"].tolist() == ["synthetic"]
-    assert "Synthetic faces: these are no scores on FER2013." in sweep.markdown(table)
+    assert "Synthetic faces: these are no scores on FER2013." in comparison.markdown(table)
     assert "Synthetic faces: these are no scores on FER2013." in (tmp_path / "comparison.md").read_text()
 
 
@@ -185,9 +184,9 @@ def test_the_picture_holds_every_run_with_epochs_by_setting(tmp_path, monkeypatc
     write_job(tmp_path / "2", seed=1, metrics=scored(0.4, completed=False, interrupted=True))
     write_job(tmp_path / "3", seed=2, metrics=FAILED, epochs=None)
     given = {}
-    comparison = figures.comparison
-    monkeypatch.setattr(figures, "comparison", lambda runs, **k: given.update(runs=runs, **k) or comparison(runs, **k))
-    sweep.compare(tmp_path)
+    drawn = figures.comparison
+    monkeypatch.setattr(figures, "comparison", lambda runs, **k: given.update(runs=runs, **k) or drawn(runs, **k))
+    comparison.compare(tmp_path)
     assert [name for name, _ in given["runs"]] == ["dnn norm", "dnn norm", "dnn none"]
     for _, epochs in given["runs"]:
         pd.testing.assert_frame_equal(epochs, EPOCHS)
@@ -198,17 +197,17 @@ def test_the_picture_holds_every_run_with_epochs_by_setting(tmp_path, monkeypatc
 def test_test_scores_come_with_interval_and_unseen_images(tmp_path):
     for seed, (low, high) in enumerate([(0.40, 0.44), (0.42, 0.46)]):
         write_job(tmp_path / f"{seed}", seed=seed, metrics={"test_private_acc_95": [low, high]})
-    text = sweep.markdown(sweep.compare(tmp_path))
+    text = comparison.markdown(comparison.compare(tmp_path))
     assert "| dnn norm | PrivateTest | 0.420 ± 0.000 | 0.410–0.450 |  0.410 |" in text
 
 
 def test_a_test_score_that_is_null_stays_empty(tmp_path):
     null = dict.fromkeys(("test_public_acc", "test_public_acc_95", "test_public_acc_unseen"))
     write_job(tmp_path / "0-dnn-norm", metrics=null)
-    table = sweep.compare(tmp_path)
+    table = comparison.compare(tmp_path)
     assert table.filter(like="public").isna().all(axis=None)
-    assert "PublicTest" not in sweep.markdown(table)
-    assert "PrivateTest" in sweep.markdown(table)
+    assert "PublicTest" not in comparison.markdown(table)
+    assert "PrivateTest" in comparison.markdown(table)
 
 
 def test_printed_tables_fit_100_columns_and_lose_nothing(tmp_path):
@@ -221,12 +220,12 @@ def test_printed_tables_fit_100_columns_and_lose_nothing(tmp_path):
     for number in range(3, 20):
         write_job(tmp_path / f"{number}-dnn-a|b", aug="a|b", seed=number, metrics=FAILED, epochs=None)
     write_job(tmp_path / "20-dnn-a|b", aug="a|b", metrics=scored(0.2))
-    table = sweep.compare(tmp_path)
-    text = sweep.markdown(table)
+    table = comparison.compare(tmp_path)
+    text = comparison.markdown(table)
     assert max(map(len, text.splitlines())) <= 100
     assert all(f"{key}={value}" in text for key, value in long.items())
     assert "0.400 ± 0.000" in text
-    wide = sweep.markdown(table, width=None)
+    wide = comparison.markdown(table, width=None)
     assert "| dnn norm_aug aug.a=0.1 aug.b=0.2 aug.c=0.3 aug.d=0.4 " in wide
     for block in wide.split("\n\n"):  # every table has as many cells in each of its rows
         if block.startswith("|"):
@@ -235,10 +234,10 @@ def test_printed_tables_fit_100_columns_and_lose_nothing(tmp_path):
 
 def test_comparing_again_replaces_the_files(tmp_path):
     write_job(tmp_path / "0-dnn-norm")
-    sweep.compare(tmp_path)
+    comparison.compare(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
     write_job(tmp_path / "1-dnn-none", aug="none")
-    sweep.compare(tmp_path)
+    comparison.compare(tmp_path)
     after = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
     assert set(before) == set(after) == {"comparison.csv", "comparison.md", "comparison.png"}
     assert not set(before.values()) & set(after.values())
@@ -248,5 +247,5 @@ def test_comparing_again_replaces_the_files(tmp_path):
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, folder, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):
-        sweep.compare(tmp_path / folder)
+        comparison.compare(tmp_path / folder)
     assert list((tmp_path / "empty").iterdir()) == []
