@@ -84,9 +84,12 @@ def check_resumable(
             "nothing is left to do (a larger trainer.max_epochs goes on)"
         )
     if planned != epochs:
-        shorter = min(planned, epochs)
         reason = settings.fixed_length
-        if learning_rates(planned, shorter) != learning_rates(epochs, shorter):
+        longer = max(planned, epochs)
+        try:
+            if learning_rates(planned, longer) != learning_rates(epochs, longer):
+                reason = "its schedule"
+        except ValueError:  # OneCycleLR has no rates past its end
             reason = "its schedule"
         if reason:
             raise UserError(

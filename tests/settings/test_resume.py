@@ -355,9 +355,9 @@ def test_a_schedule_of_ones_own_is_asked_whether_it_depends_on_the_length(
 
 def test_a_run_goes_on_in_its_folder_however_it_is_named(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=~/run").status == 0
+    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir='~/run'").status == 0
     assert (tmp_path / "run" / "metrics.csv").is_file()
-    assert cli(*RUN, "trainer.max_epochs=2", "ckpt_path=~/run").status == 0
+    assert cli(*RUN, "trainer.max_epochs=2", "ckpt_path='~/run'").status == 0
     monkeypatch.chdir(tmp_path / "run" / "checkpoints")
     assert cli(*RUN, "trainer.max_epochs=3", "ckpt_path=last.ckpt").status == 0
     assert len(rows(tmp_path / "run" / "metrics.csv")) == 3
@@ -367,12 +367,12 @@ def test_a_run_goes_on_in_its_folder_however_it_is_named(cli, tmp_path, monkeypa
 def test_a_teacher_may_lie_in_the_home_folder(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
-    assert cli(*RUN, "trainer.max_epochs=1", "distill.teachers=[~/teacher]", "hydra.run.dir=run").status == 0
+    assert cli(*RUN, "trainer.max_epochs=1", "distill.teachers=['~/teacher']", "hydra.run.dir=run").status == 0
 
 
 def test_a_sweep_may_lie_in_the_home_folder(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    ended = cli("--multirun", *RUN, "trainer.max_epochs=1", "hydra.sweep.dir=~/sweep")
+    ended = cli("--multirun", *RUN, "trainer.max_epochs=1", "hydra.sweep.dir='~/sweep'")
     assert ended.status == 0, ended.err
     assert (tmp_path / "sweep" / "comparison.csv").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
@@ -394,8 +394,8 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
         ((*RUN, *more, "+optimizer.betas=[0.5,0.9]", "ckpt_path=run"), "optimizer.betas=None (now [0.5, 0.9])"),
         ((*RUN, "seed=3", "scheduler=constant", "ckpt_path=run"), "seed=0 (now 3)"),
         ((*RUN, "ckpt_path=other/checkpoints/last.ckpt", "hydra.run.dir=run"), "already holds a run"),
-        ((*RUN, "ckpt_path=run/metrics.csv"), "not a readable checkpoint"),
-        ((*RUN, "trainer.max_epochs=4", "ckpt_path=run"), "its own settings: python -m fer_lightning model=dnn"),
+        ((*RUN, "ckpt_path=run/metrics.csv"), "not a checkpoint of fer_lightning"),
+        ((*RUN, "trainer.max_epochs=4", "ckpt_path=run"), "its own settings and data: python -m fer_lightning model=dnn"),
         ((*RUN, *more, "aug=norm", "ckpt_path=run"), "aug.degrees=10 (now 0)"),
         ((*RUN, *more, "data.batch_size=32", "ckpt_path=run"), "data.batch_size=64 (now 32)"),
         ((*RUN, *more, "+trainer.accumulate_grad_batches=2", "ckpt_path=run"), "accumulate_grad_batches=None (now 2)"),
