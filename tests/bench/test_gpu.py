@@ -22,7 +22,10 @@ HEAD = ",".join(EPOCH_COLUMNS) + "\n"
 @pytest.fixture
 def call(tmp_path, monkeypatch):
     """`call("probe", …)` is bench/gpu.sh in small, in tmp_path/work and tmp_path/out; its exit status."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # One that is ignored, as in a job in the background or under nohup, would stay ignored.
+    handlers = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
 
     def call(*options: str) -> int:
         folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]

@@ -395,7 +395,10 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
         ((*RUN, "seed=3", "scheduler=constant", "ckpt_path=run"), "seed=0 (now 3)"),
         ((*RUN, "ckpt_path=other/checkpoints/last.ckpt", "hydra.run.dir=run"), "already holds a run"),
         ((*RUN, "ckpt_path=run/metrics.csv"), "not a checkpoint of fer_lightning"),
-        ((*RUN, "trainer.max_epochs=4", "ckpt_path=run"), "its own settings and data: python -m fer_lightning model=dnn"),
+        (
+            (*RUN, "trainer.max_epochs=4", "ckpt_path=run"),
+            "its own settings and data: python -m fer_lightning model=dnn",
+        ),
         ((*RUN, *more, "aug=norm", "ckpt_path=run"), "aug.degrees=10 (now 0)"),
         ((*RUN, *more, "data.batch_size=32", "ckpt_path=run"), "data.batch_size=64 (now 32)"),
         ((*RUN, *more, "+trainer.accumulate_grad_batches=2", "ckpt_path=run"), "accumulate_grad_batches=None (now 2)"),
