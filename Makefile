@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[dev]"
 	@touch $@
 
-demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (2.5 minutes on two CPU cores) and compare them
+demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (2.5 to 6 minutes on two CPU cores) and compare them
 	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn data=synthetic aug=norm $(ARGS)
 
 test: $(INSTALLED) ## run the tests
