@@ -33,14 +33,14 @@ from fer_lightning.results.outputs import (
     write_submission,
 )
 from fer_lightning.results.paths import best_checkpoint
-from fer_lightning.results.run_folder import METRIC_KEYS
+from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row
 from fer_lightning.settings.build import Experiment, build, resolve
 from fer_lightning.settings.resume import take_over
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.processes import is_first_process
 from fer_lightning.training.progress import EpochBar
 from fer_lightning.training.provenance import device_name, versions
-from fer_lightning.training.recorder import CheckpointFiles, Recorder, Row, best_row
+from fer_lightning.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
         # Earlier events of a run that goes on give way: the recorder tells those epochs again.
         purge = None if checkpoint is None else 0
         logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge)
-    recorder = Recorder(folder, experiment.decisive, rows, experiment.averaging)
+    recorder = Recorder(folder, experiment.decisive, rows)
     bar = [EpochBar()] if sys.stdout.isatty() else []
     trainer = pl.Trainer(
         **settings.trainer.arguments,
@@ -109,7 +109,6 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.strategy.checkpoint_io = CheckpointFiles()
     if experiment.teachers is not None:
         experiment.teachers.to(trainer.strategy.root_device)
         if settings.distill.once and len(rows) < experiment.epochs:

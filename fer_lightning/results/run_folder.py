@@ -41,6 +41,8 @@ METRIC_KEYS = (
     *("test_private_acc_95", "test_private_acc_unseen", "test_private_n"),
 )
 
+Row = dict[str, Any]  # of metrics.csv
+
 
 @dataclass
 class Run:
@@ -177,7 +179,7 @@ def read_epochs(path: Path, first: int | None = None) -> pd.DataFrame:
     return _epochs_frame(table)
 
 
-def write_epochs(rows: list[dict[str, Any]], path: Path) -> None:
+def write_epochs(rows: list[Row], path: Path) -> None:
     """metrics.csv of these rows, each with EPOCH_COLUMNS."""
     text = io.StringIO()
     writer = csv.DictWriter(text, EPOCH_COLUMNS, lineterminator="\n")
@@ -186,10 +188,15 @@ def write_epochs(rows: list[dict[str, Any]], path: Path) -> None:
     write_file(path, text.getvalue().encode())
 
 
-def append_epoch(row: dict[str, Any], path: Path) -> None:
+def append_epoch(row: Row, path: Path) -> None:
     """Add a row to the metrics.csv of `write_epochs`."""
     with open(path, "a", newline="") as file:
         csv.DictWriter(file, EPOCH_COLUMNS, lineterminator="\n").writerow(row)
+
+
+def best_row(rows: list[Row]) -> Row:
+    """The first epoch of the highest validation accuracy: the one whose weights best.ckpt holds."""
+    return max(rows, key=lambda row: row["val_acc"])
 
 
 def _epochs_frame(table: list[list[float]]) -> pd.DataFrame:

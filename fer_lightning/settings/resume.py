@@ -13,11 +13,11 @@ from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.results.checkpoint import read_checkpoint
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint, override, run_of
-from fer_lightning.results.run_folder import is_completed, overrides_of, read_epochs, write_epochs
+from fer_lightning.results.run_folder import Row, best_row, is_completed, overrides_of, read_epochs, write_epochs
 from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp
+from fer_lightning.training.checkpoints import DECISIVE, scored_part, write_checkpoint
 from fer_lightning.training.distillation import Teachers
 from fer_lightning.training.processes import is_first_process
-from fer_lightning.training.recorder import DECISIVE
 
 # Of the trainer, what a training's figures depend on beside its length and device
 STEPS = (
@@ -130,33 +130,55 @@ def check_files(path: Path, done: int) -> None:
     if not done:
         return
     folder, best = run_of(path), path.with_name("best.ckpt")
-    if not (folder / "metrics.csv").is_file() or not best.is_file():
-        raise UserError(
-            f"ckpt_path={path}: the run it belongs to is not around it; copied elsewhere, it needs that run's "
-            "metrics.csv and checkpoints/best.ckpt as well: PATH/metrics.csv, PATH/checkpoints/last.ckpt and so on"
-        )
-    try:  # 0-based; of the epoch after the checkpoint where a run was killed there, which will come out the same
-        epoch = read_checkpoint(best)["epoch"]
-    except UserError:  # killed while that epoch's replaced it: it will again
-        epoch = done
-    rows = len(read_epochs(folder / "metrics.csv", first=done))
-    if rows < done or epoch > done:
-        raise UserError(
-            f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its "
-            f"run (best.ckpt is of epoch {epoch + 1}, metrics.csv has {rows}); go on from that run's last.ckpt"
-        )
+    if not (folder / "metrics.csv").is_file():
+        raise UserError(_alone(path))
+    rows = epochs_behind(folder, done)
+    state = f"metrics.csv has {len(rows)} epochs"
+    if len(rows) == done:
+        wanted = best_row(rows)["epoch"]
+        if wanted == done:
+            return  # best.ckpt is made of the checkpoint itself
+        if not best.is_file():
+            raise UserError(_alone(path))
+        found = read_checkpoint(best)["epoch"] + 1
+        if found == wanted:
+            return
+        state = f"best.ckpt is of epoch {found}, not {wanted}"
+    raise UserError(
+        f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its run "
+        f"({state}); go on from that run's last.ckpt"
+    )
 
 
-def take_over(checkpoint: Path, folder: Path) -> list[dict[str, Any]]:
-    """The epochs that a checkpoint's run has behind it; its checkpoints are copied where the run goes on elsewhere."""
-    source = run_of(checkpoint)
-    done = read_checkpoint(checkpoint)["epoch"]
-    table = read_epochs(source / "metrics.csv", first=done) if done else None
-    rows: list[dict[str, Any]] = [] if table is None else table.to_dict("records")  # type: ignore[assignment]
-    if source != folder.resolve() and is_first_process():
+def _alone(path: Path) -> str:
+    return (
+        f"ckpt_path={path}: the run it belongs to is not around it; copied elsewhere, it needs that run's metrics.csv "
+        "and checkpoints/best.ckpt as well: PATH/metrics.csv, PATH/checkpoints/last.ckpt and so on"
+    )
+
+
+def take_over(checkpoint: Path, folder: Path) -> list[Row]:
+    """The epochs that a checkpoint's run has behind it; its files are there where the run goes on elsewhere.
+
+    best.ckpt is made of the checkpoint where its last epoch is the best: a run may have been killed before it was.
+    """
+    source, state = run_of(checkpoint), read_checkpoint(checkpoint)
+    rows = epochs_behind(source, state["epoch"])
+    if is_first_process():
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if rows:
+        elsewhere = source != folder.resolve()
+        if elsewhere and rows:
             write_epochs(rows, folder / "metrics.csv")
+        if rows and best_row(rows) is rows[-1]:
+            write_checkpoint(scored_part(state), best_checkpoint(folder))
+        elif rows and elsewhere:
             shutil.copy2(checkpoint.with_name("best.ckpt"), best_checkpoint(folder))
-        shutil.copy2(checkpoint, last_checkpoint(folder))  # last: from it, the rest is looked for
+        if elsewhere:
+            shutil.copy2(checkpoint, last_checkpoint(folder))  # last: from it, the rest is looked for
     return rows
+
+
+def epochs_behind(run: Path, epochs: int) -> list[Row]:
+    """The first rows of a run's metrics.csv; of a run without an epoch, there may be no such file."""
+    table = read_epochs(run / "metrics.csv", first=epochs) if epochs else None
+    return [] if table is None else table.to_dict("records")  # type: ignore[return-value]

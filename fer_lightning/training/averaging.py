@@ -6,8 +6,8 @@ without optimizer (`weights_only`, as best.ckpt is) gets the trained weights fro
 training ends, so that a finished run would go on from its average. The arithmetic is torch's.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -50,15 +50,6 @@ class Averaging(pl.Callback):
     def share(self) -> float:
         """The weight in [0, 1] with which the next weights enter the average; 1 for the first."""
         raise NotImplementedError
-
-    @contextmanager
-    def applied(self, pl_module: pl.LightningModule) -> Iterator[None]:
-        """The network with the average as its weights, inside the `with`; for checkpoints."""
-        self._swap(pl_module)
-        try:
-            yield
-        finally:
-            self._swap(pl_module)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.average = {name: tensor.to(pl_module.device) for name, tensor in self.average.items()}

@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from fer_lightning.data.datamodule import FERDataModule
-from fer_lightning.results.files import replacing
-from fer_lightning.results.paths import best_checkpoint, last_checkpoint
-from fer_lightning.results.run_folder import append_epoch, write_epochs
-from fer_lightning.training.averaging import Averaging
+from fer_lightning.results.run_folder import Row, append_epoch, best_row, write_epochs
+from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
 from fer_lightning.training.progress import epoch_line, forecast
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]  # a row of metrics.csv
-DECISIVE = "decisive_settings"  # in a checkpoint to go on from, what it must be gone on with
+SAVED_EVERY = 30  # seconds at most, in epochs shorter than that
 CURVES = {  # TensorBoard's tags: columns of metrics.csv
     "train/loss": "train_loss",
     "train/acc": "train_acc",
@@ -40,18 +35,18 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     decisive: settings that a checkpoint to go on from keeps, as primitives. rows: the epochs before this training,
     where it goes on from a checkpoint.
 
-    last.ckpt is the state before the epoch now running (so there is one from the start), best.ckpt the weights of the
-    first epoch with the highest validation accuracy: those that were validated, so `averaging`'s where there is one.
+    The state before the epoch now running becomes last.ckpt where the epoch before was the best so far, where
+    SAVED_EVERY seconds have passed, at the end, and when the training is interrupted or fails; there is one from the
+    start. best.ckpt holds the weights of the first epoch with the highest validation accuracy: those that were
+    validated, so the averages where weights are averaged.
     """
 
-    def __init__(
-        self, folder: Path, decisive: dict[str, Any], rows: list[Row], averaging: Averaging | None = None
-    ) -> None:
+    def __init__(self, folder: Path, decisive: dict[str, Any], rows: list[Row]) -> None:
         self.metrics = folder / "metrics.csv"
-        self.last, self.best = last_checkpoint(folder), best_checkpoint(folder)
+        self.checkpoints = Checkpoints(folder)
         self.decisive = decisive
         self.rows = rows
-        self.averaging = averaging
+        self.saved = -math.inf  # when last.ckpt was written
         self.images = 0  # in the last epoch
         self.announced = False
 
@@ -66,6 +61,9 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     ) -> None:
         checkpoint[DECISIVE] = self.decisive
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = self.checkpoints
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             write_epochs(self.rows, self.metrics)
@@ -73,7 +71,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
                 self._log_curves(trainer, row)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.save_checkpoint(self.last)
+        self._save(trainer, due=time.monotonic() - self.saved >= SAVED_EVERY)
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
         self.started = _clock(pl_module)
 
@@ -96,19 +94,42 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
                 f"the training loss became {row['train_loss']} in epoch {row['epoch']}: training diverged; "
                 "a lower optimizer.lr is the usual remedy"
             )
-        better = all(row["val_acc"] > earlier["val_acc"] for earlier in self.rows)
         self.rows.append(row)
         self.images = int(figures["train/images"])
-        if better:
-            with nullcontext() if self.averaging is None else self.averaging.applied(pl_module):
-                trainer.save_checkpoint(self.best, weights_only=True)
         if trainer.is_global_zero:
             append_epoch(row, self.metrics)
             self._log_curves(trainer, row)
             self._announce(trainer, row, _clock(pl_module) - self.started)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.save_checkpoint(self.last)
+        self._save(trainer, due=True)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        state = self.checkpoints.state
+        if state is None:
+            return
+        if len(self.rows) > state.epochs:  # ended after an epoch, before the state behind it was taken
+            del self.rows[state.epochs :]
+            write_epochs(self.rows, self.metrics)
+        if not state.written:
+            try:
+                self.checkpoints.write(best=self._best_is_last())
+            except Exception as error:  # the disk is full, or the device is gone: not what the training ended from
+                log.warning(f"{self.checkpoints.last}: not brought up to date ({error})")
+
+    def _save(self, trainer: pl.Trainer, due: bool) -> None:
+        trainer.save_checkpoint(self.checkpoints.last)
+        if not trainer.is_global_zero:
+            return
+        best = self._best_is_last()
+        if due or best:
+            self.checkpoints.write(best)
+            self.saved = time.monotonic()
+        else:
+            self.checkpoints.hold()
+
+    def _best_is_last(self) -> bool:
+        return bool(self.rows) and best_row(self.rows) is self.rows[-1]
 
     def _log_curves(self, trainer: pl.Trainer, row: Row) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
@@ -125,25 +146,6 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             areas = [datamodule.side(epoch, epochs) ** 2 for epoch in range(row["epoch"] - 1, epochs)]
             log.info(forecast(seconds, [area / areas[0] for area in areas[1:]], epochs))
         self.announced = True
-
-
-class CheckpointFiles(TorchCheckpointIO):
-    """How Lightning's checkpoints get onto the disk here.
-
-    Lightning's own (2.6.6, by fsspec) writes into the system's temporary folder and moves the file from there. Where
-    that is another file system, as a /tmp in memory is, the move is a copy: killed in it, a run would be left with
-    part of a last.ckpt and none to go on from.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as part:
-            torch.save(checkpoint, part)
-
-
-def best_row(rows: list[Row]) -> Row:
-    """The first epoch of the highest validation accuracy: the one whose weights best.ckpt holds."""
-    return max(rows, key=lambda row: row["val_acc"])
 
 
 def _clock(pl_module: pl.LightningModule) -> float:

@@ -17,8 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_main import QUICK, SMALL, figures, rows, tree
 
 from fer_lightning.data import synthetic
+from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
 from fer_lightning.training.distillation import Teachers
-from fer_lightning.training.recorder import DECISIVE, Recorder
+from fer_lightning.training.recorder import Recorder
 
 RUN = (*SMALL["dnn"], *QUICK, "trainer.max_epochs=5")
 SCHEDULES = {
@@ -75,14 +76,15 @@ def test_checkpoints_take_the_place_of_earlier_ones_in_one_step(cli, tmp_path, m
     def full(self, target):
         if target.name == "last.ckpt":
             replaced.append(torch.load(self, weights_only=True)["epoch"])  # whole before it is put in place
-            if len(replaced) == 3:
+            if len(replaced) >= 3:
                 raise OSError(errno.ENOSPC, "No space left on device")
         return usual(self, target)
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        cli(*RUN, "hydra.run.dir=run")
-    assert replaced == [0, 1, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            cli(*RUN, "hydra.run.dir=run")
+    assert replaced == [0, 1, 2, 2]  # tried once more when the training ends
     assert made == []
     assert {target.parent.name for target in targets} == {"checkpoints"}  # written there, not put together in memory
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
@@ -244,16 +246,53 @@ def test_a_student_goes_on_with_its_teacher(cli, tmp_path, interrupt):
     assert "trained with other teachers" in ended.err
 
 
+def test_last_ckpt_is_written_at_each_best_epoch_and_every_30_seconds_and_at_the_end(cli, tmp_path, monkeypatch):
+    written, usual = [], Checkpoints.write
+    monkeypatch.setattr(Checkpoints, "write", lambda self, best: written.append(self.state.epochs) or usual(self, best))
+    assert cli(*RUN, "trainer.max_epochs=12", "hydra.run.dir=short").status == 0
+    accuracies = pd.read_csv(tmp_path / "short" / "metrics.csv")["val_acc"]
+    best = [epoch for epoch in range(1, 13) if accuracies[epoch - 1] > max(accuracies[: epoch - 1], default=0)]
+    assert written == sorted({0, *best, 12})
+    assert len(written) < 13
+    written.clear()
+    monkeypatch.setattr("fer_lightning.training.recorder.SAVED_EVERY", 0)
+    assert cli(*RUN, "trainer.max_epochs=12", "hydra.run.dir=long").status == 0
+    assert written == list(range(13))
+
+
+@pytest.mark.parametrize("left", ["none", "an earlier one"])
+def test_best_ckpt_is_made_again_where_a_run_was_killed_between_last_ckpt_and_it(cli, tmp_path, left):
+    run = (*RUN, "trainer.max_epochs=2", "averaging=ema")
+    assert cli(*run, "hydra.run.dir=run").status == 0
+    folder = tmp_path / "run"
+    metrics, predictions = (folder / "metrics.json").read_text(), (folder / "predictions.csv").read_bytes()
+    assert json.loads(metrics)["best_epoch"] == 2
+    best = folder / "checkpoints" / "best.ckpt"
+    if left == "none":
+        best.unlink()
+    else:
+        other = torch.load(best, weights_only=True)
+        other["state_dict"] = {name: torch.zeros_like(tensor) for name, tensor in other["state_dict"].items()}
+        torch.save(other | {"epoch": 0}, best)
+    (folder / "metrics.json").write_text(metrics.replace('"completed": true', '"completed": false'))
+    (folder / "predictions.csv").unlink()
+    assert cli(*run, "ckpt_path=run").status == 0
+    assert (folder / "predictions.csv").read_bytes() == predictions
+
+
 def test_a_checkpoint_goes_on_only_among_the_files_of_its_own_state(cli, tmp_path):
     """Otherwise the best epoch's figures and weights could be of different epochs."""
-    assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    assert cli(*RUN, "trainer.max_epochs=2", "hydra.run.dir=run").status == 0
     checkpoints = tmp_path / "run" / "checkpoints"
+    table = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    table.assign(val_acc=[0.99, 0.5]).to_csv(tmp_path / "run" / "metrics.csv", index=False)  # the first one is best
+    best = torch.load(checkpoints / "best.ckpt", weights_only=True)
+    torch.save(best | {"epoch": 0}, checkpoints / "best.ckpt")
     shutil.copy(checkpoints / "last.ckpt", checkpoints / "early.ckpt")
     (tmp_path / "alone").mkdir()
     shutil.copy(checkpoints / "last.ckpt", tmp_path / "alone" / "last.ckpt")
     assert cli(*RUN, "ckpt_path=run").status == 0
-    later = torch.load(checkpoints / "best.ckpt", weights_only=True)
-    torch.save(later | {"epoch": 4}, checkpoints / "best.ckpt")  # whichever was best: now it is the fifth
+    torch.save(best | {"epoch": 4}, checkpoints / "best.ckpt")  # as if the fifth were better
     before = tree(tmp_path)
     for path, named in (("alone/last.ckpt", "copied elsewhere"), ("run/checkpoints/early.ckpt", "is of epoch 5")):
         ended = cli(*RUN, f"ckpt_path={path}", "hydra.run.dir=other")
