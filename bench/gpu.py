@@ -70,7 +70,7 @@ TINY = [
 
 MINUTES = 8
 GRACE = 40  # seconds at a call's end, in which runs that are ended score what they have, and results are written
-PROBE = 90  # seconds at most
+PROBE = 110  # seconds at most
 LEAST = 60  # seconds left, without which no further stage is begun
 WARM = 2  # epochs before pace is taken: compilation, the recording of graphs
 COMPILER_LOGS = "perf_hints,cudagraphs,recompiles,graph_breaks"  # in compiled-0.log
