@@ -1,6 +1,6 @@
 """What needs a GPU, in stages: STAGES="probe published" bench/gpu.sh --data PATH --out DIR [key=value …]
 
-probe      twelve epochs of the published CNN, eager and compiled: the same losses? The faster one is gone on with
+probe      eight epochs of the published CNN, eager and compiled: the same losses? The faster one is gone on with
 published  the published CNN, three seeds at once
 best       the best CNN with two warps, one seed each; two more seeds of the better on validation; their --tta scores
 ablation   the published CNN without augmentation, and without normalization, a seed after the other
@@ -62,7 +62,7 @@ WARPS = ("best-norm_aug", "best-strong")
 EAGER, COMPILED = "eager-0", "compiled-0"
 TOGETHER = "tta-three-together"
 SEEDS = (0, 1, 2)
-EPOCHS, PROBED = 300, 12  # three epochs tell whether it works; the nine after them, pace and busy share
+EPOCHS, PROBED = 300, 8  # three epochs tell whether it works; those after them, pace and busy share
 TINY = [
     *("data=synthetic", "trainer=cpu", "+trainer.limit_train_batches=4"),
     *("model.channels=[4,4,4,4,4]", "model.hidden=8"),
@@ -154,9 +154,13 @@ class Call:
 
     def metrics(self, name: str) -> dict[str, Any]:
         """metrics.json of a run that is finished; else empty."""
-        path = self.work / name / "metrics.json"
-        found = json.loads(path.read_text()) if path.is_file() else {}
+        found = self.so_far(name)
         return found if found.get("completed") and found["epochs"] >= self.length(name) else {}
+
+    def so_far(self, name: str) -> dict[str, Any]:
+        """metrics.json of a run, whether it is finished or was cut off; empty where there is none."""
+        path = self.work / name / "metrics.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
 
     def column(self, key: str, name: str) -> list[float]:
         """A column of a run's metrics.csv, as far as it came."""
@@ -192,7 +196,8 @@ class Call:
         if "pace" not in alone or not names[0].startswith(WARPS):
             return LEAST
         epochs = max(self.length(name) - len(self.column("epoch", name)) for name in names)
-        return alone["rest"] + epochs * alone["pace"] * max(1, len(names) * 2 / 3)  # three at once: twice as long
+        # Runs at once slow each other where together they want more than the whole GPU.
+        return alone["rest"] + epochs * alone["pace"] * max(1, len(names) * alone.get("busy", 1))
 
     def chosen(self) -> str:
         """The run of the probe whose way is gone on with."""
@@ -316,7 +321,7 @@ def probe(call: Call) -> bool:
     if not call.metrics(EAGER) or call.left() <= 0:
         return False
     wholes = [whole(call.figures[name]) for name in (EAGER, COMPILED) if call.known("pace", name)]
-    compiled = call.metrics(COMPILED).get("compiled", False)
+    compiled = call.so_far(COMPILED).get("compiled", False)  # also where compilation took most of its time
     call.figures["compile"] = bool(compiled and len(wholes) == 2 and wholes[1] < wholes[0] and gap(call)[0] <= SAME)
     said = "compiled" if call.figures["compile"] else "eager" if compiled else f"eager: not compiled in {PROBE} s"
     print(f"gone on with {said}", flush=True)

@@ -116,13 +116,14 @@ def test_all_stages_and_what_they_leave(call, trained, tmp_path, monkeypatch, ca
     [(True, 0.3, 1.0, True), (True, 0.6, 1.0, False), (True, 0.3, 1.1, False), (False, 0.3, 1.0, False)],
 )
 def test_the_faster_one_is_gone_on_with_where_losses_agree(call, trained, monkeypatch, compiled, pace, loss, wanted):
+    """Also where the probe's time was over before its last epoch."""
     together = gpu.Call.together
 
     def other(self: gpu.Call, given: dict[str, list[str]], seconds: float = 0) -> None:
         together(self, given, seconds)
         if gpu.COMPILED in given:
             folder = self.work / gpu.COMPILED
-            (folder / "metrics.json").write_text(json.dumps({"completed": True, "compiled": compiled, "epochs": 12}))
+            (folder / "metrics.json").write_text(json.dumps({"completed": False, "compiled": compiled, "epochs": 5}))
             (folder / "metrics.csv").write_text(f"{HEAD}1,{loss},0.5,1.5,0.5,0.001,{pace},{loss}\n")
             (self.work / gpu.EAGER / "metrics.csv").write_text(f"{HEAD}1,1.0,0.5,1.5,0.5,0.001,0.5,1.0\n")
             self.figures[gpu.COMPILED] = {"pace": pace, "rest": 30}
@@ -136,7 +137,7 @@ def test_a_cycle_is_begun_only_where_it_can_end(call, trained, capsys):
     assert call("probe", "published", "best", "--epochs", "10000") == 75  # 3,000 s alone
     assert "published-0" in trained  # of a constant learning rate each epoch is a result
     assert not [name for name in trained if name.startswith("best")]
-    assert "best-norm_aug-0, best-strong-0: not begun; 4020 s are needed" in capsys.readouterr().out
+    assert "best-norm_aug-0, best-strong-0: not begun; 5420 s are needed" in capsys.readouterr().out
     assert call("best", "--epochs", "10000") == 75  # begun: no later call will have more time
     assert "best-strong-0" in trained
     assert "best-norm_aug-1" not in trained
