@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from fer_lightning.data.datamodule import DATA_STATE
+from fer_lightning.results.files import write_file
 
 SUFFIX = ".safetensors"
 META = "fer_lightning"  # the one entry of the file's metadata: JSON of the parts of a checkpoint that are no tensors
@@ -40,7 +41,7 @@ def write_weights(checkpoint: dict[str, Any], target: Path) -> None:
     data = dict(checkpoint[DATA_STATE])
     tensors[DIGESTS] = data.pop(DIGESTS)
     about = {"network": checkpoint["network"], "hyper_parameters": checkpoint["hyper_parameters"], "data": data}
-    save_file(tensors, target, {META: json.dumps(about)})
+    write_file(target, save(tensors, {META: json.dumps(about)}))  # `save_file`'s is for its owner alone
 
 
 def read_weights(path: Path) -> dict[str, Any]:
