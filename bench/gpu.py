@@ -53,7 +53,7 @@ SETTINGS = {  # a run is named SETTING-SEED
     "eager": (*PUBLISHED, "trainer.compile=false"),
     "compiled": (*PUBLISHED, "trainer.compile=true"),
     "published": PUBLISHED,
-    "best-norm_aug": (*BEST, "aug=norm_aug", "aug.mixup=0.2", "aug.mix_until=0.9"),
+    "best-norm_aug": (*BEST, "aug=norm_aug_mix"),
     "best-strong": BEST,
     "ablation-none": (*PUBLISHED, "aug=none"),
     "ablation-norm": (*PUBLISHED, "aug=norm"),
