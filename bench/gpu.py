@@ -282,8 +282,7 @@ class Call:
                 target.unlink(missing_ok=True)
             elif not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
                 try:
-                    write_weights(read_checkpoint(best_checkpoint(self.work / name)), target.with_suffix(".part"))
-                    target.with_suffix(".part").replace(target)
+                    write_weights(read_checkpoint(best_checkpoint(self.work / name)), target)
                 except OverflowError as error:
                     print(f"{name}: its weights are not written: {error}", flush=True)
         archive = self.out / "small.tar.gz"
@@ -323,8 +322,8 @@ def probe(call: Call) -> bool:
     wholes = [whole(call.figures[name]) for name in (EAGER, COMPILED) if call.known("pace", name)]
     compiled = call.so_far(COMPILED).get("compiled", False)  # also where compilation took most of its time
     call.figures["compile"] = bool(compiled and len(wholes) == 2 and wholes[1] < wholes[0] and gap(call)[0] <= SAME)
-    said = "compiled" if call.figures["compile"] else "eager" if compiled else f"eager: not compiled in {PROBE} s"
-    print(f"gone on with {said}", flush=True)
+    eager = "eager" if len(wholes) == 2 else f"eager: no compiled epochs in {PROBE} s"
+    print(f"gone on with {'compiled' if call.figures['compile'] else eager}", flush=True)
     return True
 
 

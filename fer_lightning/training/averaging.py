@@ -1,9 +1,8 @@
 """Averages of the weights along a training, which are then what is validated, kept as best.ckpt and scored.
 
 Not Lightning's `WeightAveraging` (2.6.6): its copy stays where the model is at `setup`, on the CPU, so that each step
-of a GPU moves all weights there; it swaps the network's running sums as well, before they are logged; a checkpoint
-without optimizer (`weights_only`, as best.ckpt is) gets the trained weights from it; and it overwrites these when a
-training ends, so that a finished run would go on from its average. The arithmetic is torch's.
+of a GPU moves all weights there; it swaps the network's running sums as well, before they are logged; and it overwrites
+the trained weights when a training ends: a finished run would go on from its average. The arithmetic is torch's.
 """
 
 from collections.abc import Callable, Iterable

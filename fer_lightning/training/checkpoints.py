@@ -10,10 +10,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from fer_lightning.results.files import replacing
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint
-from fer_lightning.training.averaging import KEY
+from fer_lightning.training.averaging import KEY as AVERAGING
 
 DECISIVE = "decisive_settings"  # in a checkpoint to go on from, what it must be gone on with
-ONLY_TO_GO_ON = ("callbacks", "optimizer_states", "lr_schedulers", KEY, DECISIVE)
+ONLY_TO_GO_ON = ("callbacks", "optimizer_states", "lr_schedulers", AVERAGING, DECISIVE)
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class State:
 
 
 class Checkpoints(TorchCheckpointIO):
-    """Takes the states that Lightning saves: one is in memory until `write`, of which the files' owner decides.
+    """Takes each state that Lightning saves, into memory; its owner then calls `write` or `hold`.
 
-    last.ckpt is the newest state written. best.ckpt is made of it where its last epoch is the best so far, and after
-    it. So best.ckpt is never newer, and where a run was killed between the two, going on makes it again.
+    last.ckpt is the newest state written. best.ckpt is written after it, from the same state, where the state's last
+    epoch is the best so far. So best.ckpt is never newer; where a run was killed between the two, going on writes it.
 
     Lightning's own way onto the disk (2.6.6, by fsspec) goes through the system's temporary folder, from which the file
     is moved. Where that is another file system, as a /tmp in memory is, the move is a copy: killed in it, a run would

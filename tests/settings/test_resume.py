@@ -102,6 +102,7 @@ def test_a_resumed_run_is_the_whole_run(cli, tmp_path, interrupt, recipe):
     assert "go on with" in ended.out
     metrics = json.loads((tmp_path / "parts" / "metrics.json").read_text())
     assert (metrics["completed"], metrics["interrupted"], metrics["epochs"]) == (False, True, 3)
+    assert torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3
     assert metrics["test_public_acc"] is None
     assert metrics["val_acc"] is not None
     assert (tmp_path / "parts" / "curves.png").exists()
@@ -258,6 +259,28 @@ def test_last_ckpt_is_written_at_each_best_epoch_and_every_30_seconds_and_at_the
     monkeypatch.setattr("fer_lightning.training.recorder.SAVED_EVERY", 0)
     assert cli(*RUN, "trainer.max_epochs=12", "hydra.run.dir=long").status == 0
     assert written == list(range(13))
+
+
+def test_ctrl_c_after_an_epoch_and_before_its_state_is_taken_leaves_files_of_one_state(cli, tmp_path, monkeypatch):
+    """Of the epoch before: it is trained once more."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual = Recorder._announce
+
+    def pressed(self, trainer, row, seconds):
+        usual(self, trainer, row, seconds)
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    assert cli(*RUN, "trainer.max_epochs=3", "hydra.run.dir=whole").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "_announce", pressed)
+        assert cli(*RUN, "trainer.max_epochs=3", "hydra.run.dir=run").status == 130
+    run = tmp_path / "run"
+    assert len(rows(run / "metrics.csv")) == json.loads((run / "metrics.json").read_text())["epochs"] == 1
+    for name, epoch in (("last", 1), ("best", 0)):
+        assert torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"] == epoch
+    assert cli(*RUN, "trainer.max_epochs=3", "ckpt_path=run").status == 0
+    assert figures(run) == figures(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("left", ["none", "an earlier one"])
