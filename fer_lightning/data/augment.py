@@ -1,5 +1,6 @@
 """Random changes and normalization of whole batches of faces, drawn for each image by itself, on any device."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -130,7 +131,7 @@ class Mix(nn.Module):
 
     Unlike torchvision's `v2.MixUp` and `v2.CutMix`, which draw one share and one rectangle for a whole batch and make
     Python numbers of them, these are drawn for each image (less noise from step to step) and stay tensors, so that
-    nothing is compiled anew. The shares are drawn on the CPU, as Beta has no sampler on every device.
+    nothing is compiled anew.
     mixup: Zhang et al. (2018), https://arxiv.org/abs/1710.09412. CutMix: Yun et al. (2019),
     https://arxiv.org/abs/1905.04899
     """
@@ -141,11 +142,12 @@ class Mix(nn.Module):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value}; it must be 0 (off) or the α of a Beta distribution, above 0")
         self.classes = classes
-        self.betas = {name: Beta(a, a) for name, a in (("mixup", mixup), ("cutmix", cutmix)) if a}
+        self.alphas = {name: a for name, a in (("mixup", mixup), ("cutmix", cutmix)) if a}
 
     def forward(self, faces: Tensor, targets: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         n, device = len(faces), faces.device
-        drawn = {name: beta.sample((n, 1)).to(device, non_blocking=True) for name, beta in self.betas.items()}
+        sampler = device if device.type == "cuda" else torch.device("cpu")  # others have none for Beta
+        drawn = {name: beta(alpha, sampler).sample((n, 1)).to(device) for name, alpha in self.alphas.items()}
         own = drawn.get("mixup", torch.ones(n, 1, device=device))  # the image's own share, (B, 1)
         pixels = own.view(-1, 1, 1, 1)  # the same of each pixel
         if "cutmix" in drawn:
@@ -172,6 +174,11 @@ class Mix(nn.Module):
         x = (torch.arange(width, device=device).view(1, 1, 1, -1) + 0.5) / width
         inside = ((y - centre[0]).abs() < half) & ((x - centre[1]).abs() < half)
         return (~inside).float()
+
+
+@functools.cache  # it checks its arguments, for which it waits for a GPU
+def beta(alpha: float, device: torch.device) -> Beta:
+    return Beta(*torch.full((2,), alpha, device=device))
 
 
 def warp(faces: Tensor, degrees: Tensor, translate: Tensor, scale: Tensor, shear: Tensor, flip: Tensor) -> Tensor:

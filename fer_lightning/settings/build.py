@@ -140,7 +140,7 @@ def make_datamodule(settings: Settings, faces: Faces) -> FERDataModule:
         normalize=aug.normalize,
         seed=settings.seed,
         split_seed=data.split_seed,
-        mix=mix if mix.betas else None,
+        mix=mix if mix.alphas else None,
         **aug.part(Phases),
     )
 
