@@ -13,8 +13,8 @@ HEAD = """# Settings
 Made of the comments in [conf/](../conf) by `python docs/settings.py`: change them there.
 
 On the command line `group=choice` picks a file of `conf/`, `group.key=value` changes one value; quote brackets:
-`'aug.scale=[0.9,1.1]'`. `python -m fer_lightning --cfg job` prints all keys of a command, and the run's `config.yaml` records
-what each `auto` became. A misspelt key or an impossible value is refused before any work, with the nearest right one.
+`'aug.scale=[0.9,1.1]'`. `python -m fer_lightning --cfg job` prints all keys of a command, and the run's `config.yaml`
+records what each `auto` became. A misspelt key or an impossible value is refused before any work, with the nearest one.
 """
 
 
