@@ -55,6 +55,7 @@ def test_before_a_commit_ruff_has_the_version_of_the_lock():
     assert f"rev: v{locked}\n" in (ROOT / ".pre-commit-config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_on_the_built_in_faces(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "committed with its outputs"
