@@ -41,6 +41,7 @@ from fer_lightning.training.processes import is_first_process
 from fer_lightning.training.progress import EpochBar
 from fer_lightning.training.provenance import device_name, versions
 from fer_lightning.training.recorder import Recorder
+from fer_lightning.training.threads import sharing_cores
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         torch.manual_seed(settings.seed)  # the initial weights; every epoch has a seed of its own
         experiment = build(settings, faces)
         metrics = {**header(experiment, faces), **metrics}
-        run(experiment, faces, folder, metrics)
+        torch.set_num_threads(experiment.threads)
+        with sharing_cores():
+            run(experiment, faces, folder, metrics)
     except KeyboardInterrupt:
         metrics["interrupted"] = True
     except Exception as error:

@@ -27,6 +27,7 @@ from fer_lightning.results.checkpoint import TTA_COPIES, TTA_SHIFT, import_netwo
 from fer_lightning.results.files import write_json
 from fer_lightning.results.outputs import prediction_table, write_predictions
 from fer_lightning.training.memory import keep_freed_memory
+from fer_lightning.training.threads import sharing_cores
 
 TTA = (
     f"mean over {TTA_COPIES} copies of each image: as it is and mirrored, each in place and shifted by {TTA_SHIFT} "
@@ -34,6 +35,7 @@ TTA = (
 )
 
 
+@sharing_cores()
 def evaluate(
     checkpoints: Sequence[str],
     data: str | None = None,

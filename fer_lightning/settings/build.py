@@ -30,6 +30,7 @@ from fer_lightning.settings.signatures import check_arguments
 from fer_lightning.training.averaging import Averaging
 from fer_lightning.training.compilation import Compiled
 from fer_lightning.training.distillation import Teachers, open_teachers
+from fer_lightning.training.threads import default_threads
 
 FER2013_EPOCHS = 300  # of `trainer.max_epochs=auto`: the study's length
 
@@ -58,6 +59,12 @@ class Experiment:
         epochs = self.settings.trainer.max_epochs
         assert isinstance(epochs, int)
         return epochs
+
+    @property
+    def threads(self) -> int:
+        threads = self.settings.trainer.threads
+        assert isinstance(threads, int)
+        return threads
 
 
 def check(cfg: DictConfig) -> int:
@@ -120,6 +127,8 @@ def decide(settings: Settings, faces: Faces) -> Settings:
         decided["precision"] = best_precision(trainer.accelerator)
     if trainer.precision == "16-mixed" and not on_cuda(trainer.accelerator):
         raise UserError("trainer.precision=16-mixed: it needs a CUDA GPU; take bf16-mixed, 32-true or auto")
+    if trainer.threads == "auto":
+        decided["threads"] = default_threads()
     if trainer.compile == "auto":
         decided["compile"] = pays_to_compile(trainer)
     return settings.model_copy(update={"data": data, "trainer": trainer.model_copy(update=decided)})

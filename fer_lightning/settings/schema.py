@@ -167,7 +167,7 @@ class Distill(Section):
 
 
 class Trainer(Section):
-    """Arguments of Lightning's Trainer, others than these included, and `compile`, which is ours."""
+    """Arguments of Lightning's Trainer, others than these included, and `compile` and `threads`, which are ours."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -178,6 +178,7 @@ class Trainer(Section):
         description="auto, 32-true, bf16-mixed or 16-mixed"
     )
     compile: Literal["auto"] | bool = Field(description="true, false or auto")
+    threads: Literal["auto"] | PositiveInt = Field(description="a whole number of at least 1, or auto")
     strategy: str = "auto"
     accumulate_grad_batches: PositiveInt = 1
     gradient_clip_val: Real | None = Field(None, ge=0, description="null or a number of at least 0")
@@ -191,7 +192,7 @@ class Trainer(Section):
     @property
     def arguments(self) -> dict[str, Any]:
         """What is given to Lightning's Trainer, by name."""
-        return self.model_dump(exclude={"compile"}, exclude_unset=True)
+        return self.model_dump(exclude={"compile", "threads"}, exclude_unset=True)
 
 
 class Logger(Section):

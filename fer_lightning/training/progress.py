@@ -55,6 +55,14 @@ def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
     )
 
 
+def crowded(share: float) -> str:
+    """Where other programs take cores from a run. share: of the epoch, in which its threads waited for one."""
+    return (
+        f"Its threads waited for a core {share:.0%} of that time: other programs want them too.\n"
+        "If these stay, fewer threads may be faster (other last digits): trainer.threads=1"
+    )
+
+
 class EpochBar(pl.Callback):
     """A live bar for the running epoch, with its loss and accuracy so far, the last validation and the time left."""
 

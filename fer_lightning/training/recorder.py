@@ -14,11 +14,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.results.run_folder import Row, append_epoch, best_row, write_epochs
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
-from fer_lightning.training.progress import epoch_line, forecast
+from fer_lightning.training.progress import crowded, epoch_line, forecast
+from fer_lightning.training.threads import seconds_waited
 
 log = logging.getLogger(__name__)
 
 SAVED_EVERY = 30  # seconds at most, in epochs shorter than that
+CROWDED = 0.25  # share of the first epoch in which its threads waited for a core, from which on it is said
 CURVES = {  # TensorBoard's tags: columns of metrics.csv
     "train/loss": "train_loss",
     "train/acc": "train_acc",
@@ -73,6 +75,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer, due=time.monotonic() - self.saved >= SAVED_EVERY)
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self.waited = seconds_waited()
         self.started = _clock(pl_module)
 
     def on_train_batch_end(
@@ -80,6 +83,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:  # before validation, and what averaging does for that
             self.seconds = _clock(pl_module) - self.started
+            self.waited = seconds_waited() - self.waited
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -145,6 +149,9 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             assert isinstance(datamodule, FERDataModule)
             areas = [datamodule.side(epoch, epochs) ** 2 for epoch in range(row["epoch"] - 1, epochs)]
             log.info(forecast(seconds, [area / areas[0] for area in areas[1:]], epochs))
+            threads = torch.get_num_threads()
+            if threads > 1 and self.waited > CROWDED * threads * self.seconds:
+                log.info(crowded(self.waited / (threads * self.seconds)))
         self.announced = True
 
 
