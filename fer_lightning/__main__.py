@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -42,8 +43,10 @@ def job(cfg: DictConfig) -> float | None:
     if metrics["interrupted"]:
         if settings.mode == RunMode.MULTIRUN:
             end_sweep(folder.parent)
-        else:
-            log.info("interrupted; %s", how_to_go_on(folder))
+        sweep = settings.mode == RunMode.MULTIRUN
+        log.info("interrupted; %s", how_to_go_on(folder, settings.overrides.task if sweep else sys.argv[1:]))
+        if sweep:
+            log.info("the jobs of the sweep behind this one were not begun")
         sys.exit(130)
     if cfg.ckpt_path is not None and (folder.parent / "multirun.yaml").is_file() and is_first_process():
         try:
@@ -53,11 +56,11 @@ def job(cfg: DictConfig) -> float | None:
     return metrics.get("val_acc")
 
 
-def how_to_go_on(folder: Path) -> str:
+def how_to_go_on(folder: Path, given: Sequence[str]) -> str:
     last = last_checkpoint(folder)
     if not last.is_file():
         return f"it had no epoch to go on from yet: start it again, in another folder than {folder}"
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("ckpt_path=")]
+    arguments = [argument for argument in given if not argument.startswith("ckpt_path=")]
     return f"go on with: python -m fer_lightning {shlex.join([*arguments, override('ckpt_path', last)])}"
 
 

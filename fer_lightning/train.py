@@ -32,10 +32,10 @@ from fer_lightning.results.outputs import (
     write_predictions,
     write_submission,
 )
-from fer_lightning.results.paths import best_checkpoint
+from fer_lightning.results.paths import best_checkpoint, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row
-from fer_lightning.settings.build import Experiment, build, resolve
-from fer_lightning.settings.resume import take_over
+from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
+from fer_lightning.settings.resume import laid_out, take_over
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.processes import is_first_process
 from fer_lightning.training.progress import EpochBar
@@ -81,6 +81,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         # Until `header` is there, a run to go on with is untouched, and its scores stay.
         if is_first_process() and ("versions" in metrics or not (folder / "metrics.json").is_file()):
             write_metrics(metrics, folder)
+    if metrics["completed"] and is_first_process():
+        drop_last_checkpoint(experiment, folder)
     return metrics
 
 
@@ -88,6 +90,8 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     """Fit, then score and draw; fills `metrics`."""
     settings, checkpoint = experiment.settings, experiment.checkpoint
     rows = [] if checkpoint is None else take_over(checkpoint, folder)
+    if checkpoint is not None:
+        log.info(f"goes on after epoch {len(rows)} of {experiment.epochs}, in {folder}")
     if is_first_process():
         write_settings(experiment, folder)
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
@@ -214,6 +218,13 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
         "seconds_per_epoch": round(seconds, 3),
         "images_per_second": round(images / seconds, 1) if images else None,
     }
+
+
+def drop_last_checkpoint(experiment: Experiment, folder: Path) -> None:
+    """Remove last.ckpt, three times the network's size, of a completed run that no longer training can go on from."""
+    settings, epochs = experiment.settings, experiment.epochs
+    if laid_out(settings, epochs, epochs + 1, lambda *length: learning_rates(settings, *length)):
+        last_checkpoint(folder).unlink(missing_ok=True)
 
 
 def write_metrics(metrics: dict[str, Any], folder: Path) -> None:

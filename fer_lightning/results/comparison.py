@@ -79,12 +79,14 @@ def compare(folder: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS).astype(DTYPES)
     order = table["val_acc"].sort_values(ascending=False, kind="stable", na_position="last").index
     table = table.loc[order].reset_index(drop=True)
+    table.attrs["errors"] = errors
 
     title = "/".join(folder.resolve().parts[-2:])
     drawn = [
-        (_name(condition.network, condition.aug, condition.label), run.epochs)
+        (_name(condition.network, condition.aug, condition.label) + unfinished, run.epochs)
         for condition in (conditions[i] for i in order if i < len(conditions))
-        for run in (*condition.runs, *condition.failed)
+        for unfinished, kind in (("", condition.runs), (" (unfinished)", condition.failed))
+        for run in kind
         if len(run.epochs)
     ]
     picture = figures.comparison(
@@ -142,8 +144,11 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
     parts.append("Epochs until the training loss (plain cross-entropy) fell to:")
     parts.append(_pipes(("setting", *map(str, LOSS_LEVELS)), levels, width))
     if failed := [name for names in table["failed"] if names for name in names.split(SEPARATOR)]:
-        listed = ", ".join(sorted(failed, key=lambda name: in_order(Path(name))))
-        parts.append(textwrap.fill(f"Failed: {listed}", width or 10**6, break_on_hyphens=False))
+        reasons = {name: table.attrs["errors"][name] for name in sorted(failed, key=lambda name: in_order(Path(name)))}
+        for word, wanted in (("Interrupted", True), ("Failed", False)):
+            if names := [name for name, reason in reasons.items() if reason.startswith("interrupted") == wanted]:
+                listed = f"{word}: {', '.join(names)}"
+                parts.append(textwrap.fill(listed, width or 10**6, break_on_hyphens=False))
     return "\n\n".join(parts)
 
 

@@ -151,7 +151,11 @@ def claim_for_resuming(config: DictConfig, folder: Path) -> None:
     ckpt_path = config.get("ckpt_path")
     last = last_checkpoint(folder)
     if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last.resolve():
+        from fer_lightning.results.run_folder import is_completed  # pandas, so not before it is wanted
+
         remedy = "that run has no checkpoint to go on from: it is just beginning, or ended before its first epoch"
+        if is_completed(folder):
+            remedy = "that run is complete"
         if last.exists():
             remedy = f"or go on with that run: {override('ckpt_path', last)}"
         raise UserError(

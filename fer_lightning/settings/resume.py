@@ -66,6 +66,11 @@ def check_resumable(
 
     learning_rates: from a training's length and a number of epochs to the learning rates in these first epochs.
     """
+    if not path.is_file() and path == last_checkpoint(run_of(path)) and is_completed(run_of(path)):
+        raise UserError(
+            f"ckpt_path={path}: its run is complete and was laid out for its number of epochs, so it kept nothing to "
+            "go on from; nothing is left to do"
+        )
     checkpoint = read_checkpoint(path)
     theirs = checkpoint.get(DECISIVE)
     if theirs is None:
@@ -83,19 +88,24 @@ def check_resumable(
             f"ckpt_path={path}: it has {done} epochs behind it and trainer.max_epochs is {epochs}; "
             "nothing is left to do (a larger trainer.max_epochs goes on)"
         )
-    if planned != epochs:
-        reason = settings.fixed_length
-        longer = max(planned, epochs)
-        try:
-            if learning_rates(planned, longer) != learning_rates(epochs, longer):
-                reason = "its schedule"
-        except ValueError:  # OneCycleLR has no rates past its end
-            reason = "its schedule"
-        if reason:
-            raise UserError(
-                f"ckpt_path={path}: {reason} was laid out for {planned} epochs, not {epochs}; "
-                f"go on with trainer.max_epochs={planned}"
-            )
+    if planned != epochs and (reason := laid_out(settings, planned, epochs, learning_rates)):
+        raise UserError(
+            f"ckpt_path={path}: {reason} was laid out for {planned} epochs, not {epochs}; "
+            f"go on with trainer.max_epochs={planned}"
+        )
+
+
+def laid_out(
+    settings: Settings, planned: int, epochs: int, learning_rates: Callable[[int, int], list[float]]
+) -> str | None:
+    """What depends on the planned number of epochs, so that a training can't have another; None where it can."""
+    longer = max(planned, epochs)
+    try:
+        if learning_rates(planned, longer) != learning_rates(epochs, longer):
+            return "its schedule"
+    except ValueError:  # OneCycleLR has no rates past its end
+        return "its schedule"
+    return settings.fixed_length
 
 
 def differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
@@ -61,6 +62,14 @@ def crowded(share: float) -> str:
         f"Its threads waited for a core {share:.0%} of that time: other programs want them too.\n"
         "If these stay, fewer threads may be faster (other last digits): trainer.threads=1"
     )
+
+
+def stopping(rows: Sequence[dict[str, float]]) -> str:
+    """At once after Ctrl-C: what is still done. rows: the epochs so far."""
+    if not rows:
+        return "\nstopping: no epoch is done yet"
+    best = max(rows, key=lambda row: row["val_acc"])["epoch"]
+    return f"\nstopping after epoch {len(rows)}: scoring epoch {best}, the best so far; Ctrl-C again: at once"
 
 
 class EpochBar(pl.Callback):

@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.results.run_folder import Row, append_epoch, best_row, write_epochs
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
-from fer_lightning.training.progress import crowded, epoch_line, forecast
+from fer_lightning.training.progress import crowded, epoch_line, forecast, stopping
 from fer_lightning.training.threads import seconds_waited
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,8 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         self._save(trainer, due=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+            log.info(stopping(self.rows))
         state = self.checkpoints.state
         if state is None:
             return

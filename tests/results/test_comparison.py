@@ -144,7 +144,7 @@ def test_jobs_that_did_not_complete_are_named_and_not_counted(tmp_path):
         (0, -1, "", "5-broken"),
         (0, -1, "", "10-killed"),
     ]
-    failed = "Failed: 1-dnn-norm, 2-dnn-norm, 3-dnn-none, 4-early, 5-broken, 10-killed"
+    failed = "Interrupted: 2-dnn-norm\n\nFailed: 1-dnn-norm, 3-dnn-none, 4-early, 5-broken, 10-killed"
     assert failed in comparison.markdown(table)
     page = (tmp_path / "comparison.md").read_text()
     assert failed in page
