@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -268,6 +269,49 @@ def ours_overrides(prepared: Prepared) -> list[str]:
     return [*data, "aug=norm_aug", "trainer=cpu"]
 
 
+def shared(bench: Bench) -> list[Line]:
+    """An epoch of ours beside one and two other processes that compute all the time, in turns with a quiet one."""
+    lines = []
+    for network in bench.networks:
+        images, _ = bench.sizes.cnn if network == "cnn" else bench.sizes.dnn
+        prepared = bench.prepare(f"shared-{network}", images * 10 // 9, 0)
+        model = (f"model={network}", "+trainer.limit_val_batches=1")
+        names = ("quiet", "beside")  # the quiet one's threads have no reason to wait otherwise
+        with ExitStack() as stack:
+            workers = {
+                name: stack.enter_context(start_ours(bench, f"{name}-{network}", prepared, *model)) for name in names
+            }
+            for worker in workers.values():
+                worker.read()
+                worker.ask()
+            rounds = []
+            for _ in range(bench.pairs):
+                answers = {0: workers["quiet"].ask()}
+                for others in (1, 2):
+                    with computing(others):
+                        answers[others] = workers["beside"].ask()
+                rounds.append(answers)
+        for others, bar in ((1, None), (2, Bar(high=2.5))):
+            beside, quiet = ([each[number] for each in rounds] for number in (others, 0))
+            note = f"{median(a['seconds'] for a in beside):.3g} : {median(a['seconds'] for a in quiet):.3g} s"
+            what = f"{network.upper()} epoch, {images:,} images: beside {others} busy / quiet"
+            lines.append(Line("shared", what, ratios(beside, quiet), bar=bar, note=note))
+    return lines
+
+
+@contextmanager
+def computing(processes: int) -> Iterator[None]:
+    """Others at work on this machine, each in a session of its own, as other people's are."""
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(command, start_new_session=True) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def after(bench: Bench) -> list[Line]:
     """From the last epoch to the last file, and the report of the run, of all validation and test images."""
     prepared = bench.prepare("after", sum(bench.sizes.dnn), bench.sizes.scored)
@@ -340,6 +384,7 @@ ROWS: dict[str, Callable[[Bench], list[Line]]] = {
     "augment": augment,
     "dnn": dnn,
     "cnn": cnn,
+    "shared": shared,
     "after": after,
     "growth": growth,
 }

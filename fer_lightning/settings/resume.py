@@ -66,10 +66,10 @@ def check_resumable(
 
     learning_rates: from a training's length and a number of epochs to the learning rates in these first epochs.
     """
-    if not path.is_file() and path == last_checkpoint(run_of(path)) and is_completed(run_of(path)):
+    if path.name == "last.ckpt" and not path.is_file() and is_completed(run_of(path)):
         raise UserError(
-            f"ckpt_path={path}: its run is complete and was laid out for its number of epochs, so it kept nothing to "
-            "go on from; nothing is left to do"
+            f"ckpt_path={path}: its run is complete and was laid out for that many epochs, so nothing was kept to go "
+            "on from; for a longer one, start anew with a larger trainer.max_epochs"
         )
     checkpoint = read_checkpoint(path)
     theirs = checkpoint.get(DECISIVE)
