@@ -10,24 +10,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib.image
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from fer_lightning.data.datamodule import epoch_seed
 from fer_lightning.data.faces import Faces, fingerprint
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
+from fer_lightning.results import scores
 from fer_lightning.results.checkpoint import load
 from fer_lightning.results.files import write_file, write_json
 from fer_lightning.results.outputs import (
-    FIGURES,
     confusion_of,
     draw_run,
     predict_splits,
-    recall_by_class,
     split_scores,
     write_predictions,
     write_submission,
@@ -36,6 +33,7 @@ from fer_lightning.results.paths import best_checkpoint, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row
 from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
 from fer_lightning.settings.resume import laid_out, take_over
+from fer_lightning.training.loggers import close, log_results, make_loggers
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.processes import is_first_process
 from fer_lightning.training.progress import EpochBar
@@ -44,13 +42,6 @@ from fer_lightning.training.recorder import Recorder
 from fer_lightning.training.threads import sharing_cores
 
 log = logging.getLogger(__name__)
-
-CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one chart
-    "training": {
-        "loss": ["Multiline", ["train/cross_entropy", "val/loss"]],
-        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
-    }
-}
 
 
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -81,6 +72,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         # Until `header` is there, a run to go on with is untouched, and its scores stay.
         if is_first_process() and ("versions" in metrics or not (folder / "metrics.json").is_file()):
             write_metrics(metrics, folder)
+        close(metrics["completed"])
     if metrics["completed"] and is_first_process():
         drop_last_checkpoint(experiment, folder)
     return metrics
@@ -95,16 +87,12 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     if is_first_process():
         write_settings(experiment, folder)
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
-    logger: TensorBoardLogger | bool = False
-    if settings.logger.tensorboard:
-        # Earlier events of a run that goes on give way: the recorder tells those epochs again.
-        purge = None if checkpoint is None else 0
-        logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge)
-    recorder = Recorder(folder, experiment.decisive, rows)
+    loggers = make_loggers(settings.logger.names, folder, goes_on=checkpoint is not None)
+    recorder = Recorder(folder, experiment.decisive, rows, settings.trainer.patience)
     bar = [EpochBar()] if sys.stdout.isatty() else []
     trainer = pl.Trainer(
         **settings.trainer.arguments,
-        logger=logger,
+        logger=loggers,
         callbacks=[
             EpochSeed(settings.seed),
             *([] if experiment.averaging is None else [experiment.averaging]),
@@ -134,6 +122,7 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     metrics["device"] = device_name(trainer.strategy.root_device)
     metrics["compiled"] = bool(experiment.compiled) and all(part.worked for part in experiment.compiled)
     metrics.update(epoch_figures(recorder.rows, recorder.images))
+    metrics["stopped_early"] = recorder.stalled and metrics["epochs"] < experiment.epochs
     write_metrics(metrics, folder)  # not completed yet: a run that ends here can be gone on with
     finish(experiment, faces, folder, metrics, trainer)
     metrics["completed"] = not metrics["interrupted"] and metrics["epochs"] > 0
@@ -174,12 +163,13 @@ def finish(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str
         table = predict_splits(classifier, faces, splits, names, precision)
         write_predictions(table, folder / "predictions.csv")
         metrics.update(split_scores(table, faces, splits))
-        metrics["recall"] = recall_by_class(confusion_of(table))
+        confusions = {name: confusion_of(table, name) for name in names if name in set(table["split"])}
+        metrics["classes"] = {name: scores.by_class(matrix) for name, matrix in confusions.items()}
+        metrics["recall"] = {name: found["recall"] for name, found in metrics["classes"]["val"].items()}
         if not metrics["interrupted"] and len(splits["unlabelled"]):
             write_submission(classifier, faces, splits, precision, folder / "submission.csv")
         draw_run(folder, faces, splits)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            log_results(trainer.logger, experiment.settings.dump(), metrics, folder)
+        log_results(trainer.loggers, experiment.settings.dump(), metrics, folder)
         log.info(summary(metrics, folder))
 
 
@@ -242,39 +232,11 @@ def write_settings(experiment: Experiment, folder: Path) -> None:
     write_file(folder / "model.txt", f"{experiment.model}\n\n{params:,} trainable parameters\n".encode())
 
 
-def log_results(logger: TensorBoardLogger, config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
-    """The figures as images, the settings beside the scores (HParams tab), the test scores, the charts' layout."""
-    board = logger.experiment
-    for name, file in FIGURES.items():
-        if (folder / file).exists():
-            board.add_image(name, matplotlib.image.imread(folder / file)[..., :3], metrics["epochs"], dataformats="HWC")
-    board.add_custom_scalars(CHARTS)
-    test = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
-    for name, value in test.items():
-        if value is not None:
-            board.add_scalar(name, value, metrics["epochs"])
-    reached = {"hp/val_acc": metrics["val_acc"], "hp/val_loss": metrics["val_loss"]}
-    reached |= {name.replace("test/", "hp/test_"): value for name, value in test.items()}
-    settings = {key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))}
-    logger.log_hyperparams(
-        {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings},
-        {name: value for name, value in reached.items() if value is not None},
-    )
-    logger.finalize("success")
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
 def summary(metrics: dict[str, Any], folder: Path) -> str:
     """The end of a run in a few lines: what it reached and where to look."""
     synthetic = " on SYNTHETIC faces" if metrics["synthetic"] else ""
     best = f"best epoch {metrics['best_epoch']} of {metrics['epochs']}"
+    best += f", stopped early ({metrics['max_epochs']} were planned)" if metrics["stopped_early"] else ""
     lines = [f"{metrics['model'].upper()}, aug={metrics['aug']}{synthetic}: {best}"]
     for name, key in (("validation", "val"), ("PublicTest", "test_public"), ("PrivateTest", "test_private")):
         acc = metrics.get(f"{key}_acc")
@@ -285,6 +247,11 @@ def summary(metrics: dict[str, Any], folder: Path) -> str:
         line = f"  {name:<11}  accuracy {acc:.4f}  (95 % interval {low:.4f} to {high:.4f}, {images})"
         unseen = metrics.get(f"{key}_acc_unseen")
         lines.append(line if unseen is None else f"{line}, {unseen:.4f} on images not also in Training")
+    lines.append(f"  {'validation':<11}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}")
+    for name, found in metrics["classes"]["val"].items():
+        shares = (found[key] for key in ("precision", "recall", "f1"))
+        cells = "".join(f"{'–' if share is None else f'{share:.3f}':>10}" for share in shares)
+        lines.append(f"  {name:<11}{cells}{found['support']:>10,}")
     lines.append(f"  figures, predictions and checkpoints: {folder}")
     lines.append(f"  curves: tensorboard --logdir {os.path.relpath(folder)}")
     return "\n".join(lines)

@@ -11,15 +11,19 @@ import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer_lightning.__main__ import CONF
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
-from fer_lightning.data.faces import CLASSES
-from fer_lightning.models import CNN, DNN
-from fer_lightning.results.checkpoint import load
+from fer_lightning.data.faces import CLASSES, USAGES
+from fer_lightning.evaluate.evaluation import evaluate
+from fer_lightning.models import CNN, DNN, ResNet18
+from fer_lightning.report.__main__ import work as report
+from fer_lightning.results.checkpoint import load, read_checkpoint
+from fer_lightning.results.paths import best_checkpoint
+from fer_lightning.results.weights import write_weights
 from fer_lightning.settings import hydra_app
 from fer_lightning.settings.build import FER2013_BATCH, FER2013_EPOCHS, best_precision, check, resolve
 from fer_lightning.training.provenance import commit
@@ -159,6 +163,23 @@ def test_confusion_matrix_is_scikit_learns(run):
     np.testing.assert_allclose(written["recall"], recall, atol=1e-6)
 
 
+def test_classes_have_precision_recall_and_f1_in_the_run_itself(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    table = pd.read_csv(run / "predictions.csv")
+    assert list(metrics["classes"]) == ["val", "public", "private"]
+    for split, found in metrics["classes"].items():
+        part = table[table["split"] == split]
+        expected = precision_recall_fscore_support(
+            part["target"], part["predicted"], labels=list(CLASSES), zero_division=np.nan
+        )
+        for key, column in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+            mine = [np.nan if found[name][key] is None else found[name][key] for name in CLASSES]
+            np.testing.assert_allclose(mine, column, err_msg=f"{split} {key}")
+    own = metrics["classes"]["val"]["happy"]
+    line = "".join(f"{own[key]:>10.3f}" for key in ("precision", "recall", "f1")) + f"{own['support']:>10}"
+    assert f"  {'happy':<11}{line}\n" in (run / "output").read_text()
+
+
 def test_metrics_json_names_the_code(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["versions"]["torch"] == torch.__version__
@@ -189,6 +210,17 @@ def test_losses_are_compared_without_label_smoothing(cli, tmp_path):
         gaps.append(last["val_loss"] - last["train_cross_entropy"])
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert sorted(table["gap_loss"]) == pytest.approx(sorted(gaps), abs=1e-5)
+
+
+def test_class_weights_are_in_the_objective_and_not_in_the_losses_that_are_compared(cli, tmp_path, run):
+    ended = cli(*SMALL["dnn"], *QUICK, "trainer.max_epochs=1", "data.class_weights=balanced", "hydra.run.dir=weighed")
+    assert ended.status == 0, ended.err
+    (weighed,), plain = rows(tmp_path / "weighed" / "metrics.csv"), rows(run / "metrics.csv")[0]
+    assert weighed["train_loss"] != weighed["train_cross_entropy"]
+    assert float(weighed["train_cross_entropy"]) == pytest.approx(float(plain["train_cross_entropy"]), rel=0.05)
+    assert weighed["val_loss"] != plain["val_loss"]  # of other weights
+    metrics = json.loads((tmp_path / "weighed" / "metrics.json").read_text())
+    assert metrics["val_loss"] == pytest.approx(float(weighed["val_loss"]))
 
 
 def test_tensorboard_has_epochs_on_its_axis_images_and_filled_hparams(run):
@@ -308,11 +340,14 @@ MISTAKES = {
     "an impossible decay": (["averaging=ema", "averaging.decay=1"], "averaging.decay"),
     "a text for a decay": (["averaging=ema", "averaging.decay=slow"], "averaging.decay"),
     "an unknown averaging": (["averaging=emma"], "nearest: ema"),
-    "no group": (["logger=null"], "logger=null: there is no such choice; logger is one of none, tensorboard"),
+    "no group": (
+        ["logger=null"],
+        "logger=null: there is no such choice; logger is one of csv, mlflow, none, ",
+    ),
     "no recipe": (["experiment=null"], "experiment is one of best_cnn"),
     "a number for a group": (
         ["model=5", "data.root=null"],
-        "model=5: there is no such choice; model is one of cnn, dnn",
+        "model=5: there is no such choice; model is one of cnn, dnn, resnet18",
     ),
     "a key of another choice": (["scheduler.warmup_epochs=3"], "but of scheduler=cosine\n"),
     "nothing for a folder": (["hydra.run.dir=", "hydra.sweep.dir="], ".dir: it is empty"),
@@ -335,6 +370,9 @@ MISTAKES = {
     "no learning rate": (["optimizer.lr=0"], "optimizer.lr=0: it must be a number above 0"),
     "a negative peak": (["scheduler=onecycle", "scheduler.max_lr=-1"], "scheduler.max_lr=-1"),
     "no batch for a step": (["+trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
+    "balance of another kind": (["data.class_weights=even"], "data.class_weights='even': it must be null or balanced"),
+    "two ways to balance": (["data.class_weights=balanced", "data.sampling=balanced"], "take one of them"),
+    "no patience": (["trainer.patience=0"], "trainer.patience=0: it must be null or a whole number"),
     "too long a warm-up": (["scheduler=cosine", "scheduler.warmup_epochs=9", "trainer.max_epochs=3"], "warmup_epochs"),
 }
 
@@ -523,3 +561,20 @@ def test_networks_and_data_module_agree_with_the_configuration(composed):
         defaults = network().hparams
         assert {key: list(v) if isinstance(v := defaults[key], tuple) else v for key in values} == values
     assert FERDataModule(synthetic.draw(train=300, test=50)).batch_size == FER2013_BATCH
+
+
+def test_resnet18_trains_is_scored_and_reported_as_the_others(cli, tmp_path):
+    faces = synthetic.draw(train=60, test=20)
+    np.savez(tmp_path / "faces.npz", pixels=faces.pixels, emotion=faces.labels, usage=np.array(USAGES)[faces.usage])
+    ended = cli("model=resnet18", *QUICK, "data=auto", "data.root=faces.npz", "data.batch_size=16", "averaging=ema",
+                "aug.low_res_until=0.5", "aug.low_res=16", "hydra.run.dir=run")  # fmt: skip
+    assert ended.status == 0, ended.err
+    assert ended.out.count("RESNET18, aug=norm_aug") == 1
+    assert "11,171,271 trainable parameters" in (tmp_path / "run" / "model.txt").read_text()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert evaluate(["run"])["splits"]["public"]["acc"] == metrics["test_public_acc"]
+    ResNet18.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    write_weights(read_checkpoint(best_checkpoint(tmp_path / "run")), tmp_path / "run.safetensors")
+    assert isinstance(load(tmp_path / "run.safetensors").model, ResNet18)
+    report(["run"], tmp_path / "report.md")
+    assert "RESNET18" in (tmp_path / "report.md").read_text()

@@ -178,7 +178,7 @@ class Mix(nn.Module):
 
 @functools.cache  # it checks its arguments, for which it waits for a GPU
 def beta(alpha: float, device: torch.device) -> Beta:
-    return Beta(*torch.full((2,), float(alpha), device=device))
+    return Beta(*torch.full((2,), float(alpha), device=device))  # of integers, it draws none
 
 
 def warp(faces: Tensor, degrees: Tensor, translate: Tensor, scale: Tensor, shear: Tensor, flip: Tensor) -> Tensor:

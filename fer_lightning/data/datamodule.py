@@ -30,6 +30,8 @@ class Batches:
     this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled, and always in
     as many batches, since each is a step that ranks take together.
     A shuffled pass leaves out a last batch of a single image, which batch normalization cannot take.
+    classes: int64 (M,) of the positions, for shuffled passes in which each class comes equally often, see
+    `balanced_draw`; None: each position comes once.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class Batches:
         order: Callable[[], int] | None = None,
         rank: int = 0,
         world: int = 1,
+        classes: Tensor | None = None,
     ) -> None:
-        self.tensors, self.positions = tuple(tensors), positions
+        self.tensors, self.positions, self.classes = tuple(tensors), positions, classes
         self.batch_size, self.order, self.rank, self.world = batch_size, order, rank, world
 
     def __len__(self) -> int:
@@ -58,8 +61,11 @@ class Batches:
         positions = self.positions.to(device)
         if self.order is not None:
             generator = torch.Generator(device).manual_seed(self.order())
-            permutation = torch.randperm(len(positions), generator=generator, device=device)
-            positions = positions[permutation[: len(positions) - len(positions) % self.world]]
+            if self.classes is None:
+                drawn = torch.randperm(len(positions), generator=generator, device=device)
+            else:
+                drawn = balanced_draw(self.classes.to(device), generator)
+            positions = positions[drawn[: len(positions) - len(positions) % self.world]]
         share = self._share(positions)
         chunks = share.split(self.batch_size)
         if len(chunks) < len(self):
@@ -77,6 +83,7 @@ class FERDataModule(pl.LightningDataModule):
     split where split_seed, for networks of several seeds that hold out the same images, is None.
     mix: applied to training batches after all else in the first epochs, the share mix_until of them; None for not at
     all. low_res, low_res_until: the side in pixels of training faces in the first epochs, that share of them.
+    balanced: an epoch draws its images with replacement, each class equally often, instead of each image once.
 
     The pixels stay uint8, as one tensor on the training device, until a batch is taken: a quarter of the memory.
     """
@@ -94,13 +101,14 @@ class FERDataModule(pl.LightningDataModule):
         mix_until: float = 1.0,
         low_res: int = 32,
         low_res_until: float = 0.0,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 2:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 2, for batch normalization")
         self.faces = faces
         self.batch_size, self.val_split, self.seed = batch_size, val_split, seed
-        self.augment, self.mix = augment, mix
+        self.augment, self.mix, self.balanced = augment, mix, balanced
         self.mix_until, self.low_res, self.low_res_until = mix_until, low_res, low_res_until
         self.split_seed = seed if split_seed is None else split_seed
         self.splits = make_splits(faces, val_split, self.split_seed)
@@ -128,13 +136,15 @@ class FERDataModule(pl.LightningDataModule):
                 torch.from_numpy(self.faces.labels.astype(np.int64)).to(device),
             )
         soft_targets = [self.soft_targets.to(device)] if shuffle and self.soft_targets is not None else []
+        positions = torch.from_numpy(self.splits[split])
         return Batches(
             (*self._tensors, *soft_targets),
-            torch.from_numpy(self.splits[split]),
+            positions,
             self.batch_size if shuffle else EVAL_BATCH,
             (lambda: epoch_seed(self.seed, trainer.current_epoch)) if shuffle else None,
             trainer.global_rank,
             trainer.world_size,
+            self._tensors[1][positions.to(device)] if shuffle and self.balanced else None,
         )
 
     def train_dataloader(self) -> Batches:
@@ -214,6 +224,28 @@ def shared_tensor(array: np.ndarray) -> Tensor:
 def unit(pixels: Tensor) -> Tensor:
     """float (B, 1, 48, 48) in 0–1 from uint8 (B, 48, 48)."""
     return pixels.unsqueeze(1).float() / 255
+
+
+def balanced_draw(classes: Tensor, generator: torch.Generator) -> Tensor:
+    """int64 (N,): as many positions into int64 (N,) of classes as there are, with replacement, shuffled.
+
+    Each class that there is comes equally often, or once more than another.
+    """
+    _, kinds, counts = classes.unique(return_inverse=True, return_counts=True)
+    by_kind = kinds.argsort(stable=True)  # the positions of the first class, then those of the second …
+    n, device = len(classes), classes.device
+    kind = torch.randperm(n, generator=generator, device=device) % len(counts)
+    within = torch.rand(n, generator=generator, device=device, dtype=torch.float64) * counts[kind]
+    return by_kind[(counts.cumsum(0) - counts)[kind] + within.long()]
+
+
+def balanced_weights(labels: np.ndarray) -> Tensor:
+    """float32 (7,) from int (N,): N / (K · N_c), where K classes have images, as scikit-learn's "balanced"; else 0."""
+    counts = np.bincount(labels, minlength=len(CLASSES))
+    present = counts > 0
+    weights = np.zeros(len(CLASSES), np.float32)
+    weights[present] = len(labels) / (present.sum() * counts[present])
+    return torch.from_numpy(weights)
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

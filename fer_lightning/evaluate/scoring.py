@@ -1,6 +1,5 @@
 """From probabilities to the scores and tests of evaluation.json."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +28,6 @@ def score(
     hits = predicted == target
     unseen = scores.accuracy(hits[~in_training(faces, where, members)])
     matrix = scores.confusion_matrix(target, predicted)
-    by_class = {"precision": scores.precision(matrix), "recall": scores.recall(matrix), "f1": scores.f1(matrix)}
     split: dict[str, Any] = {
         **scores.accuracy(hits),
         "unseen_n": unseen["n"],
@@ -38,10 +36,7 @@ def score(
         "balanced_acc": scores.balanced_accuracy(matrix),
         "log_loss": scores.log_loss(probabilities, target),
         "ece": scores.expected_calibration_error(probabilities, target),
-        "classes": {
-            name: {**{key: defined(column[i]) for key, column in by_class.items()}, "support": int(matrix[i].sum())}
-            for i, name in enumerate(CLASSES)
-        },
+        "classes": scores.by_class(matrix),
         "confusion": matrix.tolist(),
     }
     if votes is not None:
@@ -67,10 +62,6 @@ def in_training(faces: Faces, where: np.ndarray, members: Sequence[Member]) -> n
     """bool (N,): does each image at `where` stand, exactly, among the Training rows of a member?"""
     digests = np.concatenate([member.data["training_digests"].numpy() for member in members])
     return np.isin(faces.digests[where], digests)
-
-
-def defined(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def comparison(

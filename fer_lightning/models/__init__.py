@@ -3,5 +3,6 @@
 from fer_lightning.models.classifier import EmotionClassifier
 from fer_lightning.models.cnn import CNN
 from fer_lightning.models.dnn import DNN
+from fer_lightning.models.resnet import ResNet18
 
-__all__ = ["CNN", "DNN", "EmotionClassifier"]
+__all__ = ["CNN", "DNN", "EmotionClassifier", "ResNet18"]

@@ -53,10 +53,11 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
         steps in an epoch; the learning rate is constant if None.
 
     A checkpoint holds the arguments of the subclass's constructor but for FACTORIES, so they must be primitives.
-    Logged, once an epoch: train/loss (the objective), train/cross_entropy (no smoothing, no teachers), train/acc,
+    Logged, once an epoch: train/loss (the objective), train/cross_entropy (no smoothing, weights, teachers), train/acc,
     train/images; val/loss and val/acc; in `trainer.test`, of a loader named public, test/public_loss, test/public_acc.
     """
 
+    class_weights: Tensor | None  # float (7,), see `weigh_classes`
     any_size = False  # whether `forward` takes faces of other sizes than 48 × 48
 
     def __init__(
@@ -75,6 +76,16 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
         # By what their figures' names begin with. In a dictionary they are no layers, which model.txt would show.
         self.means = {"train/": EpochMeans(), "val/": EpochMeans()}
         self.teacher_probabilities: Callable[[Tensor], Tensor] | None = None
+        self.register_buffer("class_weights", None, persistent=False)  # on the network's device, in no checkpoint
+
+    def weigh_classes(self, weights: Tensor) -> None:
+        """In training, count an image's loss, what teachers add included, as often as its class is worth.
+
+        weights: float (7,), with a mean of 1 over the training images, which keeps the loss's scale. A mixed image
+        weighs what its shares of classes do. Torch's own `weight` weighs what label smoothing spreads as well: on
+        FER2013, smoothing of 0.1 would have a perfect network give disgust 0.19 for every happy face.
+        """
+        self.class_weights = weights
 
     def distill_from(
         self,
@@ -94,13 +105,23 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
 
     def train_loss(self, faces: Tensor, targets: Tensor, soft_targets: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The objective of a training batch and its `batch_sums`; forward pass and all, so that it can be compiled."""
-        logits = self._logits(faces)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        cross_entropy = F.cross_entropy(logits.detach(), targets) if self.label_smoothing else loss
+        logits, weights = self._logits(faces), self.class_weights
+        loss = F.cross_entropy(
+            logits, targets, label_smoothing=self.label_smoothing, reduction="mean" if weights is None else "none"
+        )
+        plain = not self.label_smoothing and weights is None
+        cross_entropy = loss if plain else F.cross_entropy(logits.detach(), targets)
         if soft_targets is not None:
             t, w = self.temperature, self.distill_weight
-            divergence = F.kl_div((logits / t).log_softmax(1), soft_targets, reduction="batchmean")
+            student = (logits / t).log_softmax(1)
+            if weights is None:
+                divergence = F.kl_div(student, soft_targets, reduction="batchmean")
+            else:
+                divergence = F.kl_div(student, soft_targets, reduction="none").sum(1)
             loss = (1 - w) * loss + w * t**2 * divergence
+        if weights is not None:
+            image_weights = (targets * weights).sum(1) if targets.is_floating_point() else weights[targets]
+            loss = (loss * image_weights).mean()
         return loss, batch_sums(loss, cross_entropy, logits, targets)
 
     def plain_loss(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,7 @@ def group(runs: dict[str, Run], left_out: dict[str, str]) -> list[Condition]:
 
 def _comparable(run: Run) -> Run:
     """The run without the settings that only say where things are read from and written to."""
-    config = {key: value for key, value in run.config.items() if key != "logger"}
+    config = dict(run.config)
     if isinstance(config.get("data"), dict):
         kept = {key: value for key, value in config["data"].items() if key not in ("name", "root")}
         config["data"] = {**kept, "source": run.metrics.get("source")}

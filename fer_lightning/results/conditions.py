@@ -122,7 +122,7 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
 def _keys(run: Run) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for group, value in run.config.items():
-        if group == "seed":
+        if group in ("seed", "logger"):  # no figure depends on the loggers
             continue
         if group == "ckpt_path" and run.name in Path(str(value)).parts:
             keys[group] = None  # resumed from its own state: the same run as if it had never been interrupted
@@ -131,6 +131,7 @@ def _keys(run: Run) -> dict[str, Any]:
             keys.update({f"{group}.{key}": item for key, item in value.items()})
         else:
             keys[group] = value
+    keys = {key: value for key, value in keys.items() if value not in (None, "")}  # older runs lack the newer ones
     return keys | {"model": run.metrics["model"], "aug": run.metrics["aug"]}
 
 
@@ -140,7 +141,8 @@ def _label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
     The arguments of another optimizer (network, …) are not named beside its name: `optimizer=SGD` says it.
     """
     shown = []
-    for key, value in sorted(own.items()):
+    for key in sorted(set().union(*all_keys)):
+        value = own.get(key)
         group = key.partition(".")[0]
         peers = [other for other in all_keys if key == group or other.get(group) == own.get(group)]
         if key not in ("model", "aug") and any(other.get(key) != value for other in peers):

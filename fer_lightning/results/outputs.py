@@ -120,8 +120,3 @@ def confusion_csv(matrix: np.ndarray) -> str:
     for name, row, share in zip(CLASSES, matrix.tolist(), scores.recall(matrix).tolist(), strict=True):
         writer.writerow([name, *row, "" if share != share else f"{share:.6f}"])
     return text.getvalue()
-
-
-def recall_by_class(matrix: np.ndarray) -> dict[str, float | None]:
-    shares = scores.recall(matrix).tolist()
-    return {name: None if share != share else share for name, share in zip(CLASSES, shares, strict=True)}

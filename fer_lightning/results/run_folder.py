@@ -36,7 +36,8 @@ CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
 TEXT_KEYS = ("model", "aug", "data", "data_fingerprint", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
-    *("data_fingerprint", "synthetic", "error", "interrupted", "val_acc_95", "val_n", "recall"),
+    *("data_fingerprint", "synthetic", "error", "interrupted", "stopped_early"),
+    *("val_acc_95", "val_n", "recall", "classes"),
     *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),
     *("test_private_acc_95", "test_private_acc_unseen", "test_private_n"),
 )
@@ -199,6 +200,18 @@ def best_row(rows: list[Row]) -> Row:
     return max(rows, key=lambda row: row["val_acc"])
 
 
+def stalled_at(rows: list[Row], patience: int | None) -> int | None:
+    """The first epoch by which validation accuracy has not been better for `patience` epochs, if there is one."""
+    best = rows[0] if rows else None
+    for row in rows:
+        assert best is not None
+        if row["val_acc"] > best["val_acc"]:
+            best = row
+        elif patience is not None and row["epoch"] - best["epoch"] >= patience:
+            return int(row["epoch"])
+    return None
+
+
 def _epochs_frame(table: list[list[float]]) -> pd.DataFrame:
     values = np.array(table, np.float64).reshape(-1, len(EPOCH_COLUMNS))
     return pd.DataFrame(values, columns=list(EPOCH_COLUMNS)).astype({"epoch": np.int64})
@@ -251,9 +264,9 @@ def _read_metrics(path: Path) -> dict:
 
 def _wrong_kind(key: str, value: object) -> str | None:
     """What a value of metrics.json should be, where it is something else."""
-    if value is None or key in ("error", "recall"):
+    if value is None or key in ("error", "recall", "classes"):
         return None
-    if key in ("completed", "synthetic", "interrupted"):
+    if key in ("completed", "synthetic", "interrupted", "stopped_early"):
         return None if isinstance(value, bool) else "true or false"
     if key in TEXT_KEYS:
         return None if isinstance(value, str) else "a text or null"

@@ -67,6 +67,18 @@ def f1(matrix: np.ndarray) -> np.ndarray:
     return _ratio(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
 
 
+def by_class(matrix: np.ndarray) -> dict[str, dict[str, float | int | None]]:
+    """Of each class, by its name, precision, recall and f1, None where undefined, and support, its images."""
+    shares = {"precision": precision(matrix), "recall": recall(matrix), "f1": f1(matrix)}
+    return {
+        name: {
+            **{key: None if math.isnan(column[i]) else float(column[i]) for key, column in shares.items()},
+            "support": int(matrix[i].sum()),
+        }
+        for i, name in enumerate(CLASSES)
+    }
+
+
 def balanced_accuracy(matrix: np.ndarray) -> float:
     """The mean recall of the classes that have images; NaN where none has."""
     found = recall(matrix)

@@ -18,7 +18,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fer_lightning.data.augment import Augment, Mix
-from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule
+from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule, balanced_weights
 from fer_lightning.data.faces import CLASSES, SIZE, Faces
 from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
@@ -30,6 +30,7 @@ from fer_lightning.settings.signatures import check_arguments
 from fer_lightning.training.averaging import Averaging
 from fer_lightning.training.compilation import Compiled
 from fer_lightning.training.distillation import Teachers, open_teachers
+from fer_lightning.training.loggers import check_installed
 from fer_lightning.training.threads import default_threads
 
 FER2013_EPOCHS = 300  # of `trainer.max_epochs=auto`: the study's length
@@ -86,10 +87,13 @@ def build(settings: Settings, faces: Faces, device: str = "cpu") -> Experiment:
     device: where the network is made. On "meta", which allocates nothing, this is the check before a run.
     """
     quiet_lightning()
+    check_installed(settings.logger.names)
     settings = decide(settings, faces)
     datamodule = make_datamodule(settings, faces)
     with torch.device(device):
         model = make_model(settings)
+    if settings.data.class_weights:
+        model.weigh_classes(balanced_weights(faces.labels[datamodule.splits["train"]]))
     averaging = make_averaging(settings)
     teachers = None  # after the model: a network that is loaded draws random weights first
     if settings.distill.teachers:
@@ -149,6 +153,7 @@ def make_datamodule(settings: Settings, faces: Faces) -> FERDataModule:
         normalize=aug.normalize,
         seed=settings.seed,
         split_seed=data.split_seed,
+        balanced=data.sampling == "balanced",
         mix=mix if mix.alphas else None,
         **aug.part(Phases),
     )
@@ -216,6 +221,8 @@ def check_together(settings: Settings, model: EmotionClassifier, datamodule: FER
         )
     if settings.aug.low_res_until and settings.distill.teachers and not settings.distill.once:
         raise UserError("aug.low_res_until with distill.teachers: teachers know no small images; add distill.once=true")
+    if settings.data.class_weights and settings.data.sampling:
+        raise UserError("data.class_weights with data.sampling: either makes all classes count alike; take one of them")
     limits = {
         "train": (settings.trainer.limit_train_batches, datamodule.batch_size),
         "val": (settings.trainer.limit_val_batches, EVAL_BATCH),

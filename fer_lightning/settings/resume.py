@@ -13,7 +13,15 @@ from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.results.checkpoint import read_checkpoint
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint, override, run_of
-from fer_lightning.results.run_folder import Row, best_row, is_completed, overrides_of, read_epochs, write_epochs
+from fer_lightning.results.run_folder import (
+    Row,
+    best_row,
+    is_completed,
+    overrides_of,
+    read_epochs,
+    stalled_at,
+    write_epochs,
+)
 from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp
 from fer_lightning.training.checkpoints import DECISIVE, scored_part, write_checkpoint
 from fer_lightning.training.distillation import Teachers
@@ -24,6 +32,9 @@ STEPS = (
     *("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
     *("limit_train_batches", "limit_val_batches"),
 )
+BATCHES = ("batch_size", "val_split", "class_weights", "sampling")  # of the data
+# What a training's length depends on; it may be another one when a run goes on
+LENGTH = ("trainer.max_epochs", "trainer.patience")
 # Values that only tell whether two are the same
 DIGESTS = {"split": "other training or validation images, or labels", "distill.teachers": "other teachers"}
 
@@ -43,13 +54,13 @@ def decisive_settings(
     found["aug.normalize"] = settings.aug.normalize
     for kind in (Warp, Mixing, Phases):
         found |= {f"aug.{key}": value for key, value in settings.aug.part(kind).items()}
-    found |= {f"data.{key}": getattr(settings.data, key) for key in ("batch_size", "val_split")}
+    found |= {f"data.{key}": getattr(settings.data, key) for key in BATCHES}
     found["split"] = datamodule.state_dict()["split"]
     if teachers is not None:
         found |= {f"distill.{key}": getattr(settings.distill, key) for key in ("weight", "temperature", "once")}
         found["distill.teachers"] = teachers.digests
     found |= {f"trainer.{key}": settings.trainer.arguments.get(key) for key in STEPS}
-    found["trainer.max_epochs"] = settings.trainer.max_epochs
+    found |= {"trainer.max_epochs": settings.trainer.max_epochs, "trainer.patience": settings.trainer.patience}
     found["number of processes"] = processes
     return found
 
@@ -83,10 +94,13 @@ def check_resumable(
     done = checkpoint["epoch"]
     check_files(path, done)
     planned, epochs = theirs["trainer.max_epochs"], mine["trainer.max_epochs"]
-    if done > epochs or (done == epochs and is_completed(run_of(path))):
+    stalled = stalled_at(epochs_behind(run_of(path), done), mine["trainer.patience"])
+    ends = {"trainer.max_epochs": epochs, "trainer.patience": epochs if stalled is None else stalled}
+    key = min(LENGTH, key=lambda key: ends[key])  # of equal ones the first
+    if done > ends[key] or (done == ends[key] and is_completed(run_of(path))):
         raise UserError(
-            f"ckpt_path={path}: it has {done} epochs behind it and trainer.max_epochs is {epochs}; "
-            "nothing is left to do (a larger trainer.max_epochs goes on)"
+            f"ckpt_path={path}: it has {done} epochs behind it and by {key}={mine[key]} it ends at {ends[key]}; "
+            f"nothing is left to do (a larger {key} goes on)"
         )
     if planned != epochs and (reason := laid_out(settings, planned, epochs, learning_rates)):
         raise UserError(
@@ -114,7 +128,7 @@ def differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
     for key in {**mine, **theirs}:
         group, of_class = key.partition(".")[0], "." in key
         their, own = theirs.get(key), mine.get(key)
-        if key == "trainer.max_epochs" or their == own or (of_class and theirs.get(group) != mine.get(group)):
+        if key in LENGTH or their == own or (of_class and theirs.get(group) != mine.get(group)):
             continue
         if key in DIGESTS:
             found.append(DIGESTS[key])

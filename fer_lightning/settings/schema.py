@@ -7,7 +7,7 @@ Arguments of a `_target_` are typed by its signature (signatures.py); here stand
 import difflib
 import math
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +20,7 @@ SMALLEST_SIDE = 16  # pixels: the CNN halves an image four times
 # Arguments of Lightning's Trainer that a run decides for itself.
 RESERVED_TRAINER_ARGS = (
     *("logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_progress_bar"),
-    *("enable_model_summary", "enable_checkpointing"),
+    *("enable_model_summary", "enable_checkpointing", "min_epochs"),
 )
 # Those with which an epoch would not be trained and validated whole, once.
 PARTIAL_EPOCH_TRAINER_ARGS = (
@@ -157,6 +157,8 @@ class Data(Section):
     split_seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
         description=f"null or a whole number from 0 to {MAX_SEED}"
     )
+    class_weights: Literal["balanced"] | None = Field(None, description="null or balanced")
+    sampling: Literal["balanced"] | None = Field(None, description="null or balanced")
 
 
 class Distill(Section):
@@ -167,8 +169,9 @@ class Distill(Section):
 
 
 class Trainer(Section):
-    """Arguments of Lightning's Trainer, others than these included, and `compile` and `threads`, which are ours."""
+    """Arguments of Lightning's Trainer, others than these included, and OURS, which it does not know."""
 
+    OURS: ClassVar = ("compile", "threads", "patience")
     model_config = ConfigDict(extra="allow")
 
     accelerator: str = Field(description="a text, such as auto, cpu or gpu")
@@ -179,6 +182,7 @@ class Trainer(Section):
     )
     compile: Literal["auto"] | bool = Field(description="true, false or auto")
     threads: Literal["auto"] | PositiveInt = Field(description="a whole number of at least 1, or auto")
+    patience: PositiveInt | None = Field(None, description="null or a whole number of at least 1")
     strategy: str = "auto"
     accumulate_grad_batches: PositiveInt = 1
     gradient_clip_val: Real | None = Field(None, ge=0, description="null or a number of at least 0")
@@ -192,11 +196,18 @@ class Trainer(Section):
     @property
     def arguments(self) -> dict[str, Any]:
         """What is given to Lightning's Trainer, by name."""
-        return self.model_dump(exclude={"compile", "threads"}, exclude_unset=True)
+        return self.model_dump(exclude=set(self.OURS), exclude_unset=True)
 
 
 class Logger(Section):
     tensorboard: Truth
+    csv: Truth = False
+    wandb: Truth = False
+    mlflow: Truth = False
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in type(self).model_fields if getattr(self, name)]
 
 
 class Settings(Section):

@@ -9,10 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from fer_lightning.data.datamodule import FERDataModule
-from fer_lightning.results.run_folder import Row, append_epoch, best_row, write_epochs
+from fer_lightning.results.run_folder import Row, append_epoch, best_row, stalled_at, write_epochs
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
 from fer_lightning.training.progress import crowded, epoch_line, forecast, stopping
 from fer_lightning.training.threads import seconds_waited
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SAVED_EVERY = 30  # seconds at most, in epochs shorter than that
 CROWDED = 0.25  # share of the first epoch in which its threads waited for a core, from which on it is said
-CURVES = {  # TensorBoard's tags: columns of metrics.csv
+CURVES = {  # loggers' names: columns of metrics.csv
     "train/loss": "train_loss",
     "train/acc": "train_acc",
     "train/cross_entropy": "train_cross_entropy",
@@ -35,7 +34,8 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     """Records each epoch in `folder`.
 
     decisive: settings that a checkpoint to go on from keeps, as primitives. rows: the epochs before this training,
-    where it goes on from a checkpoint.
+    where it goes on from a checkpoint. patience: the training ends after so many epochs without a better validation
+    accuracy; None: never. Not by Lightning's `EarlyStopping`: a run killed after its last epoch would train one more.
 
     The state before the epoch now running becomes last.ckpt where the epoch before was the best so far, where
     SAVED_EVERY seconds have passed, at the end, and when the training is interrupted or fails; there is one from the
@@ -43,11 +43,11 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     validated, so the averages where weights are averaged.
     """
 
-    def __init__(self, folder: Path, decisive: dict[str, Any], rows: list[Row]) -> None:
+    def __init__(self, folder: Path, decisive: dict[str, Any], rows: list[Row], patience: int | None = None) -> None:
         self.metrics = folder / "metrics.csv"
         self.checkpoints = Checkpoints(folder)
         self.decisive = decisive
-        self.rows = rows
+        self.rows, self.patience = rows, patience
         self.saved = -math.inf  # when last.ckpt was written
         self.images = 0  # in the last epoch
         self.announced = False
@@ -66,7 +66,12 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         trainer.strategy.checkpoint_io = self.checkpoints
 
+    @property
+    def stalled(self) -> bool:
+        return stalled_at(self.rows, self.patience) is not None
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = self.stalled
         if trainer.is_global_zero:
             write_epochs(self.rows, self.metrics)
             for row in self.rows:
@@ -104,6 +109,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             append_epoch(row, self.metrics)
             self._log_curves(trainer, row)
             self._announce(trainer, row, _clock(pl_module) - self.started)
+        trainer.should_stop = self.stalled
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer, due=True)
@@ -138,19 +144,22 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         return bool(self.rows) and best_row(self.rows) is self.rows[-1]
 
     def _log_curves(self, trainer: pl.Trainer, row: Row) -> None:
-        if isinstance(trainer.logger, TensorBoardLogger):
-            for name, column in CURVES.items():
-                trainer.logger.experiment.add_scalar(name, row[column], row["epoch"])
+        for logger in trainer.loggers:
+            logger.log_metrics({name: float(row[column]) for name, column in CURVES.items()}, step=int(row["epoch"]))
 
     def _announce(self, trainer: pl.Trainer, row: Row, seconds: float) -> None:
         epochs = trainer.max_epochs
         assert epochs is not None
         log.info(epoch_line(row, epochs, best_row(self.rows)))
-        if not self.announced and row["epoch"] < epochs:
+        if self.stalled and row["epoch"] < epochs:
+            log.info(f"no better for {self.patience} epochs: stopped at epoch {row['epoch']}")
+        elif not self.announced and row["epoch"] < epochs:
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(datamodule, FERDataModule)
             areas = [datamodule.side(epoch, epochs) ** 2 for epoch in range(row["epoch"] - 1, epochs)]
             log.info(forecast(seconds, [area / areas[0] for area in areas[1:]], epochs))
+            if self.patience is not None:
+                log.info(f"It ends earlier if validation accuracy is no better for {self.patience} epochs.")
             threads = torch.get_num_threads()
             if threads > 1 and self.waited > CROWDED * threads * self.seconds:
                 log.info(crowded(self.waited / (threads * self.seconds)))

@@ -7,7 +7,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
-from fer_lightning.data.augment import Augment, Mix, Normalize, affine_grid, warp
+from fer_lightning.data.augment import Augment, Mix, Normalize, affine_grid, beta, warp
 
 
 @pytest.fixture
@@ -195,3 +195,9 @@ def test_with_both_each_image_is_mixed_one_way_or_the_other():
 def test_impossible_mixing_is_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Mix(7, **arguments)
+
+
+def test_whole_numbers_are_strengths_too():
+    beta.cache_clear()  # of 1 and 1.0 it keeps the first
+    for strengths in ({"mixup": 1}, {"cutmix": 1}):
+        assert Mix(7, **strengths)(torch.zeros(4, 1, 48, 48), torch.arange(4))[1].shape == (4, 7)

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from fer_lightning.data import synthetic
 from fer_lightning.data.augment import Mix
-from fer_lightning.data.datamodule import Batches, FERDataModule, pixel_statistics
+from fer_lightning.data.datamodule import Batches, FERDataModule, balanced_weights, pixel_statistics
 from fer_lightning.data.faces import TRAINING
 from fer_lightning.errors import UserError
 
@@ -133,3 +135,44 @@ def test_a_split_of_the_same_images_with_other_labels_is_another(normalize):
     labels[faces.where(TRAINING)[0]] = (labels[0] + 1) % 7
     other = FERDataModule(replace(faces, labels=labels), normalize=normalize)
     assert other.state_dict()["split"] != state["split"]
+
+
+RARE = torch.tensor([0] * 70 + [2] * 25 + [6] * 5)  # classes of the hundred images
+
+
+def test_balanced_sampling_draws_each_class_equally_often_by_the_seed():
+    first, again, other = (
+        Batches((PIXELS, LABELS), torch.arange(100), 16, order=lambda s=s: s, classes=RARE) for s in (1, 1, 2)
+    )
+    drawn = seen(first)
+    assert drawn == seen(again) != seen(other)
+    assert len(drawn) == 100
+    assert sorted(RARE[drawn].bincount().tolist()) == [0, 0, 0, 0, 33, 33, 34]
+    assert len(set(drawn)) < 100  # with replacement
+    assert drawn != sorted(drawn)
+    epochs = iter(range(60))
+    loader = Batches((PIXELS, LABELS), torch.arange(100), 16, order=lambda: next(epochs), classes=RARE)
+    assert set(seen(*[loader] * 60)) == set(range(100))
+
+
+def test_ranks_share_a_balanced_epoch():
+    whole = Batches((PIXELS, LABELS), torch.arange(100), 10, order=lambda: 7, classes=RARE)
+    ranks = [Batches((PIXELS, LABELS), torch.arange(100), 10, lambda: 7, rank, 3, classes=RARE) for rank in range(3)]
+    assert {len(seen(rank)) for rank in ranks} == {33}
+    assert sorted(seen(*ranks)) == sorted(seen(whole)[:99])
+
+
+def test_class_weights_are_scikit_learns_balanced():
+    expected = compute_class_weight("balanced", classes=np.array([0, 2, 6]), y=RARE.numpy())
+    weights = balanced_weights(RARE.numpy())
+    torch.testing.assert_close(weights[[0, 2, 6]], torch.from_numpy(expected).float())
+    assert weights[[1, 3, 4, 5]].tolist() == [0, 0, 0, 0]
+    assert weights[RARE].mean().item() == pytest.approx(1)
+
+
+def test_only_training_batches_are_balanced():
+    data = FERDataModule(synthetic.draw(train=200, test=40), balanced=True)
+    data.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    counts = torch.cat([labels for _, labels in data.train_dataloader()]).bincount(minlength=7)
+    assert counts.max() - counts.min() <= 2
+    assert seen(data.val_dataloader()) == data.faces.labels[data.splits["val"]].tolist()

@@ -10,10 +10,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from fer_lightning.__main__ import CONF
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import Batches, FERDataModule
 from fer_lightning.data.faces import PRIVATE, PUBLIC, Faces
-from fer_lightning.models import CNN, DNN, EmotionClassifier
+from fer_lightning.models import CNN, DNN, EmotionClassifier, ResNet18
 from fer_lightning.models.layers import Dropout
 from fer_lightning.results.checkpoint import load
 
@@ -137,7 +138,9 @@ def test_the_cnn_takes_smaller_faces_and_is_the_published_one_on_others(monkeypa
         assert cnn(torch.rand(2, 1, size, size)).shape == (2, 7)
     monkeypatch.setattr(torch.nn.functional, "adaptive_max_pool2d", lambda *args: pytest.fail("pooled"))
     cnn(torch.rand(2, 1, 48, 48))
+    assert ResNet18().eval()(torch.rand(2, 1, 16, 16)).shape == (2, 7)
     assert CNN.any_size
+    assert ResNet18.any_size
     assert not DNN.any_size
 
 
@@ -328,3 +331,48 @@ def test_dropout_is_torchs_but_for_the_draw(dtype):
     assert (dropout(x) != y).any()
     assert dropout.eval()(x) is x
     assert repr(dropout) == repr(nn.Dropout(0.4))
+
+
+def test_resnet18_is_torchvisions_but_for_its_first_and_last_layer():
+    from torchvision.models import resnet18
+
+    resnet, theirs = ResNet18(), resnet18()
+    mine = {name.removeprefix("resnet."): tensor.shape for name, tensor in resnet.state_dict().items()}
+    other = {name for name, tensor in theirs.state_dict().items() if mine[name] != tensor.shape}
+    assert mine.keys() == theirs.state_dict().keys()
+    assert other == {"conv1.weight", "fc.weight", "fc.bias"}
+    assert mine["conv1.weight"] == (64, 1, 3, 3)
+    assert resnet.eval()(torch.zeros(3, 1, 48, 48)).shape == (3, 7)
+    assert resnet.resnet.conv1(torch.zeros(1, 1, 48, 48)).shape[-1] == 48
+    assert sum(p.numel() for p in resnet.parameters()) == 11_171_271
+    assert "11,171,271 parameters" in (CONF / "model" / "resnet18.yaml").read_text()
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_weighed_classes_weigh_images_in_the_training_loss_alone(mixed, distilled):
+    torch.manual_seed(0)
+    model, weights = DNN(widths=(8, 8), label_smoothing=0.1).eval(), torch.tensor([1.0, 9.0, 1.0, 0.5, 0.8, 1.3, 0.8])
+    faces, labels = torch.rand(6, 1, 48, 48), torch.tensor([0, 1, 2, 3, 6, 6])
+    sharp = nn.functional.one_hot(labels, 7).float()
+    given = torch.lerp(sharp.roll(1, 0), sharp, 0.7) if mixed else labels
+    batch = (faces, given)
+    of_image = (given if mixed else sharp) @ weights
+    logits = model(faces)
+    expected = nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")(logits, given)
+    if distilled:
+        soft_targets = torch.rand(6, 7).softmax(1)
+        model.distill_from(None, weight=0.3, temperature=2.0)
+        batch = (*batch, soft_targets)
+        divergence = (soft_targets * (soft_targets.log() - (logits / 2).log_softmax(1))).sum(1)
+        expected = 0.7 * expected + 0.3 * 4 * divergence
+    without = model.training_step(batch, 0)
+    torch.testing.assert_close(without, expected.mean())
+    model.means["train/"].reset()
+    model.weigh_classes(weights)
+    torch.testing.assert_close(model.training_step(batch, 0), (of_image * expected).mean())
+    model.validation_step((faces, labels), 0)
+    plain = nn.CrossEntropyLoss()
+    torch.testing.assert_close(model.means["train/"].compute()["cross_entropy"], plain(logits, given).detach())
+    torch.testing.assert_close(model.means["val/"].compute()["loss"], plain(logits, labels).detach())
+    assert "class_weights" not in model.state_dict()

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_main import QUICK, SMALL, figures, rows, tree
 
 from fer_lightning.data import synthetic
+from fer_lightning.results.run_folder import read_run, why_unfinished
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
 from fer_lightning.training.distillation import Teachers
 from fer_lightning.training.recorder import Recorder
@@ -470,3 +471,59 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, tmp_path):
         assert remedy in ended.err
         assert "Traceback" not in ended.err
     assert tree(tmp_path / "run") == before
+
+
+STALLING = (*RUN, "trainer.max_epochs=40", "trainer.patience=2", "optimizer.lr=0.02")
+
+
+def test_a_run_without_a_better_epoch_ends_early_and_counts_as_finished(cli, tmp_path, interrupt, monkeypatch):
+    """Interrupted before, or killed between its last epoch and its scores, it ends as the undisturbed one."""
+    ended = cli(*STALLING, "hydra.run.dir=whole")
+    assert ended.status == 0, ended.err
+    whole = tmp_path / "whole"
+    accuracies = pd.read_csv(whole / "metrics.csv")["val_acc"]
+    epochs = len(accuracies)
+    assert 2 < epochs < 40
+    assert accuracies.idxmax() + 1 == epochs - 2
+    assert all(accuracies[: epoch + 1].max() > accuracies[: epoch - 1].max() for epoch in range(2, epochs - 1))
+    assert f"no better for 2 epochs: stopped at epoch {epochs}\n" in ended.out
+    assert f"best epoch {epochs - 2} of {epochs}, stopped early (40 were planned)" in ended.out
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert (metrics["completed"], metrics["stopped_early"], metrics["epochs"]) == (True, True, epochs)
+    assert torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == epochs
+    assert why_unfinished(read_run(whole)) is None
+
+    interrupt(epochs)
+    assert cli(*STALLING, "hydra.run.dir=interrupted").status == 130
+    assert not json.loads((tmp_path / "interrupted" / "metrics.json").read_text())["stopped_early"]
+
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_lightning.train.predict_splits", pressed)
+        assert cli(*STALLING, "hydra.run.dir=killed").status == 130
+    for name in ("interrupted", "killed"):
+        assert cli(*STALLING, f"ckpt_path={name}").status == 0
+        assert figures(tmp_path / name) == figures(whole)
+        assert (tmp_path / name / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+        again = json.loads((tmp_path / name / "metrics.json").read_text())
+        assert (again["completed"], again["stopped_early"]) == (True, True)
+
+    ended = cli(*STALLING, "ckpt_path=whole")
+    assert ended.status == 2
+    assert f"by trainer.patience=2 it ends at {epochs}; nothing is left to do (a larger trainer.patience" in ended.err
+    assert "a larger trainer.patience" in cli(*STALLING, "trainer.patience=1", "ckpt_path=interrupted").err
+    assert cli(*STALLING, "trainer.patience=null", f"trainer.max_epochs={epochs + 1}", "ckpt_path=whole").status == 0
+    assert figures(whole)[:epochs] == figures(tmp_path / "killed")
+    assert json.loads((whole / "metrics.json").read_text())["stopped_early"] is False
+
+
+def test_balanced_sampling_goes_on_as_it_began(cli, tmp_path, interrupt):
+    run = (*RUN, *MIXED, "trainer.max_epochs=2", "logger=none")
+    assert cli(*run, "data.sampling=balanced", "hydra.run.dir=whole").status == 0
+    interrupt(2)
+    assert cli(*run, "data.sampling=balanced", "hydra.run.dir=parts").status == 130
+    assert "data.sampling=balanced (now None)" in cli(*run, "ckpt_path=parts").err
+    assert cli(*run, "data.sampling=balanced", "ckpt_path=parts").status == 0
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
