@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint train ablation report tensorboard bench clean
+.PHONY: help install demo test quick lint train ablation report tensorboard bench clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -24,8 +24,11 @@ $(INSTALLED): pyproject.toml requirements.lock
 demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (2.5 to 6 minutes on two CPU cores) and compare them
 	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn data=synthetic aug=norm $(ARGS)
 
-test: $(INSTALLED) ## run the tests
+test: $(INSTALLED) ## run the tests (ARGS="-k resume": a part of them)
 	$(BIN)/python -m pytest $(ARGS)
+
+quick: $(INSTALLED) ## run the tests that are not slow, a bit of everything: about a minute
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

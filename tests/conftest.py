@@ -1,28 +1,86 @@
 """Fixtures shared by all tests."""
 
-from collections.abc import Callable
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from PIL import Image
 
 from fer_lightning.__main__ import CONF, main
-from fer_lightning.data import fer2013
+from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import Faces
+from fer_lightning.data.source import built_in_faces
+from fer_lightning.results import figures
 from fer_lightning.settings.hydra_app import register_resolvers
 
 SHARED = Path(__file__).parents[2] / "shared" / "fer2013"
+LONG = 20  # seconds, after which a test is named while it runs
+
+
+def pytest_configure() -> None:
+    global terminal
+    terminal = os.dup(2)  # what pytest captures later does not reach it
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Name a test that takes long, so that whoever waits knows for what."""
+
+    def say(words: str) -> None:
+        os.write(terminal, f"\n{item.nodeid}: {time.monotonic() - began:.0f} s{words}\n".encode())
+
+    began = time.monotonic()
+    timer = threading.Timer(LONG, say, [" so far …"])
+    timer.daemon = True
+    timer.start()
+    result = yield
+    timer.cancel()
+    if time.monotonic() - began > LONG:
+        say("")
+    return result
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_surroundings(tmp_path_factory: pytest.TempPathFactory):
-    """No test sees the user's FER2013, or writes into the user's cache."""
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the user's FER2013, writes into the user's cache or hears that pytest was told to ignore Ctrl-C.
+
+    Children inherit that: where pytest runs in the background, tests that press Ctrl-C would wait for ever.
+    """
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("current"))
         patch.setenv("FER_LIGHTNING_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("FER2013_ROOT", raising=False)
         yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test's current folder is its `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_faces() -> Iterator[Faces]:
+    """The built-in faces of all runs in this process, a fifth of the usual ones; their pictures are blank."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic.draw, "__defaults__", (400, 150, 0))
+        patch.setattr(figures, "save", lambda figure, path: Image.new("RGB", (1, 1)).save(path))
+        yield built_in_faces()
 
 
 @pytest.fixture(scope="session")
@@ -42,25 +100,46 @@ class Ended:
     err: str
 
 
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """`cli("model=dnn", …)` runs the command in this process, in an empty current folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Ended:
-        monkeypatch.setattr("sys.argv", ["fer-lightning", *arguments])
-        capsys.readouterr()
-        status = 0
+def run_command(main: Callable[[], None], *arguments: object) -> Ended:
+    """Run a command's `main` in this process, in the current folder."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr("sys.argv", ["command", *map(str, arguments)])
         try:
             main()
         except SystemExit as end:
             status = int(end.code or 0)
-        return Ended(status, *capsys.readouterr())
+    return Ended(status, out.getvalue(), err.getvalue())
 
-    return call
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., Ended]:
+    """`cli("model=dnn", …)` runs the main command in this process, in the current folder."""
+    return lambda *arguments: run_command(main, *arguments)
+
+
+@pytest.fixture(scope="session")
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    @cache
+    def train(*arguments: str) -> Path:
+        folder = tmp_path_factory.mktemp("trained") / "run"
+        ended = run_command(main, *arguments, f"hydra.run.dir={folder}")
+        assert ended.status == 0, ended.err
+        return folder
+
+    return train
 
 
 @pytest.fixture
+def trained(_trained_once: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """`trained("run", "model=dnn", …)` is a finished run of these settings, as the folder `run` of the current one.
+
+    It is trained once for all tests that want it, and copied.
+    """
+    return lambda name, *arguments: Path(shutil.copytree(_trained_once(*arguments), tmp_path / name))
+
+
+@pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
     """`composed("model=dnn", …)` is the configuration that the command would get."""
 
@@ -75,9 +154,6 @@ def composed() -> Callable[..., DictConfig]:
 @pytest.fixture(scope="session")
 def real_faces(shared_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
     """All real rows at hand: 28,709 Training and 3,589 PublicTest."""
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("fer2013")
     subprocess.run([sys.executable, shared_rows / "unpack.py", folder, "--npz"], check=True)
     return fer2013.load(folder / "fer2013.npz")

@@ -5,7 +5,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_wheel_brings_what_it_needs(tmp_path):
     """Built with hatchling, as pip does, and run from the unpacked wheel alone."""
     root = Path(__file__).parents[1]

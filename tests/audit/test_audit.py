@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import Ended
+from conftest import Ended, run_command
 from PIL import Image
 
 from fer_lightning.audit import __main__ as audit
@@ -17,20 +17,11 @@ from fer_lightning.data.faces import CLASSES, SIZE, USAGES
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch, capsys) -> Callable[..., Ended]:
+def run(tmp_path: Path, monkeypatch) -> Callable[..., Ended]:
     """`run(PATH, "--out", DIR)` is the command in this process, in an empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def call(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr("sys.argv", ["audit", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            audit.main()
-        return Ended(end.value.code, *capsys.readouterr())
-
-    return call
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return lambda *arguments: run_command(audit.main, *arguments)
 
 
 def pictures(n: int, seed: int = 0) -> np.ndarray:

@@ -107,23 +107,6 @@ def test_similarity_is_the_best_correlation_of_the_overlap(y, x):
     assert similarity(first, first[::-1])[0] < 0.5
 
 
-def test_near_groups_agree_with_comparing_all_pairs_one_by_one():
-    rng = np.random.default_rng(1)
-    base = pictures(12)[rng.integers(0, 12, 60)]  # five copies of each or so, under noise that takes some below SAME
-    strength = rng.uniform(0, 14, (60, 1, 1))
-    pixels = np.clip(base + rng.normal(0, 1, base.shape) * strength, 0, 255).astype(np.uint8)
-    group = list(range(60))
-    ones, others = np.triu_indices(60, 1)
-    alike = similarity(pixels[ones], pixels[others]) >= SAME
-    for i, j in zip(ones[alike], others[alike], strict=True):
-        group = [group[j] if name == group[i] else name for name in group]
-    expected = [[i for i in range(60) if group[i] == name] for name in set(group)]
-    found = as_lists(examine(faces_of(pixels)).groups("near"))
-    assert found == sorted(sorted(members) for members in expected if len(members) > 1)
-    assert len(found) > 8
-    assert sum(map(len, found)) < 60
-
-
 def test_the_order_of_the_images_and_the_blocks_they_are_compared_in_change_nothing(monkeypatch):
     base = pictures(60)
     pixels = np.concatenate([base, [darker(image) for image in base[:20]], [mirror(jpeg(i)) for i in base[10:30]]])
@@ -208,6 +191,7 @@ def test_counts_are_held_against_the_known_ones():
     assert [sum(known) for known in KNOWN.values()] == [28709, 3589, 3589]
 
 
+@pytest.mark.slow
 def test_the_truth_about_the_real_rows(real_faces):
     found = examine(real_faces)
     assert found.leaks("identical") == [Leak(PUBLIC, TRAINING, 280)]

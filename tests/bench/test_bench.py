@@ -19,6 +19,8 @@ from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.augment import Augment
 from fer_lightning.data.datamodule import FERDataModule
 
+pytestmark = pytest.mark.slow
+
 TINY = rows.Sizes(cnn=(20, 10), dnn=(20, 10), csv=150, probe=16, augmented=40, grown=(100, 150), steps=2, scored=20)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from bench.package import package
-from fer_lightning.data import synthetic
 from fer_lightning.data.faces import USAGES
 from fer_lightning.errors import UserError
 from fer_lightning.evaluate.evaluation import evaluate
@@ -15,27 +14,34 @@ from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import read_run
 from fer_lightning.results.weights import write_weights
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("model=dnn", "model.widths=[8,8]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
 
 
+@pytest.fixture(scope="module")
+def data(few_faces, tmp_path_factory) -> str:
+    """A file of FER2013's form, as an argument."""
+    path, usage = tmp_path_factory.mktemp("data") / "faces.npz", np.array(USAGES)[few_faces.usage]
+    np.savez(path, pixels=few_faces.pixels, emotion=few_faces.labels, usage=usage)
+    return f"data.root={path}"
+
+
 @pytest.fixture
-def run(cli, tmp_path):
-    """A finished run on a file of FER2013's form."""
-    faces = synthetic.draw(train=300, test=60)
-    np.savez(tmp_path / "faces.npz", pixels=faces.pixels, emotion=faces.labels, usage=np.array(USAGES)[faces.usage])
-    assert cli(*SETTINGS, "data.root=faces.npz", "hydra.run.dir=run").status == 0
-    return tmp_path / "run"
+def run(trained, data):
+    """A finished run on that file."""
+    return trained("run", *SETTINGS, data)
 
 
-def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, tmp_path):
+def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, data, tmp_path):
     (tmp_path / "weights").mkdir()
     package(run, "tiny", None, None, tmp_path / "weights")
     path = tmp_path / "weights" / "tiny.safetensors"
     assert load(path).data["split"] == load(run).data["split"]
-    report = evaluate([str(path)], data=str(tmp_path / "faces.npz"))
+    report = evaluate([str(path)], data=data.partition("=")[2])
     card = (tmp_path / "weights" / "README.md").read_text()
     for split, name in (("public", "PublicTest"), ("private", "PrivateTest")):
-        assert f"| {name} | 60 | {report['splits'][split]['acc']:.4f} (" in card
+        assert f"| {name} | 150 | {report['splits'][split]['acc']:.4f} (" in card
     recipe = "model=dnn 'model.widths=[8,8]' trainer=cpu trainer.max_epochs=2 logger=none"
     assert f"`python -m fer_lightning {recipe}`" in card
     assert f"{read_run(run).metrics['params']:,} parameters" in card
@@ -46,9 +52,9 @@ def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_the_card_names_the_teachers(run, cli, tmp_path):
+def test_the_card_names_the_teachers(run, data, cli, tmp_path):
     student = (*SETTINGS, "seed=1", "data.split_seed=0", "distill.teachers=[run]", "distill.once=true")
-    assert cli(*student, "data.root=faces.npz", "hydra.run.dir=student").status == 0
+    assert cli(*student, data, "hydra.run.dir=student").status == 0
     (tmp_path / "weights").mkdir()
     package(tmp_path / "student", "tiny", None, None, tmp_path / "weights")
     card = (tmp_path / "weights" / "README.md").read_text()
@@ -59,9 +65,8 @@ def test_the_card_names_the_teachers(run, cli, tmp_path):
     assert "data.split_seed=0 'distill.teachers=[TEACHER]' distill.once=true" in card
 
 
-def test_weights_stand_for_a_run_without_checkpoints_where_they_are_its_own(run, cli, tmp_path):
-    other = (*SETTINGS, "seed=3", "optimizer.lr=1e-6", "data.root=faces.npz", "hydra.run.dir=other")
-    assert cli(*other).status == 0
+def test_weights_stand_for_a_run_without_checkpoints_where_they_are_its_own(run, data, trained, tmp_path):
+    trained("other", *SETTINGS, "seed=3", "optimizer.lr=1e-6", data)
     for name in ("run", "other"):
         write_weights(read_checkpoint(best_checkpoint(tmp_path / name)), tmp_path / f"{name}.safetensors")
     shutil.rmtree(run / "checkpoints")

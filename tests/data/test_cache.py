@@ -216,6 +216,7 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     assert cache.folder() == tmp_path / ".cache" / "fer_lightning"
 
 
+@pytest.mark.slow
 def test_processes_at_once_all_read_the_same(tmp_path):
     """Each of them finds no entry, or a damaged one, or one that another is just replacing."""
     path = tmp_path / "fer2013.csv"

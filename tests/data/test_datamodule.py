@@ -122,6 +122,7 @@ def test_constant_images_cannot_be_normalized():
         pixel_statistics(np.full((5, 48, 48), 7, np.uint8), np.arange(5))
 
 
+@pytest.mark.slow
 def test_statistics_of_the_real_training_rows(real_faces):
     mean, std = pixel_statistics(real_faces.pixels, real_faces.where(TRAINING))
     assert (round(mean, 5), round(std, 5)) == (0.50774, 0.25499)

@@ -3,8 +3,6 @@
 import csv
 import io
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,29 +236,6 @@ def test_other_files_in_the_folder_are_passed_over(root):
     assert fer2013.load(root).form == "fer2013.csv with emotion,pixels,Usage"
 
 
-def test_real_rows_are_the_same_in_every_form(shared_rows, tmp_path):
-    with open(shared_rows / "labels.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    index = np.r_[0:150, 28700 : len(rows) : 20]  # both usages
-    sheets = {
-        number: np.asarray(Image.open(shared_rows / f"faces-{number:02}.webp").convert("L"))
-        for number in set((index // 2688).tolist())
-    }  # of 56 rows of 48 faces
-    pixels = np.stack(
-        [sheets[i // 2688][(k := i % 2688) // 48 * 48 :][:48, k % 48 * 48 :][:, :48] for i in index.tolist()]
-    )
-    labels = np.array([int(rows[i]["emotion"]) for i in index], np.int8)
-    usage = np.array([USAGES.index(rows[i]["Usage"]) for i in index], np.uint8)
-    faces = Faces(pixels, labels, usage, np.arange(len(index)), digest(pixels), None, "", "")
-    for write in WHOLE_FORMS:
-        (folder := tmp_path / write.__name__).mkdir()
-        assert_same(in_source_order(fer2013.load(write(folder, faces))), faces)
-    (tmp_path / "course").mkdir()
-    course = fer2013.load(as_course(tmp_path / "course", faces))
-    np.testing.assert_array_equal(course.pixels, pixels)
-    np.testing.assert_array_equal(course.labels[usage == TRAINING], labels[usage == TRAINING])
-
-
 # csv: what is accepted
 
 
@@ -300,8 +275,9 @@ def test_the_last_column_may_end_the_file(root):
     assert_same(fer2013.load(path), faces)
 
 
+@pytest.mark.slow
 def test_reading_agrees_with_pythons_csv_and_int_on_mutated_files(root):
-    """What is accepted, and what it gives, against a plain reading; over a hundred small changes anywhere."""
+    """What is accepted, and what it gives, against a plain reading; ninety small changes anywhere."""
 
     def reference(content: bytes) -> list[tuple[int, list[int], str]] | None:
         rows = []
@@ -318,7 +294,7 @@ def test_reading_agrees_with_pythons_csv_and_int_on_mutated_files(root):
     rng = np.random.default_rng(1)
     body = plain(fer2013_rows(random_faces(3)))
     accepted = 0
-    for trial in range(150):
+    for trial in range(90):
         content = bytearray(body)
         at = int(rng.integers(len(content) - 20))
         if trial % 3 == 0:
@@ -338,7 +314,7 @@ def test_reading_agrees_with_pythons_csv_and_int_on_mutated_files(root):
         assert read.labels.tolist() == [label for label, _, _ in expected]
         assert read.pixels.reshape(-1, 2304).tolist() == [pixels for _, pixels, _ in expected]
         assert [USAGES[code] for code in read.usage] == [usage for _, _, usage in expected]
-    assert 30 < accepted < 120
+    assert 20 < accepted < 70
 
 
 # csv: what is refused
@@ -388,12 +364,11 @@ BAD_ROWS: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD_ROWS)
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_faulty_row_is_named_by_line_and_column(fault, end, root):
+def test_a_faulty_row_is_named_by_line_and_column(fault, root):
     spoil, expected = BAD_ROWS[fault]
     rows = fer2013_rows(random_faces(4))
     rows[1] = spoil(rows[1])
-    path = write_csv(root / "fer2013.csv", "emotion,pixels,Usage", rows, end)
+    path = write_csv(root / "fer2013.csv", "emotion,pixels,Usage", rows)
     text = refusal(path)
     assert text.startswith(f"{path}: 1 of 4 rows is faulty:\n  line 3, {expected}")
     assert text.count("line ") == 1
@@ -750,9 +725,3 @@ def test_an_empty_folder_is_refused_and_files_looked_at_are_named(root):
     (root / "mine.csv").write_text("emotion,Usage\n0,Training\n")
     assert "Looked at:\n" in refusal(root)
     assert f"{root / 'mine.csv'}, line 1: 'emotion,Usage' is no header" in refusal(root)
-
-
-def test_reading_imports_neither_torch_nor_pandas():
-    code = "import sys, fer_lightning.data.fer2013; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
-    here = Path(__file__).parents[2]
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=here, text=True) == "set()\n"

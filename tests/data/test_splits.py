@@ -66,6 +66,7 @@ def test_a_split_without_images_is_refused(usage, val_split):
         make_splits(random_faces(usage), val_split, seed=0)
 
 
+@pytest.mark.slow
 def test_real_duplicates_do_not_cross_the_split(real_faces):
     splits = make_splits(real_faces, 0.1, seed=0)
     assert len(splits["train"]) + len(splits["val"]) == 28_709

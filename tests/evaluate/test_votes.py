@@ -125,6 +125,7 @@ def test_votes_without_any_majority_emotion_are_no_mistake(tmp_path):
     assert read_votes(path, faces_of([0], [TRAINING])).tolist() == [[0] * 9 + [10]]
 
 
+@pytest.mark.slow
 def test_real_votes(shared_rows, tmp_path):
     subprocess.run([sys.executable, shared_rows / "unpack.py", tmp_path, "--votes"], check=True)
     with open(shared_rows / "labels.csv", newline="") as file:

@@ -160,6 +160,7 @@ def test_impossible_arguments_are_refused(make, named):
         make()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
 def test_a_network_and_the_data_module_work_in_any_trainer(tmp_path):
     """Without this project's configuration, recorder or checkpoints: a plain Lightning training that learns."""

@@ -2,8 +2,6 @@ import base64
 import io
 import json
 import re
-import subprocess
-import sys
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,17 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from conftest import run_command
 from PIL import Image
 from results.test_comparison import FAILED, write_job
 
 from fer_lightning.data import fer2013, synthetic
-from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
+from fer_lightning.data.faces import CLASSES, Faces, fingerprint
 from fer_lightning.errors import UserError
 from fer_lightning.models import CNN, DNN
 from fer_lightning.report import __main__ as command
 from fer_lightning.report import answers, findings, html, markdown
-from fer_lightning.report.ablation import _falls
-from fer_lightning.report.archive import Archive, positions
+from fer_lightning.report.archive import Archive
 from fer_lightning.report.charts import LEFT, Chart, Line, epoch_ticks, svg, ticks
 from fer_lightning.report.comparisons import compare_accuracy
 from fer_lightning.report.findings import main_condition, rivals, unique_names
@@ -544,20 +542,6 @@ def test_a_network_of_ones_own_is_reported_too(tmp_path, small_csv):
     assert "MYNET norm: loss" in page.charts
 
 
-@pytest.mark.parametrize(
-    ("harsh", "mild", "words"),
-    [
-        (-0.1, 0.5, "it does not fall."),
-        (0.1, 0.0, "it falls, and with norm_aug it does not."),
-        (0.04, 0.5, "it hardly falls any more (8 %"),
-        (0.2, 0.5, "it falls less (40 %"),
-        (0.6, 0.5, "it falls as much (120 %"),
-    ],
-)
-def test_how_much_the_loss_still_falls_in_words(harsh, mild, words):
-    assert _falls(harsh, mild).startswith(words)
-
-
 def test_single_runs_are_compared_by_mcnemar_on_the_same_images(tmp_path, small_csv):
     folders = {}
     for aug in ("none", "norm"):
@@ -716,14 +700,6 @@ def test_the_same_images_in_other_rows_are_not_shown(tmp_path, small_csv):
     assert fingerprint_of(str(turned)) == fingerprint_of(str(small_csv))
     write_trained(tmp_path / "run", turned)  # whose predictions are of `small_csv`'s rows
     assert f"{turned} holds other data than the run was scored on" in reported(tmp_path / "run").text
-
-
-def test_images_are_found_by_row_whatever_their_order():
-    rows = np.array([7, 3, 5, 3], np.int64)
-    pixels = np.zeros((4, 48, 48), np.uint8)
-    usage, labels = np.array([0, 0, 1, 3], np.uint8), np.array([1, 2, 3, -1], np.int8)
-    faces = Faces(pixels, labels, usage, rows, digest(pixels), None, "source", "form")
-    assert positions(faces, np.array([3, 5, 7, 4, 99])).tolist() == [1, 2, 0, -1, -1]
 
 
 def test_the_fingerprint_is_of_the_images_not_of_their_order():
@@ -917,6 +893,7 @@ def test_networks_are_compared_with_the_same_augmentation(tmp_path, small_csv):
 # --- synthetic faces
 
 
+@pytest.mark.slow
 def test_synthetic_faces_are_marked_on_every_figure(tmp_path):
     faces = synthetic.draw()
     for aug in ("none", "norm_aug"):
@@ -982,12 +959,14 @@ def test_names_are_text_and_never_markup(tmp_path, small_csv):
             }
 
 
+@pytest.mark.slow
 def test_the_same_runs_make_the_same_report(runs):
     first, second = (answers.report(findings.read([runs]), Archive(), "command") for _ in range(2))
     assert html.render(first, "marker") == html.render(second, "marker")
     assert markdown.render(first, "files", "marker") == markdown.render(second, "files", "marker")
 
 
+@pytest.mark.slow
 def test_long_curves_stay_light(tmp_path):
     for aug in ACCURACIES:
         for seed in range(3):
@@ -1019,15 +998,12 @@ def test_markdown_holds_the_same_tables_and_its_pictures(runs, page):
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """`call(path, …)` runs the command in an empty current folder: its exit status, output and errors."""
-    monkeypatch.chdir(tmp_path)
+def call():
+    """`call(path, …)` runs the command in the current folder: its exit status, output and errors."""
 
     def ended(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["report", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            command.main()
-        return (end.value.code, *capsys.readouterr())
+        ended = run_command(command.main, *arguments)
+        return ended.status, ended.out, ended.err
 
     return ended
 
@@ -1038,14 +1014,7 @@ def test_the_command_writes_a_page(call, tmp_path, runs):
     assert f"python -m fer_lightning.report {runs} --out report.html" in (tmp_path / "report.html").read_text()
 
 
-def test_help_answers_without_torch(tmp_path):
-    code = "import sys; sys.argv = ['report', '--help']\nfrom fer_lightning.report import __main__ as m\n"
-    code += "try: m.main()\nexcept SystemExit: sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True).returncode == 0
-    )
-
-
+@pytest.mark.slow
 def test_an_earlier_report_is_replaced_with_its_pictures(tmp_path, runs):
     for out in (tmp_path / "report.html", tmp_path / "report.md"):
         command.work([str(runs)], out)

@@ -9,6 +9,7 @@ from results.test_run_folder import CONFIG, EPOCHS, write_run
 
 from fer_lightning.errors import UserError
 from fer_lightning.results import comparison, figures
+from fer_lightning.results.figures import save
 
 FIRST_COLUMNS = "model,aug,runs,val_acc,val_acc_std,test_public_acc,test_private_acc"
 
@@ -179,6 +180,7 @@ def test_synthetic_scores_say_so(tmp_path):
 
 
 def test_the_picture_holds_every_run_with_epochs_by_setting(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "save", save)
     write_job(tmp_path / "0", aug="none", metrics=scored(0.3, data="synthetic", synthetic=True))
     write_job(tmp_path / "1", seed=0, metrics=scored(0.4))
     write_job(tmp_path / "2", seed=1, metrics=scored(0.4, completed=False, interrupted=True))
@@ -191,7 +193,7 @@ def test_the_picture_holds_every_run_with_epochs_by_setting(tmp_path, monkeypatc
     for _, epochs in given["runs"]:
         pd.testing.assert_frame_equal(epochs, EPOCHS)
     assert given["synthetic"] is True
-    assert imread(tmp_path / "comparison.png").size
+    assert imread(tmp_path / "comparison.png").shape[0] > 300
 
 
 def test_test_scores_come_with_interval_and_unseen_images(tmp_path):
@@ -240,7 +242,7 @@ def test_comparing_again_replaces_the_files(tmp_path):
     comparison.compare(tmp_path)
     after = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
     assert set(before) == set(after) == {"comparison.csv", "comparison.md", "comparison.png"}
-    assert not set(before.values()) & set(after.values())
+    assert not {value for name, value in before.items() if name[-3:] != "png"} & set(after.values())
 
 
 @pytest.mark.parametrize(("folder", "message"), [("absent", "no such folder"), ("empty", "no runs one level below")])

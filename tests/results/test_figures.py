@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.results import figures
+from fer_lightning.results.figures import save
 from fer_lightning.results.run_folder import EPOCH_COLUMNS
 
 MATRIX = np.diag([250, 18, 142, 810, 220, 250, 264])
@@ -72,6 +73,7 @@ def all_figures():
     return made_all(synthetic=False)
 
 
+@pytest.mark.slow
 def test_every_figure_says_where_its_faces_are_synthetic(all_figures):
     for name, figure in made_all(synthetic=True).items():
         assert any("synthetic faces" in text for text in texts(figure)), name
@@ -79,6 +81,7 @@ def test_every_figure_says_where_its_faces_are_synthetic(all_figures):
         assert not any("synthetic" in text for text in texts(figure)), name
 
 
+@pytest.mark.slow
 def test_nothing_leaves_the_figure_and_no_legend_covers_anything(all_figures):
     for name, figure in all_figures.items():
         renderer = FigureCanvasAgg(figure).get_renderer()
@@ -199,11 +202,11 @@ def test_no_mistakes_make_no_rows():
 
 def test_save_writes_the_format_of_the_suffix_whole_or_not_at_all(tmp_path, all_figures):
     path = tmp_path / "curves.png"
-    figures.save(all_figures["curves"], path)
+    save(all_figures["curves"], path)
     picture = path.read_bytes()
     assert imread(io.BytesIO(picture)).shape == (720, 1500, 4)
-    figures.save(all_figures["curves"], tmp_path / "curves.svg")
+    save(all_figures["curves"], tmp_path / "curves.svg")
     assert b"<svg" in (tmp_path / "curves.svg").read_bytes()
     with pytest.raises(ValueError, match="nonsense"):
-        figures.save(all_figures["curves"], tmp_path / "curves.nonsense")
+        save(all_figures["curves"], tmp_path / "curves.nonsense")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["curves.png", "curves.svg"]

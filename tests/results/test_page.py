@@ -37,13 +37,6 @@ def test_a_page_loads_nothing_and_runs_nothing():
     assert "@import" not in text
 
 
-def test_a_page_knows_dark_phones_and_paper():
-    style = ElementTree.fromstring(page.document("Title", "")).findtext("head/style", "")
-    assert "prefers-color-scheme: dark" in style
-    assert "max-width: 40rem" in style
-    assert "@media print" in style
-
-
 @pytest.mark.parametrize(
     ("text", "markup"),
     [

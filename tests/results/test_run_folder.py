@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -278,15 +276,6 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match="folder"):
         write_file(tmp_path / "folder", b"new")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
-
-
-def test_files_and_figures_of_runs_need_no_torch():
-    code = (
-        "import sys\n"
-        "from fer_lightning.results import comparison, conditions, figures, run_folder, scores\n"
-        "sys.exit(bool({'torch', 'pytorch_lightning', 'hydra', 'matplotlib.pyplot', 'scipy'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["run-1", "it's (1), läufe", "a,b=c#d", "back\\slash'", "end\\", "one two"])

@@ -12,30 +12,38 @@ from fer_lightning.models import CNN
 from fer_lightning.training.compilation import Compiled
 
 SMALL = ("model=dnn", "model.widths=[64,32]", "model.dropout=[0,0]", "data=synthetic", "trainer=cpu",
-         "trainer.precision=32-true", "trainer.max_epochs=2", "data.batch_size=512", "logger=none")  # fmt: skip
+         "trainer.precision=32-true", "trainer.max_epochs=2", "data.batch_size=128", "logger=none")  # fmt: skip
 
 
 def figures(folder):
     return pd.read_csv(folder / "metrics.csv").drop(columns="seconds")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-def test_a_compiled_run_has_the_figures_of_another(cli, tmp_path):
-    """Without what is drawn at random, where the compiler has a generator of its own."""
-    for name, setting in (("eager", "false"), ("compiled", "true")):
-        ended = cli(*SMALL, "aug=norm", f"trainer.compile={setting}", f"hydra.run.dir={name}")
-        assert ended.status == 0, ended.err
-        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
-        assert metrics["compiled"] is (name == "compiled")
-        assert metrics["completed"]
-    compiled, eager = figures(tmp_path / "compiled"), figures(tmp_path / "eager")
+@torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True)
+def test_each_job_of_a_sweep_is_compiled_and_has_the_figures_of_another(cli, trained, tmp_path):
+    """The compiler gives up a function that it compiled `recompile_limit` times; each split's pixels have a mean.
+
+    The figures are compared without what is drawn at random, where the compiler has a generator of its own.
+    """
+    eager = figures(trained("eager", *SMALL, "aug=norm", "trainer.compile=false"))
+    sweep = (*SMALL, "aug=norm", "trainer.compile=true", "seed=0,1,2", "hydra.sweep.dir=sweep")
+    ended = cli("--multirun", *sweep)
+    assert ended.status == 0, ended.err
+    assert "not compiled" not in ended.out
+    jobs = sorted((tmp_path / "sweep").glob("*/"))
+    assert [json.loads((job / "metrics.json").read_text())["compiled"] for job in jobs] == [True] * 3
+    compiled = figures(jobs[0])
     losses = ["train_loss", "val_loss"]
     pd.testing.assert_frame_equal(compiled[losses], eager[losses], atol=5e-3, rtol=0)
-    pd.testing.assert_frame_equal(compiled, eager, atol=0.02, rtol=0)  # rounding moves a few images across
+    pd.testing.assert_frame_equal(compiled, eager, atol=0.04, rtol=0)  # rounding moves an image or two across
 
 
-def test_where_compiling_fails_a_message_says_so_and_the_run_is_the_same(cli, tmp_path, monkeypatch):
-    assert cli(*SMALL, "trainer.compile=false", "hydra.run.dir=eager").status == 0
+@pytest.mark.slow
+def test_where_compiling_fails_a_message_says_so_and_the_run_is_the_same(cli, trained, tmp_path, monkeypatch):
+    eager = trained("eager", *SMALL)
+    assert json.loads((eager / "metrics.json").read_text())["compiled"] is False  # auto compiles on no CPU
 
     def broken(*args, **kwargs):
         def call(*args):
@@ -52,12 +60,12 @@ def test_where_compiling_fails_a_message_says_so_and_the_run_is_the_same(cli, tm
     )
     assert "a long trace" not in ended.out
     assert json.loads((tmp_path / "fallen-back" / "metrics.json").read_text())["compiled"] is False
-    pd.testing.assert_frame_equal(figures(tmp_path / "fallen-back"), figures(tmp_path / "eager"), rtol=0, atol=0)
+    pd.testing.assert_frame_equal(figures(tmp_path / "fallen-back"), figures(eager), rtol=0, atol=0)
 
 
-def test_mixing_keeps_one_form_of_targets_and_teachers_are_compiled_too(cli, tmp_path, monkeypatch):
+def test_mixing_keeps_one_form_of_targets_and_teachers_are_compiled_too(cli, trained, tmp_path, monkeypatch):
     """Another form, once nothing is mixed any more, would be compiled anew in the middle of a training."""
-    assert cli(*SMALL, "trainer.max_epochs=1", "hydra.run.dir=teacher").status == 0
+    trained("teacher", *SMALL)
     seen = {}
 
     def recording(function, dynamic, mode):
@@ -74,11 +82,6 @@ def test_mixing_keeps_one_form_of_targets_and_teachers_are_compiled_too(cli, tmp
     assert {name for name, _ in seen} == {"train_faces", "train_loss", "probabilities"}
     assert all(len(forms) == 1 for forms in seen.values())
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["compiled"] is True
-
-
-def test_auto_compiles_on_no_cpu(cli, tmp_path):
-    assert cli(*SMALL, "hydra.run.dir=run").status == 0
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["compiled"] is False
 
 
 def test_only_whole_batches_are_compiled(monkeypatch):
@@ -112,16 +115,6 @@ def test_a_backward_pass_that_cannot_be_compiled_is_a_failure_of_the_first_call(
     squares(torch.ones(4, 3)).backward()
     assert "no such kernel" in squares.failure
     assert weight.grad.tolist() == [8, 8, 8]
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-@torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True)
-def test_the_last_job_of_a_long_sweep_is_compiled_too(cli, tmp_path):
-    """The compiler gives up a function that it compiled `recompile_limit` times; each split's pixels have a mean."""
-    ended = cli("--multirun", *SMALL, "aug=norm", "trainer.max_epochs=1", "trainer.compile=true", "seed=0,1,2,3",
-                "hydra.sweep.dir=sweep")  # fmt: skip
-    assert ended.status == 0, ended.err
-    assert "not compiled" not in ended.out
 
 
 def test_a_failure_after_it_has_worked_is_one():
