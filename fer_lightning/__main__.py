@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from fer_lightning import __version__
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.results.paths import last_checkpoint, override
 from fer_lightning.settings.hydra_app import end_sweep, register_resolvers
-from fer_lightning.settings.hydra_errors import CONF, as_user_error
+from fer_lightning.settings.hydra_errors import CONF, as_user_error, foreign_options
 from fer_lightning.training.processes import is_first_process
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ def job(cfg: DictConfig) -> float | None:
     """
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
+    if not is_first_process():
+        logging.disable(logging.WARNING)  # the first one tells it
     from fer_lightning.train import train  # torch and Lightning, so not before a run is wanted
 
     try:
@@ -71,6 +74,11 @@ def main() -> None:
 
 def work() -> None:
     """What Hydra makes of the command line; its own complaints become the user's mistakes."""
+    if "--version" in sys.argv[1:]:  # Hydra would tell its own
+        print(f"fer_lightning {__version__}")
+        return
+    if message := foreign_options(sys.argv[1:]):
+        raise UserError(message)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out as exceptions; who made them decides what is shown
     register_resolvers()
     try:

@@ -1,4 +1,4 @@
-"""The exception that stands for a user's mistake, as opposed to a failure of ours, and how a command ends."""
+"""The exception that stands for a user's mistake, as opposed to a failure of ours; how a command begins and ends."""
 
 import os
 import sys
@@ -17,6 +17,12 @@ class UserError(Exception):
 def print_error(error: BaseException) -> None:
     """Print a user's mistake, and nothing else of it, to standard error."""
     print(f"fer_lightning: {error}", file=sys.stderr)
+
+
+def say_loading() -> None:
+    """Tell on standard error what is waited for before PyTorch, or what stands on it, is imported."""
+    if "torch" not in sys.modules:
+        print("loading PyTorch …", file=sys.stderr, flush=True)
 
 
 def run_command(work: Callable[[], None]) -> NoReturn:

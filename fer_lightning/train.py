@@ -1,5 +1,10 @@
 """`train(cfg, folder)`: one run, from its configuration to its scores and figures."""
 
+if __name__ == "__main__":  # python -m fer_lightning.train is python -m fer_lightning, which loads torch only for a run
+    from fer_lightning.__main__ import main
+
+    main()
+
 import logging
 import math
 import os
@@ -55,6 +60,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     metrics: dict[str, Any] = {"completed": False, "interrupted": False, "error": None}
     try:
         settings = resolve(cfg)
+        if settings.trial:
+            log.info("TRIAL: it shows whether things work; reports and comparisons leave it out")
         faces = open_faces(settings.data.name, settings.data.root)
         log.info(describe(faces))
         torch.manual_seed(settings.seed)  # the initial weights; every epoch has a seed of its own
@@ -89,7 +96,7 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     loggers = make_loggers(settings.logger.names, folder, goes_on=checkpoint is not None)
     recorder = Recorder(folder, experiment.decisive, rows, settings.trainer.patience)
-    bar = [EpochBar()] if sys.stdout.isatty() else []
+    bar = [EpochBar()] if sys.stdout.isatty() and is_first_process() else []
     trainer = pl.Trainer(
         **settings.trainer.arguments,
         logger=loggers,
@@ -185,6 +192,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "form": faces.form,
         "data_fingerprint": fingerprint(faces),
         "seed": settings.seed,
+        "trial": settings.trial,
         "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
         "train_n": len(experiment.datamodule.splits["train"]),
         "normalization": [experiment.datamodule.normalize.mean, experiment.datamodule.normalize.std],
@@ -237,21 +245,24 @@ def summary(metrics: dict[str, Any], folder: Path) -> str:
     synthetic = " on SYNTHETIC faces" if metrics["synthetic"] else ""
     best = f"best epoch {metrics['best_epoch']} of {metrics['epochs']}"
     best += f", stopped early ({metrics['max_epochs']} were planned)" if metrics["stopped_early"] else ""
-    lines = [f"{metrics['model'].upper()}, aug={metrics['aug']}{synthetic}: {best}"]
+    trial = "TRIAL of " if metrics["trial"] else ""
+    lines = [f"{trial}{metrics['model'].upper()}, aug={metrics['aug']}{synthetic}: {best}"]
     for name, key in (("validation", "val"), ("PublicTest", "test_public"), ("PrivateTest", "test_private")):
         acc = metrics.get(f"{key}_acc")
         if acc is None:
             continue
         low, high = metrics[f"{key}_acc_95"]
         images = f"{metrics[f'{key}_n']:,} images"
-        line = f"  {name:<11}  accuracy {acc:.4f}  (95 % interval {low:.4f} to {high:.4f}, {images})"
+        lines.append(f"  {name:<11}  accuracy {acc:.4f}  (95 % interval {low:.4f} to {high:.4f}, {images})")
         unseen = metrics.get(f"{key}_acc_unseen")
-        lines.append(line if unseen is None else f"{line}, {unseen:.4f} on images not also in Training")
+        if unseen is not None:
+            lines.append(f"{'':24}{unseen:.4f}  on images not also in Training")
     lines.append(f"  {'validation':<11}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}")
     for name, found in metrics["classes"]["val"].items():
         shares = (found[key] for key in ("precision", "recall", "f1"))
         cells = "".join(f"{'–' if share is None else f'{share:.3f}':>10}" for share in shares)
         lines.append(f"  {name:<11}{cells}{found['support']:>10,}")
-    lines.append(f"  figures, predictions and checkpoints: {folder}")
-    lines.append(f"  curves: tensorboard --logdir {os.path.relpath(folder)}")
+    place = os.path.relpath(folder)
+    lines.append(f"  figures, predictions, checkpoints: {place}")
+    lines.append(f"  curves: tensorboard --logdir {place}")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fer_lightning import __version__
 from fer_lightning.__main__ import CONF
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.data.faces import CLASSES, USAGES
+from fer_lightning.errors import UserError
 from fer_lightning.evaluate.evaluation import evaluate
 from fer_lightning.models import CNN, DNN, ResNet18
+from fer_lightning.report import findings
 from fer_lightning.report.__main__ import work as report
 from fer_lightning.results.checkpoint import load, read_checkpoint
 from fer_lightning.results.paths import best_checkpoint
@@ -124,9 +129,11 @@ def test_each_epoch_is_one_line_and_nothing_is_said_twice():
     assert ended.returncode == 0, ended.stderr
     lines = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip() and "!!!" not in line]
     assert len(lines) == len(set(lines))
-    assert sum(line.startswith("epoch ") for line in lines) == 4
+    assert sum(line.startswith("epoch ") and "/4 " in line for line in lines) == 4
+    assert [line for line in lines if len(line) > 80] == []
+    assert "loading PyTorch …" in lines  # before the seconds that this takes
     assert any("SYNTHETIC FACES" in line for line in lines)
-    assert any("the remaining 3 epochs end in about" in line and "trainer.max_epochs" in line for line in lines)
+    assert any("the remaining 3 epochs end in about" in line for line in lines)
     assert not any("Warning" in line or "GPU available" in line for line in lines)
 
 
@@ -363,6 +370,21 @@ MISTAKES = {
     "balance of another kind": (["data.class_weights=even"], "data.class_weights='even': it must be null or balanced"),
     "two ways to balance": (["data.class_weights=balanced", "data.sampling=balanced"], "take one of them"),
     "no patience": (["trainer.patience=0"], "trainer.patience=0: it must be null or a whole number"),
+    "a key without its group": (["lr=0.01"], "lr: there is no such key; write optimizer.lr=0.01\n"),
+    "a usual word": (["epochs=3"], "write trainer.max_epochs=3\n"),
+    "a key of the chosen network, a list": (["dropout=0.3", "model=dnn"], "write model.dropout=[0.3,0.3]\n"),
+    "a key like the chosen network's": (
+        ["dropout=0.3"],
+        "nearest: model.dropout (of model=dnn), model.fc_dropout=0.3, model.conv_dropout=[0.3,0.3,",
+    ),
+    "a key that another choice has": (["momentum=0.8"], "nearest: optimizer.momentum (of optimizer=sgd)\n"),
+    "a key in the wrong group": (["model.batch_size=64"], "write data.batch_size=64\n"),
+    "a typo in the trainer": (["trainer.max_epoch=3"], "no such key; nearest: trainer.max_epochs=3\n"),
+    "a further argument": (["trainer.deterministic=true"], "write +trainer.deterministic=true\n"),
+    "a typo in a further argument": (["trainer.determinstic=true"], "nearest: +trainer.deterministic=true\n"),
+    "options": (["--model", "dnn", "--epochs=3"], "settings are written model=dnn trainer.max_epochs=3 "),
+    "an unknown option": (["--verbose"], "settings are written key=value"),
+    "a folder for a choice of data": (["data=."], "a file or folder is data.root=.\n"),
     "too long a warm-up": (["scheduler=cosine", "scheduler.warmup_epochs=9", "trainer.max_epochs=3"], "warmup_epochs"),
 }
 
@@ -409,6 +431,13 @@ def test_a_mistake_among_swept_values_is_one_message_before_any_work(cli, tmp_pa
     assert named in ended.err
     assert "Traceback" not in ended.err
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("module", ["", ".train", ".evaluate", ".audit", ".report"])
+def test_the_version_is_ours(module):
+    command = [sys.executable, "-m", f"fer_lightning{module}", "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"fer_lightning {__version__}\n"
 
 
 def test_a_sweep_compares_its_runs_and_names_the_failed_one(cli, tmp_path, monkeypatch):
@@ -463,17 +492,60 @@ def test_two_that_start_in_one_second_have_a_folder_each(cli, tmp_path, monkeypa
     usual = hydra_app.check
 
     def meanwhile(config: DictConfig) -> int:
-        Path(config.hydra.sweep.dir, "checkpoints").mkdir(parents=True)  # the name is that of hydra.run.dir as well
+        folder = config.hydra.sweep.dir if multirun else config.hydra.run.dir
+        Path(folder, "checkpoints").mkdir(parents=True)
         return usual(config)
 
     monkeypatch.setattr(hydra_app, "check", meanwhile)
     ended = cli(*multirun, *SMALL["dnn"], *QUICK, "trainer.max_epochs=1")
     assert ended.status == 0, ended.err
     others, mine = sorted((tmp_path / "outputs").glob("*/*"))
+    assert others.name.endswith("-dnn-norm_aug") != bool(multirun)
     assert mine.name == f"{others.name}-2"
     assert [path.name for path in others.iterdir()] == ["checkpoints"]
     run = mine / "0-dnn-norm_aug" if multirun else mine
     assert json.loads((run / "metrics.json").read_text())["completed"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["model=dnn", "aug=norm", "seed=1"], "dnn-norm"),
+        (["experiment=quick_cnn", "seed=1"], "quick_cnn"),
+        (["experiment=quick_cnn", "aug=none"], "quick_cnn-none"),
+    ],
+)
+def test_a_folder_is_named_after_what_the_run_is(overrides, name):
+    hydra_app.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = compose("config", [*overrides, "hydra.job.num=7"], return_hydra_config=True).hydra
+    assert re.fullmatch(rf"outputs/[0-9-]{{10}}/\d\d-\d\d-\d\d-{name}", hydra.run.dir)
+    assert hydra.sweep.subdir == f"7-{name}" + "-seed1" * ("seed=1" in overrides)
+
+
+def test_a_trial_is_short_and_marked_and_stays_one(cli, tmp_path):
+    """Of a recipe: it takes the place of its length as well."""
+    ended = cli(
+        *SMALL["cnn"], "experiment=published_cnn", "trainer=cpu", "data=synthetic", "debug=fast", "hydra.run.dir=r"
+    )
+    assert ended.status == 0, ended.err
+    assert ended.out.startswith("TRIAL")
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert (metrics["trial"], metrics["epochs"], metrics["completed"]) == (True, 2, True)
+    assert metrics["images_per_second"] == pytest.approx(2 * 32 / metrics["seconds_per_epoch"], rel=0.02)
+    limits = ("+trainer.limit_train_batches=2", "+trainer.limit_val_batches=2", "trainer.max_epochs=9")
+    ended = cli(*SMALL["cnn"], "experiment=published_cnn", "trainer=cpu", "data=synthetic", *limits, "ckpt_path=r")
+    assert ended.status == 2
+    assert "trial=True (now None)" in ended.err
+
+
+def test_trials_are_not_compared(cli, tmp_path):
+    ended = cli("--multirun", *SMALL["dnn"], *QUICK[:2], "aug=none,norm", "debug=fast", "hydra.sweep.dir=sweep")
+    assert ended.status == 0, ended.err
+    assert "Trials, left out: 0-dnn-none, 1-dnn-norm\n" in ended.out
+    assert (pd.read_csv(tmp_path / "sweep" / "comparison.csv")["runs"] == 0).all()
+    with pytest.raises(UserError, match=r"trials aside; nothing to report \(0-dnn-none: a trial \(debug=fast\)"):
+        findings.read([tmp_path / "sweep"])
 
 
 WITHOUT_TORCH = """
@@ -517,6 +589,8 @@ def test_two_processes_of_ddp_share_the_work(tmp_path, few_faces):
     assert ended.returncode == 0, ended.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["completed"]
+    lines = [line for line in ended.stdout.splitlines() if line and "!!!" not in line and "[Gloo]" not in line]
+    assert len(lines) == len(set(lines))  # the first process alone tells it
     assert metrics["val_acc"] == pytest.approx(
         float(rows(tmp_path / "run" / "metrics.csv")[metrics["best_epoch"] - 1]["val_acc"]), abs=1e-6
     )

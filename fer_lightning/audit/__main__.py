@@ -6,6 +6,7 @@ Prints a table and writes audit.json (all groups, with all their images) and aud
 import argparse
 from pathlib import Path
 
+from fer_lightning import __version__
 from fer_lightning.errors import UserError, run_command
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     )
     parser.add_argument("path", metavar="PATH", help="file or folder of FER2013, in any form that training reads")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("audit"), help="for the results (./audit)")
+    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     arguments = parser.parse_args()
     run_command(lambda: audit(arguments.path, arguments.out))
 
@@ -36,8 +38,9 @@ def audit(path: str, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: the folder cannot be made ({error.strerror}); right: a folder") from None
-    if (expected := seconds(len(faces))) > 60:
-        print(f"Comparing {len(faces):,} images with each other: about {expected / 60:.0f} minutes", flush=True)
+    if (expected := seconds(len(faces))) > 1:
+        time = f"{expected:.0f} s" if expected < 60 else f"{expected / 60:.0f} minutes"
+        print(f"Comparing {len(faces):,} images with each other: about {time}", flush=True)
     found = examine(faces)
     content = findings.to_json(found)
     write_json(out / "audit.json", content)

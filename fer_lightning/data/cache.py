@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 import zlib
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 READER_VERSION = 1  # raise it with every change to what a reader makes of its files: no entry of another one is used
 Stats = Mapping[str, os.stat_result]  # every file of a source, by absolute path
 
+MANY = 1000  # files, whose pictures take seconds to decode; a csv of 270 MB takes one
 _PART, _STALE_SECONDS = "part-", 3600  # a part that old belongs to a process that was killed while it wrote
 
 
@@ -48,6 +50,8 @@ def load(source: Path, scan: Callable[[], Stats], read: Callable[[], Faces]) -> 
     entry = folder() / f"{source.name[:50]}-{_hash(str(source))}" / _key(stats)
     if faces := _open(entry):
         return faces
+    if len(stats) > MANY:
+        print(f"reading {len(stats):,} files of {source} …", file=sys.stderr, flush=True)
     # Until no write can leave these time stamps as they are: those in whole milliseconds may come from a file system as
     # coarse as FAT (2 s), others follow a kernel's ticks, of 16 ms at most.
     time.sleep(max((0.03 if stat.st_ctime_ns % 1_000_000 else 2 for stat in stats.values()), default=0))

@@ -40,11 +40,11 @@ def describe(faces: Faces) -> str:
     """A line or, for synthetic faces, a warning that cannot be missed."""
     if not faces.synthetic:
         return f"data: {len(faces):,} images from {faces.source} ({faces.form})"
-    bar = "!" * 100
+    bar = "!" * 79
     return (
         f"{bar}\n"
         f"!!  SYNTHETIC FACES: {len(faces):,} schematic faces drawn by this program, not FER2013.\n"
-        "!!  Scores on them say nothing about real faces. For FER2013: data.root=PATH, FER2013_ROOT or\n"
-        "!!  ./data (see the README).\n"
+        "!!  Scores on them say nothing about real faces. For FER2013: data.root=PATH,\n"
+        "!!  FER2013_ROOT or ./data (see the README).\n"
         f"{bar}"
     )

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
-from fer_lightning.errors import run_command
+from fer_lightning import __version__
+from fer_lightning.errors import run_command, say_loading
 
 DESCRIPTION = """\
 Score a run's best checkpoint, any checkpoint, or the network that comes with the package:
@@ -17,7 +18,7 @@ again replaces its files; another one gets a folder with a number, and a run's o
 
 EPILOG = """\
 examples:
-  python -m fer_lightning.evaluate outputs/2026-01-31/12-00-00
+  python -m fer_lightning.evaluate outputs/2026-01-31/12-00-00-cnn-norm_aug
   python -m fer_lightning.evaluate RUN --split public --votes fer2013new.csv
   python -m fer_lightning.evaluate RUN --tta --compare OTHER_RUN
   python -m fer_lightning.evaluate RUN --ensemble RUN2 RUN3 --split private"""
@@ -88,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
         help="a network of your own that a checkpoint holds: its module is imported, so it runs (may be repeated)",
     )
     made.add_argument("--out", metavar="DIR", type=path, help="write into this folder instead")
+    made.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     return made
 
 
@@ -97,6 +99,7 @@ def main() -> NoReturn:
     run, others = options.pop("run"), options.pop("ensemble")
 
     def work() -> None:
+        say_loading()
         from fer_lightning.evaluate.evaluation import evaluate  # torch and Lightning: not before --help
         from fer_lightning.evaluate.members import packaged_network
 

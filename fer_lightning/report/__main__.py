@@ -4,9 +4,11 @@ import argparse
 import hashlib
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer_lightning import __version__
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.results.files import write_file
 
@@ -34,6 +36,7 @@ def main() -> None:
         help="FILE.html, the page, or FILE.md with its pictures in FILE_files/; an earlier report is replaced "
         "(default: %(default)s)",
     )
+    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     arguments = parser.parse_args()
     run_command(lambda: work(arguments.paths, Path(arguments.out)))
 
@@ -45,6 +48,7 @@ def work(paths: "Sequence[str]", out: Path) -> None:
 
     command = shlex.join(["python", "-m", "fer_lightning.report", *paths, "--out", str(out)])
     study = findings.read(paths)
+    print(f"drawing {len(study.runs)} runs …", file=sys.stderr, flush=True)  # a large study takes seconds
     blocks = answers.report(study, archive.Archive(), command)
     try:
         write(blocks, out)

@@ -77,7 +77,9 @@ def read(paths: Sequence[str | Path]) -> Study:
     usable = {names[place]: run for place, run in found.items() if isinstance(run, Run) and not why_unusable(run)}
     if not usable:
         listed = "; ".join(f"{name}: {cause}" for name, cause in left_out.items())
-        raise UserError(f"{', '.join(map(str, paths))}: none of the runs completed, nothing to report ({listed})")
+        raise UserError(
+            f"{', '.join(map(str, paths))}: none of the runs completed, trials aside; nothing to report ({listed})"
+        )
     if any(not run.metrics["synthetic"] for run in usable.values()):
         drawn = [name for name, run in usable.items() if run.metrics["synthetic"]]
         left_out |= dict.fromkeys(drawn, "on synthetic faces, which are not compared with FER2013")
@@ -134,6 +136,8 @@ def _read_or_why(folder: Path) -> Run | str:
 def why_unusable(run: Run | str) -> str | None:
     if isinstance(run, str):
         return run
+    if run.metrics["trial"]:
+        return "a trial (debug=fast), whose figures say nothing"
     if reason := why_unfinished(run):
         return reason
     unknown = [key for key in ("model", "aug", "data", "seed", "val_acc") if run.metrics[key] is None]

@@ -56,10 +56,11 @@ MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (  # the columns of comparis
     ),
     (("data",), "fer2013, or synthetic for drawn faces."),
     (("failed",), "the folders of the row's jobs that did not complete; they count in no figure."),
+    (("trials",), "the folders of trials (debug=fast), each in a row of its own; they count in no figure."),
     (("setting",), "what else differs between the rows, as configuration keys."),
 )
 COLUMNS = [column for columns, _ in MEANINGS for column in columns]
-TEXTS = ("model", "aug", "data", "failed", "setting")
+TEXTS = ("model", "aug", "data", "failed", "trials", "setting")
 DTYPES = {name: "int64" if name == "runs" else "float64" for name in COLUMNS if name not in TEXTS}
 
 
@@ -71,11 +72,12 @@ def compare(folder: str | Path) -> pd.DataFrame:
     UserError where no job stands one level below the folder.
     """
     folder = Path(folder)
-    runs, errors = _read_jobs(folder)
+    runs, errors, trials = _read_jobs(folder)
     conditions = conditions_of(runs)
     rows = [_row(condition) for condition in conditions]
     unread = [name for name in errors if name not in {run.name for run in runs}]
     rows += [dict.fromkeys(TEXTS, "") | {"runs": 0, "failed": name} for name in unread]
+    rows += [dict.fromkeys(TEXTS, "") | {"runs": 0, "trials": name} for name in trials]
     table = pd.DataFrame(rows, columns=COLUMNS).astype(DTYPES)
     order = table["val_acc"].sort_values(ascending=False, kind="stable", na_position="last").index
     table = table.loc[order].reset_index(drop=True)
@@ -143,6 +145,9 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
     levels = [(name, *(_number(row[f"epochs_to_loss_{level}"], "g") for level in LOSS_LEVELS)) for name, row in rows]
     parts.append("Epochs until the training loss (plain cross-entropy) fell to:")
     parts.append(_pipes(("setting", *map(str, LOSS_LEVELS)), levels, width))
+    if trials := [name for name in table["trials"] if name]:
+        listed = ", ".join(trials)
+        parts.append(textwrap.fill(f"Trials, left out: {listed}", width or 10**6, break_on_hyphens=False))
     if failed := [name for names in table["failed"] if names for name in names.split(SEPARATOR)]:
         reasons = {name: table.attrs["errors"][name] for name in sorted(failed, key=lambda name: in_order(Path(name)))}
         for word, wanted in (("Interrupted", True), ("Failed", False)):
@@ -152,15 +157,16 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
     return "\n\n".join(parts)
 
 
-def _read_jobs(folder: Path) -> tuple[list[Run], dict[str, str]]:
-    """The runs whose configuration is known, and for each job that did not complete, by its folder's name, why."""
+def _read_jobs(folder: Path) -> tuple[list[Run], dict[str, str], list[str]]:
+    """The runs to compare, of those whose configuration is known; for each job that did not complete, by its folder's
+    name, why; the names of trials that did."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a sweep's folder is wanted")
     marks = ("metrics.json", "config.yaml", ".hydra")
     jobs = [path for path in sorted(folder.iterdir(), key=in_order) if any((path / mark).exists() for mark in marks)]
     if not jobs:
         raise UserError(f"{folder}: no runs one level below it; a sweep's folder is wanted")
-    runs, errors = [], {}
+    runs, errors, trials = [], {}, []
     for job in jobs:
         if not (job / "metrics.json").exists():
             errors[job.name] = "left no metrics.json: killed, or still running"
@@ -170,11 +176,13 @@ def _read_jobs(folder: Path) -> tuple[list[Run], dict[str, str]]:
         except UserError as error:
             errors[job.name] = str(error)
             continue
-        if run.config:
+        if run.metrics["trial"] and run.metrics["completed"]:
+            trials.append(run.name)
+        elif run.config and not run.metrics["trial"]:
             runs.append(run)
         if reason := why_unfinished(run):
             errors[job.name] = reason
-    return runs, errors
+    return runs, errors, trials
 
 
 def _row(condition: Condition) -> dict[str, Any]:
@@ -186,6 +194,7 @@ def _row(condition: Condition) -> dict[str, Any]:
         "runs": len(condition.runs),
         "setting": condition.label,
         "failed": SEPARATOR.join(run.name for run in condition.failed),
+        "trials": "",
         **condition.summary,
     }
 

@@ -122,7 +122,8 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
 def _keys(run: Run) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for group, value in run.config.items():
-        if group in ("seed", "logger"):  # no figure depends on the loggers
+        # No figure depends on the loggers; of a trial nothing is compared, and earlier runs do not know the key.
+        if group in ("seed", "logger", "trial"):
             continue
         if group == "ckpt_path" and run.name in Path(str(value)).parts:
             keys[group] = None  # resumed from its own state: the same run as if it had never been interrupted

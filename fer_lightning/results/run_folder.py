@@ -36,7 +36,7 @@ CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
 TEXT_KEYS = ("model", "aug", "data", "data_fingerprint", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
-    *("data_fingerprint", "synthetic", "error", "interrupted", "stopped_early"),
+    *("data_fingerprint", "synthetic", "trial", "error", "interrupted", "stopped_early"),
     *("val_acc_95", "val_n", "recall", "classes"),
     *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),
     *("test_private_acc_95", "test_private_acc_unseen", "test_private_n"),
@@ -266,7 +266,7 @@ def _wrong_kind(key: str, value: object) -> str | None:
     """What a value of metrics.json should be, where it is something else."""
     if value is None or key in ("error", "recall", "classes"):
         return None
-    if key in ("completed", "synthetic", "interrupted", "stopped_early"):
+    if key in ("completed", "synthetic", "trial", "interrupted", "stopped_early"):
         return None if isinstance(value, bool) else "true or false"
     if key in TEXT_KEYS:
         return None if isinstance(value, str) else "a text or null"

@@ -4,6 +4,7 @@ import itertools
 import re
 import sys
 import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fer_lightning.errors import UserError, print_error
+from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.paths import holds_run, last_checkpoint, override
 from fer_lightning.settings.hydra_errors import as_user_error
 from fer_lightning.training.processes import is_first_process
 
 
 def register_resolvers() -> None:
-    """Make `${fer.run_dir:…}` and `${fer.job_name:…}` of conf/config.yaml known. Harmless when called again."""
+    """Make `${fer.run_dir:…}` and the others of conf/config.yaml known. Harmless when called again."""
     OmegaConf.register_new_resolver("fer.run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("fer.run_name", run_name, replace=True)
     OmegaConf.register_new_resolver("fer.job_name", job_name, replace=True)
 
 
@@ -34,14 +36,27 @@ def run_dir(ckpt_path: object, new: str) -> str:
     return new
 
 
-def job_name(number: int, model: str, aug: str, overrides: list[str]) -> str:
-    """A sweep job's folder, `0-dnn-norm-seed1`: what all jobs share is left out. Letters, digits, `.`, `_`, `-`."""
-    parts = [str(number), str(model), str(aug)]
+def run_name(choices: Mapping[str, Any], overrides: list[str]) -> str:
+    """What a run is: `dnn-norm`; of a recipe, its name and what was chosen instead of its own: `quick_cnn-none`."""
+    if (recipe := choices.get("experiment")) is None:
+        return in_letters([choices.get("model"), choices.get("aug")])  # one that was taken away is refused later
+    instead = [value for key, _, value in (given.partition("=") for given in overrides) if key in ("model", "aug")]
+    return in_letters([recipe, *instead])
+
+
+def job_name(number: int, choices: Mapping[str, Any], overrides: list[str]) -> str:
+    """A sweep job's folder, `0-dnn-norm-seed1`: number, `run_name`, and what not all jobs share."""
+    parts = [number, run_name(choices, overrides)]
     for given in overrides:
         key, _, value = given.lstrip("+~").partition("=")
-        if key not in ("model", "aug") and given not in sys.argv:  # as given, so the same for every job
+        if key not in ("model", "aug", "experiment") and given not in sys.argv:  # as given, so the same for every job
             parts.append(key.rpartition(".")[2] + value)
-    name = "-".join(parts).replace("+", "")  # 1e+30 must not become 1e-30
+    return in_letters(parts)
+
+
+def in_letters(parts: Iterable[object]) -> str:
+    """A folder's name of letters, digits, `.`, `_` and `-`."""
+    name = "-".join(map(str, parts)).replace("+", "")  # 1e+30 must not become 1e-30
     return re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", name))[:100].strip("-.")
 
 
@@ -104,6 +119,7 @@ class exit_on_error:
 
 def check(config: DictConfig) -> int:
     """`config.check` of a job: the number of its processes."""
+    say_loading()
     from fer_lightning.settings import build  # torch and Lightning, so not before a run is wanted
 
     job = config.copy()

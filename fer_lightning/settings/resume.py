@@ -62,6 +62,8 @@ def decisive_settings(
     found |= {f"trainer.{key}": settings.trainer.arguments.get(key) for key in STEPS}
     found |= {"trainer.max_epochs": settings.trainer.max_epochs, "trainer.patience": settings.trainer.patience}
     found["number of processes"] = processes
+    if settings.trial:
+        found["trial"] = True  # it never becomes a run that counts, nor one that counts a trial
     return found
 
 

@@ -214,6 +214,7 @@ class Settings(Section):
     """A whole configuration, every interpolation resolved. After `settings.build.decide` no value is `auto`."""
 
     seed: Seed
+    trial: Truth
     distill: Distill
     ckpt_path: OptionalPath
     model: Model

@@ -1,7 +1,8 @@
-"""What a person sees while a run trains: a bar on a terminal, a line an epoch everywhere."""
+"""What a person sees while a run trains: a bar on a terminal, a table with a line an epoch everywhere."""
 
 import logging
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from fer_lightning.models import EmotionClassifier
 
 log = logging.getLogger(__name__)
 
+WIDTH = 80  # columns of a line
 REFRESH_SECONDS = 0.25  # reading the running loss stalls a GPU, so not at every step
 
 
@@ -30,14 +32,23 @@ class StdoutHandler(logging.StreamHandler):
         pass
 
 
+def epoch_head(epochs: int) -> str:
+    """What stands in the columns of `epoch_line`."""
+    head = f"{'train loss':>10}{'acc':>7}{'val loss':>9}{'acc':>7}{'lr':>10}{'seconds':>8}  best val acc"
+    return "epoch".ljust(len(epoch_name(epochs, epochs)) - 1) + head
+
+
 def epoch_line(row: dict[str, float], epochs: int, best: dict[str, float]) -> str:
-    """One epoch (a row of metrics.csv) in about 110 columns."""
+    """One epoch (a row of metrics.csv) in WIDTH columns, up to 1,000 epochs of 10,000 seconds."""
     return (
-        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
-        f"  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}"
-        f"  val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}"
-        f"  lr {row['lr']:.2e}  {row['seconds']:.1f} s  best {best['val_acc']:.4f} @ {best['epoch']}"
+        f"{epoch_name(row['epoch'], epochs)}{row['train_loss']:9.4f} {row['train_acc']:.4f}"
+        f"{row['val_loss']:9.4f} {row['val_acc']:.4f}{row['lr']:10.2e}{row['seconds']:8.1f}"
+        f"  {best['val_acc']:.4f} @ {best['epoch']}"
     )
+
+
+def epoch_name(epoch: float, epochs: int) -> str:
+    return f"epoch {epoch:>{len(str(epochs))}}/{epochs}"
 
 
 def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
@@ -50,10 +61,11 @@ def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
     when = f"{end:%H:%M}" if end.date() == datetime.now().date() else f"{end:%Y-%m-%d %H:%M}"
     rest = f"{len(remaining)} epochs end" if len(remaining) > 1 else "epoch ends"
     growing = ", later ones of larger pictures longer" if max(remaining) > 1 else ""
-    return (
+    text = (
         f"{seconds:.1f} s an epoch{growing}: the remaining {rest} in about {left}, at {when}. Shorter: "
-        f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time, nothing is lost and ckpt_path= goes on."
+        f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time: at most the epoch under way is lost, and ckpt_path= goes on."
     )
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 
 
 def crowded(share: float) -> str:
@@ -69,7 +81,7 @@ def stopping(rows: Sequence[dict[str, float]]) -> str:
     if not rows:
         return "\nstopping: no epoch is done yet"
     best = max(rows, key=lambda row: row["val_acc"])["epoch"]
-    return f"\nstopping after epoch {len(rows)}: scoring epoch {best}, the best so far; Ctrl-C again: at once"
+    return f"\nstopping after epoch {len(rows)}; scoring epoch {best}, the best. Ctrl-C again: at once"
 
 
 class EpochBar(pl.Callback):

@@ -13,13 +13,14 @@ from pytorch_lightning.callbacks import Checkpoint
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.results.run_folder import Row, append_epoch, best_row, stalled_at, write_epochs
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
-from fer_lightning.training.progress import crowded, epoch_line, forecast, stopping
+from fer_lightning.training.progress import crowded, epoch_head, epoch_line, forecast, stopping
 from fer_lightning.training.threads import seconds_waited
 
 log = logging.getLogger(__name__)
 
 SAVED_EVERY = 30  # seconds at most, in epochs shorter than that
 CROWDED = 0.25  # share of the first epoch in which its threads waited for a core, from which on it is said
+HEAD_EVERY = 20  # epochs, so that a screen shows what its columns are
 CURVES = {  # loggers' names: columns of metrics.csv
     "train/loss": "train_loss",
     "train/acc": "train_acc",
@@ -76,6 +77,11 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             write_epochs(self.rows, self.metrics)
             for row in self.rows:
                 self._log_curves(trainer, row)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            assert trainer.max_epochs is not None
+            log.info(epoch_head(trainer.max_epochs))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer, due=time.monotonic() - self.saved >= SAVED_EVERY)
@@ -153,7 +159,9 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         log.info(epoch_line(row, epochs, best_row(self.rows)))
         if self.stalled and row["epoch"] < epochs:
             log.info(f"no better for {self.patience} epochs: stopped at epoch {row['epoch']}")
-        elif not self.announced and row["epoch"] < epochs:
+        elif row["epoch"] % HEAD_EVERY == 0 and row["epoch"] < epochs:
+            log.info(epoch_head(epochs))
+        if not self.stalled and not self.announced and row["epoch"] < epochs:
             datamodule = trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(datamodule, FERDataModule)
             areas = [datamodule.side(epoch, epochs) ** 2 for epoch in range(row["epoch"] - 1, epochs)]

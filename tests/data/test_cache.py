@@ -77,6 +77,12 @@ def test_what_was_read_once_is_given_again_and_not_read(changed, source):
     assert not second.pixels.flags.writeable
 
 
+def test_reading_many_files_is_told_once(source, monkeypatch, capsys):
+    monkeypatch.setattr(cache, "MANY", 1)
+    assert source.load() == source.load()
+    assert capsys.readouterr().err == f"reading 2 files of {source.folder} …\n"
+
+
 def edit_and_restore_mtime(source: Source) -> None:
     before = os.stat(source.folder / "a")
     source.write("a", 1, 9, 3)

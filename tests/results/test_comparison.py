@@ -58,7 +58,7 @@ def test_the_csv_holds_the_table(tmp_path):
     text = path.read_text()
     assert text.startswith(FIRST_COLUMNS + ",epochs_to_loss_1.8,")
     assert text.splitlines()[1].startswith("dnn,norm,1,0.4,,0.41,0.42,2,3,,,,")
-    assert text.splitlines()[1].endswith("fer2013,,")
+    assert text.splitlines()[1].endswith("fer2013,,,")
     known = table.columns[(table.notna() & (table != "")).all()]
     pd.testing.assert_frame_equal(pd.read_csv(path)[known], table[known], check_dtype=False)
 
