@@ -189,22 +189,16 @@ def test_a_run_ended_while_it_is_scored_goes_on_there_or_elsewhere(cli, trained,
         assert cli(*run, f"ckpt_path={name}").status == 2  # nothing is left to do now
 
 
-def test_more_epochs_continue_a_finished_run_and_keep_its_settings(cli, trained, tmp_path):
-    trained("run", *RUN, "trainer.max_epochs=2")
-    config = (tmp_path / "run" / "config.yaml").read_text()
-    hydra = (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text()
-    assert cli(*RUN, "trainer.max_epochs=3", "ckpt_path=run").status == 0
-    assert len(rows(tmp_path / "run" / "metrics.csv")) == 3
-    assert (tmp_path / "run" / "config-1.yaml").read_text() == config
-    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text() == hydra
-
-
-def test_a_finished_average_goes_on_as_if_it_had_not_ended(cli, trained, tmp_path):
+def test_more_epochs_continue_a_finished_run_as_if_it_had_not_ended_and_keep_its_settings(cli, trained, tmp_path):
     run = (*RUN, "averaging=ema")
     trained("parts", *run, "trainer.max_epochs=2")
+    config = (tmp_path / "parts" / "config.yaml").read_text()
+    hydra = (tmp_path / "parts" / ".hydra" / "overrides.yaml").read_text()
     assert cli(*run, "trainer.max_epochs=4", "ckpt_path=parts").status == 0
     trained("whole", *run, "trainer.max_epochs=4")
     assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+    assert (tmp_path / "parts" / "config-1.yaml").read_text() == config
+    assert (tmp_path / "parts" / ".hydra" / "overrides.yaml").read_text() == hydra
 
 
 def test_a_student_goes_on_with_its_teacher(cli, trained, tmp_path, interrupt):
