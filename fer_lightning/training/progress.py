@@ -63,7 +63,8 @@ def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
     growing = ", later ones of larger pictures longer" if max(remaining) > 1 else ""
     text = (
         f"{seconds:.1f} s an epoch{growing}: the remaining {rest} in about {left}, at {when}. Shorter: "
-        f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time: at most the epoch under way is lost, and ckpt_path= goes on."
+        f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time: at most the epoch under way is lost, and "
+        "ckpt_path= goes on."
     )
     return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 

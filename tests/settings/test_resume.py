@@ -149,8 +149,15 @@ def test_an_interrupted_sweep_compares_what_it_has_and_its_job_goes_on(cli, tmp_
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["0-dnn-norm_aug-seed0"]
     assert "0-dnn-norm_aug-seed0" in (tmp_path / "sweep" / "comparison.md").read_text()
     assert "0-dnn-norm_aug-seed0" in (tmp_path / "sweep" / "comparison.csv").read_text()
-    ended = cli(*RUN, "seed=0", "ckpt_path=sweep/0-dnn-norm_aug-seed0")
+    assert "stopping after epoch 2; scoring epoch" in ended.out
+    assert "\nInterrupted: 0-dnn-norm_aug-seed0\n" in ended.out
+    last = "sweep/0-dnn-norm_aug-seed0/checkpoints/last.ckpt"
+    told = ended.out.split("go on with: python -m fer_lightning ")[1].splitlines()[0]
+    assert (set(RUN[1:]) | {"seed=0"}) - set(shlex.split(told)) == {"trainer.max_epochs=2"}  # which RUN gives twice
+    assert told.endswith(last)
+    ended = cli(*RUN, "seed=0", f"ckpt_path={last}")
     assert ended.status == 0
+    assert "goes on after epoch 2 of 5" in ended.out
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert (table["runs"].tolist(), table["failed"].isna().all()) == ([1], True)
 
@@ -164,14 +171,24 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_run_that_goes_on(cli, tmp_path, inte
     assert len(rows(tmp_path / "run" / "metrics.csv")) == 5
 
 
-def test_a_run_ended_while_it_is_scored_goes_on_there_or_elsewhere(cli, trained, tmp_path, monkeypatch):
+@pytest.fixture
+def ended_before_scoring(cli, monkeypatch):
+    """`ended_before_scoring("model=dnn", …)` trains to the end, and Ctrl-C is pressed then; how the command ended."""
+
+    def call(*arguments: str):
+        with monkeypatch.context() as patch:
+            patch.setattr("fer_lightning.train.predict_splits", pressed)
+            ended = cli(*arguments)
+        assert ended.status == 130
+        return ended
+
+    return call
+
+
+def test_a_run_ended_while_it_is_scored_goes_on_there_or_elsewhere(cli, ended_before_scoring, trained, tmp_path):
     run = (*RUN, "scheduler=onecycle")
     trained("whole", *run)
-    with monkeypatch.context() as patch:
-        patch.setattr("fer_lightning.train.predict_splits", pressed)
-        ended = cli(*run, "hydra.run.dir=parts")
-    assert ended.status == 130
-    assert "go on with" in ended.out
+    assert "go on with" in ended_before_scoring(*run, "hydra.run.dir=parts").out
     metrics = json.loads((tmp_path / "parts" / "metrics.json").read_text())
     assert (metrics["completed"], metrics["interrupted"], metrics["epochs"]) == (False, True, 5)
     before = tree(tmp_path / "parts")
@@ -185,7 +202,6 @@ def test_a_run_ended_while_it_is_scored_goes_on_there_or_elsewhere(cli, trained,
         metrics, whole = (json.loads((each / "metrics.json").read_text()) for each in (folder, tmp_path / "whole"))
         assert metrics["completed"]
         assert {key for key in whole if whole[key] is not None} == {key for key in metrics if metrics[key] is not None}
-        assert (folder / "checkpoints" / "last.ckpt").exists()
         assert cli(*run, f"ckpt_path={name}").status == 2  # nothing is left to do now
 
 
@@ -350,19 +366,24 @@ def test_gradients_are_clipped_where_the_optimizer_allows(cli, tmp_path):
         (("averaging=swa", "averaging.start=0.5"), "averaging.start"),
     ],
 )
-def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, trained, settings, named):
+def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, ended_before_scoring, settings, named):
+    """So the run keeps no last.ckpt once it is complete."""
     run = (*RUN[len(SMALL["dnn"]) :], *(() if "model=cnn" in settings else SMALL["dnn"]), *settings)
-    trained("run", *run, "trainer.max_epochs=2")
+    ended_before_scoring(*run, "trainer.max_epochs=2", "hydra.run.dir=run")
     ended = cli(*run, "trainer.max_epochs=4", "ckpt_path=run")
     assert ended.status == 2
     assert f"{named} was laid out for 2 epochs" in ended.err
+    assert cli(*run, "trainer.max_epochs=2", "ckpt_path=run").status == 0
+    assert not Path("run/checkpoints/last.ckpt").exists()
+    ended = cli(*run, "trainer.max_epochs=4", "ckpt_path=run")
+    assert (ended.status, "its run is complete and was laid out for that many epochs" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("schedule", "refused"), [("towards_the_end", True), ("whatever_the_length", False)], ids=["planned", "open"]
 )
 def test_a_schedule_of_ones_own_is_asked_whether_it_depends_on_the_length(
-    cli, tmp_path, monkeypatch, schedule, refused
+    cli, ended_before_scoring, tmp_path, monkeypatch, schedule, refused
 ):
     (tmp_path / "own_schedules.py").write_text(
         "from torch.optim.lr_scheduler import LambdaLR\n"
@@ -373,7 +394,7 @@ def test_a_schedule_of_ones_own_is_asked_whether_it_depends_on_the_length(
     )
     monkeypatch.syspath_prepend(tmp_path)
     run = (*RUN, f"scheduler._target_=own_schedules.{schedule}")
-    assert cli(*run, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    ended_before_scoring(*run, "trainer.max_epochs=1", "hydra.run.dir=run")
     ended = cli(*run, "trainer.max_epochs=2", "ckpt_path=run")
     assert ended.status == (2 if refused else 0), ended.err
     assert ("its schedule was laid out for 1 epochs, not 2" in ended.err) == refused
@@ -400,13 +421,12 @@ def test_a_teacher_and_a_sweep_may_lie_in_the_home_folder(cli, trained, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"sweep", "teacher"}
 
 
-def test_what_cannot_go_on_is_refused_with_the_remedy(cli, trained, tmp_path):
-    trained("run", *RUN, "trainer.max_epochs=2", "scheduler=onecycle")
+def test_what_cannot_go_on_is_refused_with_the_remedy(cli, ended_before_scoring, tmp_path):
+    ended_before_scoring(*RUN, "trainer.max_epochs=2", "scheduler=onecycle", "hydra.run.dir=run")
     before = tree(tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "other")
-    one, more = (("scheduler=onecycle", f"trainer.max_epochs={epochs}") for epochs in (2, 4))
+    more = ("scheduler=onecycle", "trainer.max_epochs=4")
     for arguments, remedy in (
-        ((*RUN, *one, "ckpt_path=run"), "larger trainer.max_epochs"),
         ((*RUN, *more, "ckpt_path=run"), "laid out for 2 epochs"),
         ((*QUICK, *SMALL["cnn"], "trainer.max_epochs=4", "ckpt_path=run"), "model=dnn"),
         ((*RUN, "model.widths=[32,32]", "ckpt_path=run"), "model.widths"),
