@@ -301,9 +301,9 @@ def shared(bench: Bench) -> list[Line]:
 
 @contextmanager
 def computing(processes: int) -> Iterator[None]:
-    """Others at work on this machine, each in a session of its own, as other people's are."""
+    """Others at work on this machine, from the same terminal."""
     command = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(command, start_new_session=True) for _ in range(processes)]
+    others = [subprocess.Popen(command) for _ in range(processes)]
     try:
         yield
     finally:
