@@ -1,9 +1,9 @@
 """`train(cfg, folder)`: one run, from its configuration to its scores and figures."""
 
 if __name__ == "__main__":  # python -m fer_lightning.train is python -m fer_lightning, which loads torch only for a run
-    from fer_lightning.__main__ import main
+    import runpy
 
-    main()
+    runpy.run_module("fer_lightning", run_name="__main__", alter_sys=True)
 
 import logging
 import math
