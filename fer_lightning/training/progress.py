@@ -73,7 +73,7 @@ def crowded(share: float) -> str:
     """Where other programs take cores from a run. share: of the epoch, in which its threads waited for one."""
     return (
         f"Its threads waited for a core {share:.0%} of that time: other programs want them too.\n"
-        "If these stay, fewer threads may be faster (other last digits): trainer.threads=1"
+        "If they stay, fewer threads may be faster (other digits): trainer.threads=1"
     )
 
 

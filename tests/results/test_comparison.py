@@ -189,7 +189,7 @@ def test_the_picture_holds_every_run_with_epochs_by_setting(tmp_path, monkeypatc
     drawn = figures.comparison
     monkeypatch.setattr(figures, "comparison", lambda runs, **k: given.update(runs=runs, **k) or drawn(runs, **k))
     comparison.compare(tmp_path)
-    assert [name for name, _ in given["runs"]] == ["dnn norm", "dnn norm", "dnn none"]
+    assert [name for name, _ in given["runs"]] == ["dnn norm", "dnn norm (unfinished)", "dnn none"]
     for _, epochs in given["runs"]:
         pd.testing.assert_frame_equal(epochs, EPOCHS)
     assert given["synthetic"] is True

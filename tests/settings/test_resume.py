@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_main import QUICK, SMALL, figures, rows, tree
 
+from fer_lightning.results.outputs import FIGURES
 from fer_lightning.results.run_folder import read_run, why_unfinished
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
 from fer_lightning.training.distillation import Teachers
@@ -33,6 +35,17 @@ RECIPES = {
     "low_res": (*RUN[len(SMALL["dnn"]) :], *SMALL["cnn"], "trainer.precision=32-true", "+trainer.limit_train_batches=3",
                 "aug.low_res_until=0.7"),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(monkeypatch):
+    """Drawing takes a third of such a small run, and other tests look at it."""
+
+    def draw(folder: Path, *_: object) -> None:
+        for name in FIGURES.values():
+            Image.new("RGB", (1, 1)).save(folder / name)
+
+    monkeypatch.setattr("fer_lightning.train.draw_run", draw)
 
 
 @pytest.fixture
