@@ -44,12 +44,12 @@ def job(cfg: DictConfig) -> float | None:
             log.exception("failed: %s", folder.name)
         return None
     if metrics["interrupted"]:
+        given = sys.argv[1:]
         if settings.mode == RunMode.MULTIRUN:
             end_sweep(folder.parent)
-        sweep = settings.mode == RunMode.MULTIRUN
-        log.info("interrupted; %s", how_to_go_on(folder, settings.overrides.task if sweep else sys.argv[1:]))
-        if sweep:
             log.info("the jobs of the sweep behind this one were not begun")
+            given = settings.overrides.task
+        log.info("interrupted; %s", how_to_go_on(folder, given))
         sys.exit(130)
     if cfg.ckpt_path is not None and (folder.parent / "multirun.yaml").is_file() and is_first_process():
         try:

@@ -205,3 +205,20 @@ def test_the_truth_about_the_real_rows(real_faces):
     # as first found and looked at; rounding on another CPU may move a pair across the threshold
     assert len(found.groups("near")) == pytest.approx(1058, abs=3)
     assert found.leaks("near")[0].images == pytest.approx(238, abs=3)
+
+
+def test_near_groups_agree_with_comparing_all_pairs_one_by_one():
+    rng = np.random.default_rng(1)
+    base = pictures(12)[rng.integers(0, 12, 60)]  # five copies of each or so, under noise that takes some below SAME
+    strength = rng.uniform(0, 14, (60, 1, 1))
+    pixels = np.clip(base + rng.normal(0, 1, base.shape) * strength, 0, 255).astype(np.uint8)
+    group = list(range(60))
+    ones, others = np.triu_indices(60, 1)
+    alike = similarity(pixels[ones], pixels[others]) >= SAME
+    for i, j in zip(ones[alike], others[alike], strict=True):
+        group = [group[j] if name == group[i] else name for name in group]
+    expected = [[i for i in range(60) if group[i] == name] for name in set(group)]
+    found = as_lists(examine(faces_of(pixels)).groups("near"))
+    assert found == sorted(sorted(members) for members in expected if len(members) > 1)
+    assert len(found) > 8
+    assert sum(map(len, found)) < 60

@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import os
 import signal
 import sys
 import tarfile
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -205,3 +207,29 @@ def test_mistakes_in_the_arguments(call, capsys, options, message):
         call(*options)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_is_seen_of_a_run():
+    rows = [(100.0, 0), (140.0, 1), (141.0, 2), (142.0, 4), (144.0, 8)]
+    watch = gpu.Watch(Path(), began=100, ended=150, seen=rows)
+    found = watch.figures([(140.5, 0.1), (142.0, 0.8), (143.0, 1.0), (149.0, 0.0)])
+    assert found == {"pace": 0.5, "rest": 46, "busy": pytest.approx(0.9)}
+    assert gpu.Watch(Path(), seen=rows[:3]).figures([]) == {}
+
+
+def test_a_baseline_that_fails_costs_nothing_else(call, monkeypatch, tmp_path, capsys):
+    def worker(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory to share")
+
+    monkeypatch.setattr(gpu, "Worker", worker)
+    assert call("baseline") == 1
+    assert "no memory to share" in capsys.readouterr().out
+    assert (tmp_path / "out" / "small.tar.gz").is_file()
+
+
+def test_runs_lead_process_groups_and_end_with_the_call(call, tmp_path, monkeypatch):
+    """Not sessions, in which they would outlive it."""
+    doing(monkeypatch, "print(os.getpgid(0) == os.getpid(), os.getsid(0))")
+    call("published")
+    said = (tmp_path / "work" / "published-0.log").read_text()
+    assert said == f"True {os.getsid(0)}\n"

@@ -364,11 +364,12 @@ BAD_ROWS: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD_ROWS)
-def test_a_faulty_row_is_named_by_line_and_column(fault, root):
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_faulty_row_is_named_by_line_and_column(fault, end, root):
     spoil, expected = BAD_ROWS[fault]
     rows = fer2013_rows(random_faces(4))
     rows[1] = spoil(rows[1])
-    path = write_csv(root / "fer2013.csv", "emotion,pixels,Usage", rows)
+    path = write_csv(root / "fer2013.csv", "emotion,pixels,Usage", rows, end)
     text = refusal(path)
     assert text.startswith(f"{path}: 1 of 4 rows is faulty:\n  line 3, {expected}")
     assert text.count("line ") == 1
@@ -725,3 +726,26 @@ def test_an_empty_folder_is_refused_and_files_looked_at_are_named(root):
     (root / "mine.csv").write_text("emotion,Usage\n0,Training\n")
     assert "Looked at:\n" in refusal(root)
     assert f"{root / 'mine.csv'}, line 1: 'emotion,Usage' is no header" in refusal(root)
+
+
+def test_real_rows_are_the_same_in_every_form(shared_rows, tmp_path):
+    with open(shared_rows / "labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    index = np.r_[0:150, 28700 : len(rows) : 20]  # both usages
+    sheets = {
+        number: np.asarray(Image.open(shared_rows / f"faces-{number:02}.webp").convert("L"))
+        for number in set((index // 2688).tolist())
+    }  # of 56 rows of 48 faces
+    pixels = np.stack(
+        [sheets[i // 2688][(k := i % 2688) // 48 * 48 :][:48, k % 48 * 48 :][:, :48] for i in index.tolist()]
+    )
+    labels = np.array([int(rows[i]["emotion"]) for i in index], np.int8)
+    usage = np.array([USAGES.index(rows[i]["Usage"]) for i in index], np.uint8)
+    faces = Faces(pixels, labels, usage, np.arange(len(index)), digest(pixels), None, "", "")
+    for write in WHOLE_FORMS:
+        (folder := tmp_path / write.__name__).mkdir()
+        assert_same(in_source_order(fer2013.load(write(folder, faces))), faces)
+    (tmp_path / "course").mkdir()
+    course = fer2013.load(as_course(tmp_path / "course", faces))
+    np.testing.assert_array_equal(course.pixels, pixels)
+    np.testing.assert_array_equal(course.labels[usage == TRAINING], labels[usage == TRAINING])

@@ -116,3 +116,17 @@ def test_all_else_makes_it_hard_for_a_linear_classifier(faces):
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthetic.draw(**arguments)
+
+
+@pytest.mark.usefixtures("plain")
+def test_corners_of_the_mouth_follow_the_expression():
+    faces = synthetic.draw(200, 20)
+
+    def middle_below_corners(name: str) -> float:
+        mean_face = faces.pixels[faces.labels == CLASSES.index(name)].mean(0)
+        mouth = mean_face[30:46].argmin(0)  # the darkest row below the nose, column by column
+        return mouth[[23, 24]].mean() - mouth[[19, 28]].mean()
+
+    assert middle_below_corners("happy") >= 1
+    assert middle_below_corners("sad") <= -1
+    assert middle_below_corners("neutral") == 0

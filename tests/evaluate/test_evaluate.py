@@ -890,3 +890,18 @@ def test_an_unknown_split_lists_the_known_ones(run, evaluate):
     assert status == 2
     assert "val" in err
     assert "private" in err
+
+
+def test_tta_takes_an_image_and_its_mirror_image_for_the_same(network, faces):
+    pixels = faces.pixels[:40]
+    mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+    plain = [predict(network, Normalize(), each, "32-true") for each in (pixels, mirrored)]
+    tta = [predict(network, Normalize(), each, "32-true", tta=True) for each in (pixels, mirrored)]
+    assert np.abs(plain[0] - plain[1]).max() > 1e-4
+    np.testing.assert_allclose(tta[0], tta[1], atol=1e-6)
+
+
+def test_tta_changes_nothing_where_neither_mirroring_nor_shifting_does(network):
+    gray = np.repeat(np.arange(0, 250, 25, dtype=np.uint8), 48 * 48).reshape(-1, 48, 48)
+    plain, tta = (predict(network, Normalize(), gray, "32-true", tta=tta) for tta in (False, True))
+    np.testing.assert_allclose(tta, plain, atol=1e-6)

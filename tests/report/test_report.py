@@ -16,12 +16,13 @@ from PIL import Image
 from results.test_comparison import FAILED, write_job
 
 from fer_lightning.data import fer2013, synthetic
-from fer_lightning.data.faces import CLASSES, Faces, fingerprint
+from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
 from fer_lightning.errors import UserError
 from fer_lightning.models import CNN, DNN
 from fer_lightning.report import __main__ as command
 from fer_lightning.report import answers, findings, html, markdown
-from fer_lightning.report.archive import Archive
+from fer_lightning.report.ablation import _falls
+from fer_lightning.report.archive import Archive, positions
 from fer_lightning.report.charts import LEFT, Chart, Line, epoch_ticks, svg, ticks
 from fer_lightning.report.comparisons import compare_accuracy
 from fer_lightning.report.findings import main_condition, rivals, unique_names
@@ -1111,3 +1112,25 @@ def test_a_report_that_cannot_be_written_is_one_message(call, runs):
 def test_a_mistyped_folder_is_told_the_nearest(call, runs, tmp_path):
     (tmp_path / "outputs").mkdir()
     assert call("output")[2].endswith("; the nearest is outputs\n")
+
+
+@pytest.mark.parametrize(
+    ("harsh", "mild", "words"),
+    [
+        (-0.1, 0.5, "it does not fall."),
+        (0.1, 0.0, "it falls, and with norm_aug it does not."),
+        (0.04, 0.5, "it hardly falls any more (8 %"),
+        (0.2, 0.5, "it falls less (40 %"),
+        (0.6, 0.5, "it falls as much (120 %"),
+    ],
+)
+def test_how_much_the_loss_still_falls_in_words(harsh, mild, words):
+    assert _falls(harsh, mild).startswith(words)
+
+
+def test_images_are_found_by_row_whatever_their_order():
+    rows = np.array([7, 3, 5, 3], np.int64)
+    pixels = np.zeros((4, 48, 48), np.uint8)
+    usage, labels = np.array([0, 0, 1, 3], np.uint8), np.array([1, 2, 3, -1], np.int8)
+    faces = Faces(pixels, labels, usage, rows, digest(pixels), None, "source", "form")
+    assert positions(faces, np.array([3, 5, 7, 4, 99])).tolist() == [1, 2, 0, -1, -1]

@@ -125,3 +125,10 @@ def test_faces_keep_their_pixels_and_captions():
         with Image.open(io.BytesIO(base64.b64decode(image.get("src", "").partition(",")[2]))) as face:
             np.testing.assert_array_equal(np.asarray(face), expected)
     assert [caption.text for caption in root.iter("figcaption")] == ["row 1\nfear", "row 2"]
+
+
+def test_a_page_knows_dark_phones_and_paper():
+    style = ElementTree.fromstring(page.document("Title", "")).findtext("head/style", "")
+    assert "prefers-color-scheme: dark" in style
+    assert "max-width: 40rem" in style
+    assert "@media print" in style

@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 import sklearn.metrics
+import torch
 from scipy import stats
+from torchmetrics.functional import classification as torchmetrics
 
 from fer_lightning.results import scores
 
@@ -197,3 +199,18 @@ def test_confused_pairs_ranks_by_rate_and_not_by_count():
     assert second == (3, 6, 150, pytest.approx(0.1))
     assert len(others) == 19
     assert {(pair.images, pair.rate) for pair in others} == {(0, 0.0)}
+
+
+def test_confusion_and_per_class_scores_agree_with_torchmetrics(predictions):
+    target, probabilities = predictions
+    target = target % 5  # two classes without images
+    predicted = np.where(probabilities.argmax(1) == 6, 0, probabilities.argmax(1))  # one of them never predicted
+    matrix = scores.confusion_matrix(target, predicted)
+    given = {"preds": torch.tensor(predicted), "target": torch.tensor(target), "num_classes": 7}
+    np.testing.assert_array_equal(matrix, torchmetrics.multiclass_confusion_matrix(**given))
+    for name in ("precision", "recall"):
+        expected = getattr(torchmetrics, f"multiclass_{name}")(**given, average=None)  # it knows no undefined score
+        np.testing.assert_allclose(np.nan_to_num(getattr(scores, name)(matrix)), expected, rtol=1e-6)
+    expected = torchmetrics.multiclass_f1_score(**given, average=None)
+    np.testing.assert_allclose(np.nan_to_num(scores.f1(matrix)), expected, rtol=1e-6)
+    assert np.isnan(scores.f1(matrix)).tolist() == [False] * 6 + [True]
