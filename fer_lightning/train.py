@@ -48,6 +48,8 @@ from fer_lightning.training.threads import sharing_cores
 
 log = logging.getLogger(__name__)
 
+TRIAL_IMAGES = 256  # of each split that a trial scores at most
+
 
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Train, score and draw one run into `folder`; its metrics.json as a dictionary.
@@ -162,6 +164,8 @@ def predict_soft_targets(experiment: Experiment) -> None:
 def finish(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, Any], trainer: pl.Trainer) -> None:
     """Score best.ckpt and draw. An interrupted run is scored on validation data only, for the figures so far."""
     splits = experiment.datamodule.splits
+    if experiment.settings.trial:  # seconds, not minutes
+        splits = {name: positions[:TRIAL_IMAGES] for name, positions in splits.items()}
     if metrics["epochs"]:
         classifier = load(best_checkpoint(folder))
         classifier.model.to(trainer.strategy.root_device)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fer_lightning import __version__
+from fer_lightning import __version__, train
 from fer_lightning.__main__ import CONF
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
@@ -524,8 +524,9 @@ def test_a_folder_is_named_after_what_the_run_is(overrides, name):
     assert hydra.sweep.subdir == f"7-{name}" + "-seed1" * ("seed=1" in overrides)
 
 
-def test_a_trial_is_short_and_marked_and_stays_one(cli, tmp_path):
+def test_a_trial_is_short_and_marked_and_stays_one(cli, tmp_path, monkeypatch):
     """Of a recipe: it takes the place of its length as well."""
+    monkeypatch.setattr(train, "TRIAL_IMAGES", 30)
     ended = cli(
         *SMALL["cnn"], "experiment=published_cnn", "trainer=cpu", "data=synthetic", "debug=fast", "hydra.run.dir=r"
     )
@@ -533,6 +534,7 @@ def test_a_trial_is_short_and_marked_and_stays_one(cli, tmp_path):
     assert ended.out.startswith("TRIAL")
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     assert (metrics["trial"], metrics["epochs"], metrics["completed"]) == (True, 2, True)
+    assert (metrics["val_n"], metrics["test_public_n"]) == (30, 30)
     assert metrics["images_per_second"] == pytest.approx(2 * 32 / metrics["seconds_per_epoch"], rel=0.02)
     limits = ("+trainer.limit_train_batches=2", "+trainer.limit_val_batches=2", "trainer.max_epochs=9")
     ended = cli(*SMALL["cnn"], "experiment=published_cnn", "trainer=cpu", "data=synthetic", *limits, "ckpt_path=r")

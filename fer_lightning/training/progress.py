@@ -51,6 +51,10 @@ def epoch_name(epoch: float, epochs: int) -> str:
     return f"epoch {epoch:>{len(str(epochs))}}/{epochs}"
 
 
+def epochs_of(number: int | None) -> str:
+    return f"{number} epoch{'s'[: number != 1]}"
+
+
 def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
     """After the first epoch: when the run will end and how to shorten it.
 

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.results.run_folder import Row, append_epoch, best_row, stalled_at, write_epochs
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
-from fer_lightning.training.progress import crowded, epoch_head, epoch_line, forecast, stopping
+from fer_lightning.training.progress import crowded, epoch_head, epoch_line, epochs_of, forecast, stopping
 from fer_lightning.training.threads import seconds_waited
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         assert epochs is not None
         log.info(epoch_line(row, epochs, best_row(self.rows)))
         if self.stalled and row["epoch"] < epochs:
-            log.info(f"no better for {self.patience} epochs: stopped at epoch {row['epoch']}")
+            log.info(f"no better for {epochs_of(self.patience)}: stopped at epoch {row['epoch']}")
         elif row["epoch"] % HEAD_EVERY == 0 and row["epoch"] < epochs:
             log.info(epoch_head(epochs))
         if not self.stalled and not self.announced and row["epoch"] < epochs:
@@ -167,7 +167,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             areas = [datamodule.side(epoch, epochs) ** 2 for epoch in range(row["epoch"] - 1, epochs)]
             log.info(forecast(seconds, [area / areas[0] for area in areas[1:]], epochs))
             if self.patience is not None:
-                log.info(f"It ends earlier if validation accuracy is no better for {self.patience} epochs.")
+                log.info(f"It ends earlier if validation accuracy is no better for {epochs_of(self.patience)}.")
             threads = torch.get_num_threads()
             if threads > 1 and self.waited > CROWDED * threads * self.seconds:
                 log.info(crowded(self.waited / (threads * self.seconds)))
