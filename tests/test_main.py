@@ -26,6 +26,7 @@ from fer_lightning.evaluate.evaluation import evaluate
 from fer_lightning.models import CNN, DNN, ResNet18
 from fer_lightning.report import findings
 from fer_lightning.report.__main__ import work as report
+from fer_lightning.results import figures as plots
 from fer_lightning.results.checkpoint import load, read_checkpoint
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.weights import write_weights
@@ -527,6 +528,8 @@ def test_a_folder_is_named_after_what_the_run_is(overrides, name):
 def test_a_trial_is_short_and_marked_and_stays_one(cli, tmp_path, monkeypatch):
     """Of a recipe: it takes the place of its length as well."""
     monkeypatch.setattr(train, "TRIAL_IMAGES", 30)
+    titles, drawn = [], plots.curves
+    monkeypatch.setattr(plots, "curves", lambda *a, title, **k: titles.append(title) or drawn(*a, title=title, **k))
     ended = cli(
         *SMALL["cnn"], "experiment=published_cnn", "trainer=cpu", "data=synthetic", "debug=fast", "hydra.run.dir=r"
     )
@@ -535,6 +538,7 @@ def test_a_trial_is_short_and_marked_and_stays_one(cli, tmp_path, monkeypatch):
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     assert (metrics["trial"], metrics["epochs"], metrics["completed"]) == (True, 2, True)
     assert (metrics["val_n"], metrics["test_public_n"]) == (30, 30)
+    assert titles == ["TRIAL of CNN, aug=norm_aug"]
     assert metrics["images_per_second"] == pytest.approx(2 * 32 / metrics["seconds_per_epoch"], rel=0.02)
     limits = ("+trainer.limit_train_batches=2", "+trainer.limit_val_batches=2", "trainer.max_epochs=9")
     ended = cli(*SMALL["cnn"], "experiment=published_cnn", "trainer=cpu", "data=synthetic", *limits, "ckpt_path=r")

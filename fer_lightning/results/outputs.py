@@ -90,7 +90,8 @@ def write_submission(classifier: "Classifier", faces: Faces, splits: Splits, pre
 def draw_run(folder: Path, faces: Faces, splits: Splits) -> None:
     """Draw the figures of a run from its metrics.csv, metrics.json and predictions.csv, and confusion_matrix.csv."""
     run = read_run(folder)
-    name = f"{run.metrics['model'].upper()}, aug={run.metrics['aug']}"
+    trial = "TRIAL of " if run.metrics["trial"] else ""
+    name = f"{trial}{run.metrics['model'].upper()}, aug={run.metrics['aug']}"
     style: dict[str, Any] = {"synthetic": run.metrics["synthetic"]}
     drawn = figures.curves(run.epochs, title=name, best_epoch=run.metrics["best_epoch"], **style)
     figures.save(drawn, folder / FIGURES["curves"])
