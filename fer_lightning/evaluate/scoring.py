@@ -103,5 +103,5 @@ def difference(faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.nda
         "only_other_right": test["c"],
         "p": test["p"],
         "test": "McNemar, exact" if pairs <= scores.EXACT_LIMIT else "McNemar, chi-square with continuity correction",
-        "more_than_chance": test["p"] < scores.SIGNIFICANCE_LEVEL,
+        "more_than_chance": scores.more_than_chance(test["p"]),
     }

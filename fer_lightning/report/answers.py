@@ -1,39 +1,27 @@
-"""The report as a whole: every word of it from the runs' figures, beside the study's."""
+"""The study's four questions, each with one word for what was measured of its answer."""
 
-from fer_lightning.report import ablation, closing, confusions, curves, networks, words
-from fer_lightning.report.archive import Archive
-from fer_lightning.report.blocks import Block, Bullets, Heading, Point, Text
-from fer_lightning.report.findings import Study
+from dataclasses import dataclass
+from typing import Any
 
-TITLE = "Facial expression recognition: the study and what was measured"
-SYNTHETIC = (
-    "Every figure here was measured on synthetic faces: schematic ones that this program drew. They show that "
-    "everything works; about FER2013 and about the study they say nothing."
-)
+from fer_lightning.report import published
+from fer_lightning.report.study import Study
+
+CONFIRMED, CONTRADICTED, UNDECIDED = "confirmed", "contradicted", "undecided"
+TOO_EARLY, NOT_RUN, SYNTHETIC = "too early", "not run", "synthetic faces"
 
 
-def report(study: Study, archive: Archive, command: str) -> list[Block]:
-    """All blocks; `command` is the one that makes this report."""
-    parts = {
-        "CNN beside DNN": networks.answer(study),
-        "Onset of overfitting": curves.answer(study),
-        "Normalization and augmentation": ablation.answer(study),
-        "Confusions": confusions.answer(study, archive),
-    }
-    in_short = {"Accuracy": networks.headline(study), **{lead: answers for lead, (_, answers) in parts.items()}}
-    counted = f"{words.count(len(study.runs), 'completed run')} in {words.count(len(study.conditions), 'setting')}"
-    return [
-        Heading(f"{TITLE} · SYNTHETIC FACES" if study.synthetic else TITLE, 1),
-        *([Text(SYNTHETIC, warning=True)] if study.synthetic else []),
-        Text(
-            f"{counted}, beside what the reproduced study reports. Accuracies are shares from 0 to 1 and, where "
-            "nothing else is said, of the epoch with the highest validation accuracy. More than chance means p < 0.05 "
-            "in the test that is named."
-        ),
-        Heading("In short"),
-        Bullets([Point(short, lead=f"{lead}:") for lead, answers in in_short.items() for short in answers]),
-        *closing.missing(study, archive),
-        *(block for blocks, _ in parts.values() for block in blocks),
-        *closing.others(study),
-        *closing.repeat(study, archive, command),
-    ]
+@dataclass(frozen=True)
+class Answer:
+    """kind: of published.QUESTIONS. word: one of the above. numbers: what the template of `kind` says in a sentence."""
+
+    kind: str
+    word: str
+    network: str = ""
+    numbers: Any = None
+
+
+def word(study: Study, epochs: int, found: str) -> str:
+    """`found`, unless the runs are too short, or about other faces, to say anything of the study."""
+    if study.synthetic:
+        return SYNTHETIC
+    return TOO_EARLY if epochs < published.EPOCHS / 10 else found

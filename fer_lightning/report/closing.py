@@ -1,130 +1,106 @@
-"""What surrounds the answers: what others reach, how to repeat it, and what is missing."""
+"""What surrounds the answers: what others reach, how to repeat it, what is folded away, what is missing."""
 
-import math
+import re
 import shlex
+from collections import Counter
+from typing import Any
 
 from fer_lightning.data.faces import Faces
-from fer_lightning.report import findings, published, words
+from fer_lightning.report import published
+from fer_lightning.report.ablation import Ablation
 from fer_lightning.report.archive import Archive, counts
-from fer_lightning.report.blocks import Block, Bullets, Code, Heading, Point, Table, Text
-from fer_lightning.report.findings import Study
-from fer_lightning.results.conditions import Condition
+from fer_lightning.report.study import NETWORKS, Study
 from fer_lightning.results.run_folder import Run, overrides_of, versions_of
 
-
-def others(study: Study) -> list[Block]:
-    """The known results of others, then ours: every setting, per network the highest validation accuracy first."""
-    rows: list[tuple[str, ...]] = [(name, accuracy, "", how) for name, accuracy, how in published.OTHERS]
-    for conditions in study.networks.values():
-        for condition in sorted(conditions, key=lambda c: -c.summary["val_acc"]):
-            how = f"validation {words.spread(condition.values('val_acc'))}; {condition.epochs} epochs"
-            how += f", {words.count(len(condition.runs), 'seed')}"
-            scores = (_percent(condition, "test_private_acc"), _percent(condition, "test_public_acc"))
-            rows.append((study.titled(f"here: {condition.title}"), *scores, how))
-    if study.synthetic:
-        note = "Ours are scores on synthetic faces, which do not compare with the others’."
-    elif all(math.isnan(condition.summary["test_private_acc"]) for condition in study.conditions):
-        note = (
-            "The data here has no labelled PrivateTest images. Ours are scores on PublicTest, which are other images: "
-            "the two columns do not compare directly."
-        )
-    else:
-        note = "Ours come with their 95 % interval; the others’ are as their authors state them."
-    note += " Ours are all settings, for each network in the order of their validation accuracy, which chose the epoch."
-    more = "An accuracy on 3,589 images carries a 95 % interval of about ±1.5 points; none of the others states one."
-    heads = ("system", "PrivateTest (95 %)", "PublicTest (95 %)", "how")
-    return [Heading("What others reach on FER2013"), Table(heads, rows), Text(f"{note} {more}")]
+HIDDEN = re.compile(r"model|data|trainer|distill|logger|.*\.(_target_|_partial_|name)")  # keys that say nothing more
 
 
-def _percent(condition: Condition, score: str) -> str:
-    row = condition.summary
-    if math.isnan(row[score]):
-        return ""
-    bounds = (
-        "" if math.isnan(row[f"{score}_lo"]) else f" ({row[f'{score}_lo'] * 100:.1f}–{row[f'{score}_hi'] * 100:.1f})"
-    )
-    return f"{words.percent(row[score], 2)}{bounds}"
+def others(study: Study) -> dict[str, Any]:
+    """The known results of others, then every setting here, per network the highest validation accuracy first."""
+    ours = [c for found in study.networks.values() for c in sorted(found, key=lambda c: -c.summary["val_acc"])]
+    return {"known": published.OTHERS, "ours": ours}
 
 
-def repeat(study: Study, archive: Archive, command: str) -> list[Block]:
-    """Commands, seeds, speed, devices, versions and the data's fingerprint."""
-    commands = {run.name: command_of(run) for run in study.runs}
-    shown = dict.fromkeys(line for line in commands.values() if line)
-    unknown = [name for name, line in commands.items() if not line]
-    blocks: list[Block] = [Heading("How to repeat it"), Code("\n".join([*shown, command]))]
-    if unknown:
-        blocks.append(
-            Text(f"Without a readable .hydra/overrides.yaml, so their command is not known: {words.in_words(unknown)}.")
-        )
-    rows = [
-        (
-            run.name,
-            words.listed([run.metrics["seed"]]),
-            str(len(run.epochs)),
-            words.number(run.metrics["seconds_per_epoch"], ".3g"),
-            words.whole(run.metrics["images_per_second"]),
-            words.number(run.metrics["train_seconds"], ",.0f"),
-        )
+def repeat(study: Study, archive: Archive, command: str) -> dict[str, Any]:
+    known, unknown = commands(study.runs)
+    made = Counter(
+        (run.metrics["device"] or "not recorded", run.metrics["precision"] or "", versions_of(run.metrics))
         for run in study.runs
-    ]
-    heads = ("run", "seed", "epochs", "seconds per epoch", "images per second", "seconds of training")
-    blocks.append(Table(heads, rows, "The same seed gives the same figures on the same processor, times excepted"))
-    places: dict[tuple[str, ...], int] = {}
-    for run in study.runs:
-        versions = versions_of(run.metrics)
-        place = (run.metrics["device"] or "not recorded", run.metrics["precision"] or "", versions or "not recorded")
-        places[place] = places.get(place, 0) + 1
-    made = [(*place, str(number)) for place, number in places.items()]
-    blocks.append(Table(("device", "precision", "versions", "runs"), made, "What the runs were made with"))
-    caption = "Fingerprint: of all images with usage and label, whatever their order or the form of the file"
-    blocks.append(Table(("data", "read from", "form", "images", "fingerprint"), _data(study, archive), caption))
-    return blocks
-
-
-def command_of(run: Run) -> str | None:
-    """The command that made the run, as Hydra recorded it; None where it did not, or nobody can read it."""
-    overrides = overrides_of(run.folder)
-    return None if overrides is None else shlex.join(["python", "-m", "fer_lightning", *overrides])
-
-
-def _data(study: Study, archive: Archive) -> list[tuple[str, ...]]:
-    rows: dict[tuple[str, ...], None] = {}
+    )
+    data: dict[tuple[str, ...], None] = {}
     for run in study.runs:
         faces = archive.faces(run)
         images = counts(faces) if isinstance(faces, Faces) else f"not known: {faces}"
         source, form, mark = (run.metrics.get(key) or "not recorded" for key in ("source", "form", "data_fingerprint"))
-        rows[(run.metrics["data"], source, form, images, mark)] = None
-    return list(rows)
+        data[(source, form, images, mark)] = None
+    return {
+        "commands": [*known, command],
+        "unknown": unknown,
+        "made": [(*place, str(number)) for place, number in made.items()],
+        "data": list(data),
+    }
 
 
-def missing(study: Study, archive: Archive) -> list[Block]:
-    """What the runs leave open and what would fill it; nothing where nothing is missing."""
-    items = []
-    for network in findings.NETWORKS:
-        name, conditions = network.upper(), study.networks.get(network)
-        if conditions is None:
-            items.append(Point(f"A completed run of the {name}:", command=f"python -m fer_lightning model={network}"))
+def commands(runs: list[Run]) -> tuple[list[str], list[str]]:
+    """The commands that made the runs, those that differ in their seed alone as one; runs whose command nobody knows.
+
+    On a CPU with the number of threads, on which digits depend.
+    """
+    seeds: dict[tuple[str, ...], list[str]] = {}
+    unknown = []
+    for run in runs:
+        overrides = overrides_of(run.folder)
+        if overrides is None:
+            unknown.append(run.name)
             continue
-        ablation = findings.ablation(conditions)
-        have = ablation.studied if ablation else {condition.aug for condition in conditions}
-        lacking = [aug for aug in published.AUGS if aug not in have]
-        if not ablation and len(lacking) < 2:
-            items.append(Point(f"{name}: two of aug=none, norm and norm_aug with otherwise the same settings"))
-        elif lacking:
+        given = [part for part in overrides if not part.startswith(("seed=", "hydra."))]
+        threads = re.search(r", (\d+) threads?$", run.metrics["device"] or "")
+        if threads and not any(part.startswith("trainer.threads=") for part in given):
+            given.append(f"trainer.threads={threads[1]}")
+        seeds.setdefault(tuple(given), []).append(str(run.metrics["seed"]))
+    made = [
+        ["python", "-m", "fer_lightning", *["--multirun"][: len(found) - 1], *given, f"seed={','.join(found)}"]
+        for given, found in seeds.items()
+    ]
+    return [shlex.join(command) for command in made], unknown
+
+
+def settings(study: Study) -> dict[str, Any]:
+    """The configuration of what stands for each network, beside what the study says of it."""
+    mains = study.mains.values()
+    keys = dict.fromkeys(key for condition in mains for key in condition.keys)
+    groups = [*dict.fromkeys(key.partition(".")[0] for key in keys)]
+    shown = [
+        key for key in sorted(keys, key=lambda key: groups.index(key.partition(".")[0])) if not HIDDEN.fullmatch(key)
+    ]
+    rows = [(key, published.SETTINGS.get(key, ""), *(_setting(c.keys.get(key)) for c in mains)) for key in shown]
+    rows.append(("seeds", "not said", *(", ".join(map(str, condition.seeds)) for condition in mains)))
+    return {"headers": ("key", "in the study", *(condition.title for condition in mains)), "rows": rows}
+
+
+def _setting(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def missing(study: Study, ablations: dict[str, Ablation]) -> list[tuple[str, str]]:
+    """What the runs leave open, and the command that would fill it where one would."""
+    items = []
+    for network in NETWORKS:
+        name, ablation = network.upper(), ablations.get(network)
+        if ablation is None:
+            items.append((f"{name}: a completed run", f"python -m fer_lightning model={network}"))
+            continue
+        have = ablation.studied or {condition.aug for condition in study.networks[network]}
+        if lacking := [aug for aug in published.AUGS if aug not in have]:
             command = f"python -m fer_lightning --multirun model={network} aug={','.join(lacking)}"
-            items.append(
-                Point(f"{name}: aug={words.in_words(lacking)} with otherwise the same settings:", command=command)
-            )
-        if ablation and any(len(condition.runs) < 2 for condition in ablation.studied.values()):
-            items.append(Point(f"{name}: a second seed of some setting, whose spread over seeds is not known"))
-        if findings.too_strong(conditions, ablation) is None:
+            items.append((f"{name}: {', '.join(lacking)}, with otherwise the same settings", command))
+        elif not ablation.studied:
+            items.append((f"{name}: none, norm and norm_aug with otherwise the same settings", ""))
+        if any(len(condition.runs) < 2 for condition in ablation.studied.values()):
+            items.append((f"{name}: a second seed of some setting of the ablation", ""))
+        if ablation.harsh is None:
             command = f"python -m fer_lightning model={network} experiment=too_strong"
-            items.append(Point(f"{name}: augmentation that is too strong:", command=command))
+            items.append((f"{name}: augmentation that is too strong", command))
     if all(run.metrics["test_private_acc"] is None for run in study.runs):
-        items.append(Point("PrivateTest scores: the data of these runs has no labelled PrivateTest images"))
-    for condition in study.mains.values():
-        faces = archive.faces(condition.runs[0])
-        if not isinstance(faces, Faces):
-            items.append(Point(f"{condition.network.upper()}: the misclassified faces: {faces}"))
-    items += [Point(f"Not counted: {name}: {cause}") for name, cause in study.left_out]
-    return [Heading("What is missing"), Bullets(items)] if items else []
+        items.append(("PrivateTest scores: the data has no labelled PrivateTest images", ""))
+    return items

@@ -5,22 +5,24 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from fer_lightning.results.conditions import Condition
-from fer_lightning.results.scores import SIGNIFICANCE_LEVEL, holm, mcnemar, paired_t_test, welch_t_test
+from fer_lightning.results.scores import holm, mcnemar, more_than_chance, paired_t_test, welch_t_test
 
 SPLIT_NAMES = {"val": "validation", "public": "PublicTest", "private": "PrivateTest"}
+SETTINGS, NETWORKS = "the settings differ", "these two networks differ"  # what a test over seeds, of one run each, says
 
 
 @dataclass
 class Comparison:
     """a − b, and the probability of so large a difference by chance alone; None where nothing can tell.
 
-    between: the two values, means over what was compared. test: what was done, in words. images: which the values are
-    of, in words.
+    between: the two values, means over what was compared. test: what was done. differ: what it says where it finds a
+    difference. images: which the values are of.
     """
 
     between: tuple[float, float]
     p: float | None
     test: str
+    differ: str = ""
     images: str = SPLIT_NAMES["val"]
 
     @property
@@ -29,7 +31,7 @@ class Comparison:
 
     @property
     def certain(self) -> bool:
-        return self.p is not None and self.p < SIGNIFICANCE_LEVEL
+        return more_than_chance(self.p)
 
 
 def compare_accuracy(a: Condition, b: Condition) -> Comparison:
@@ -59,10 +61,10 @@ def _over_seeds(a: Condition, b: Condition, values_a: Sequence[float], values_b:
     both = sorted(by_seed[0].keys() & by_seed[1].keys()) if alike else []
     if len(both) > 1:
         x, y = ([values[seed] for seed in both] for values in by_seed)
-        return Comparison((fmean(x), fmean(y)), paired_t_test(x, y), f"paired t test, {len(both)} seeds")
+        return Comparison((fmean(x), fmean(y)), paired_t_test(x, y), f"paired t test, {len(both)} seeds", SETTINGS)
     if min(len(values_a), len(values_b)) > 1:
         test = f"Welch’s t test, {len(values_a)} and {len(values_b)} seeds"
-        return Comparison((fmean(values_a), fmean(values_b)), welch_t_test(values_a, values_b), test)
+        return Comparison((fmean(values_a), fmean(values_b)), welch_t_test(values_a, values_b), test, SETTINGS)
     return None
 
 
@@ -80,11 +82,8 @@ def _same_images(a: Condition, b: Condition) -> Comparison | None:
         if len(x) and x[["index", "target"]].to_numpy().tolist() == y[["index", "target"]].to_numpy().tolist():
             right_x, right_y = ((t["target"] == t["predicted"]).to_numpy() for t in (x, y))
             found = mcnemar(right_x, right_y)
-            test = (
-                f"McNemar’s test of one run each, {len(x):,} {name} images: {found['b']:,} right only with the first, "
-                f"{found['c']:,} only with the second"
-            )
-            return Comparison((float(right_x.mean()), float(right_y.mean())), float(found["p"]), test, name)
+            test = f"McNemar’s test, {len(x):,} {name} images, {found['b']:,} against {found['c']:,} right alone"
+            return Comparison((float(right_x.mean()), float(right_y.mean())), float(found["p"]), test, NETWORKS, name)
     return None
 
 

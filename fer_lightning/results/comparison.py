@@ -12,7 +12,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import ACCURACIES, LOSS_LEVELS, TESTS, Condition, conditions_of
 from fer_lightning.results.files import write_file
-from fer_lightning.results.run_folder import Run, in_order, read_run, why_unfinished
+from fer_lightning.results.run_folder import Run, going_on, in_order, read_run, why_unfinished
 
 SEPARATOR = "; "  # of the names in the column `failed`
 
@@ -42,7 +42,7 @@ MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (  # the columns of comparis
         ("overfitting_epoch",),
         "where overfitting begins: the epoch of the lowest validation loss, smoothed over 5 epochs; the median over "
         "the runs, one whose loss still fell at the end counting as later than all others; empty where that is the "
-        "median.",
+        "median, and in runs of fewer than 10 epochs.",
     ),
     (("seconds_per_epoch",), "the training part of an epoch, without validation, the mean over the runs."),
     (("test_public_acc_std", "test_private_acc_std"), "the sample standard deviations of the test accuracies."),
@@ -85,7 +85,7 @@ def compare(folder: str | Path) -> pd.DataFrame:
 
     title = "/".join(folder.resolve().parts[-2:])
     drawn = [
-        (_name(condition.network, condition.aug, condition.label) + unfinished, run.epochs)
+        ((condition.network, condition.aug, f"{condition.label}{unfinished}".strip()), run.epochs)
         for condition in (conditions[i] for i in order if i < len(conditions))
         for unfinished, kind in (("", condition.runs), (" (unfinished)", condition.failed))
         for run in kind
@@ -169,7 +169,7 @@ def _read_jobs(folder: Path) -> tuple[list[Run], dict[str, str], list[str]]:
     runs, errors, trials = [], {}, []
     for job in jobs:
         if not (job / "metrics.json").exists():
-            errors[job.name] = "left no metrics.json: killed, or still running"
+            errors[job.name] = going_on(job, 0)
             continue
         try:
             run = read_run(job)

@@ -5,13 +5,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer_lightning.results import scores
-from fer_lightning.results.run_folder import TRAIN_LOSS, Run
+from fer_lightning.results.run_folder import TRAIN_LOSS, Run, overrides_of
 
 LOSS_LEVELS = (1.8, 1.6, 1.4, 1.2, 1.0)
 TESTS = {"test_public_acc": "PublicTest", "test_private_acc": "PrivateTest"}
@@ -38,6 +37,16 @@ class Condition:
     @property
     def aug(self) -> str:
         return self.keys["aug"] or ""
+
+    @property
+    def setting(self) -> tuple[str, str, str]:
+        return self.network, self.aug, self.label
+
+    @cached_property
+    def recipe(self) -> str:
+        """The experiment=… that its first run named; "" where it named none, or nobody knows."""
+        named = [part for part in overrides_of(self.runs[0].folder) or [] if part.startswith("experiment=")]
+        return named[-1].partition("=")[2] if named else ""
 
     @property
     def title(self) -> str:
@@ -113,7 +122,7 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
             [run for run in members if run.metrics["completed"]],
             [run for run in members if not run.metrics["completed"]],
             keys,
-            _label(keys, all_keys),
+            label(keys, all_keys),
         )
         for keys, members in zip(all_keys, groups.values(), strict=True)
     ]
@@ -123,11 +132,10 @@ def _keys(run: Run) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for group, value in run.config.items():
         # No figure depends on the loggers; of a trial nothing is compared, and earlier runs do not know the key.
-        if group in ("seed", "logger", "trial"):
+        # A resumed run is the one that it would be had it never been interrupted.
+        if group in ("seed", "logger", "trial", "ckpt_path"):
             continue
-        if group == "ckpt_path" and run.name in Path(str(value)).parts:
-            keys[group] = None  # resumed from its own state: the same run as if it had never been interrupted
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             keys[group] = value.get("name") or str(value.get("_target_", "")).rpartition(".")[2]
             keys.update({f"{group}.{key}": item for key, item in value.items()})
         else:
@@ -136,7 +144,7 @@ def _keys(run: Run) -> dict[str, Any]:
     return keys | {"model": run.metrics["model"], "aug": run.metrics["aug"]}
 
 
-def _label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
+def label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
     """`optimizer.lr=0.01 …`: the keys in which a condition differs from others, model and aug aside.
 
     The arguments of another optimizer (network, …) are not named beside its name: `optimizer=SGD` says it.

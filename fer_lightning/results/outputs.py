@@ -93,7 +93,9 @@ def draw_run(folder: Path, faces: Faces, splits: Splits) -> None:
     trial = "TRIAL of " if run.metrics["trial"] else ""
     name = f"{trial}{run.metrics['model'].upper()}, aug={run.metrics['aug']}"
     style: dict[str, Any] = {"synthetic": run.metrics["synthetic"]}
-    drawn = figures.curves(run.epochs, title=name, best_epoch=run.metrics["best_epoch"], **style)
+    setting = (run.metrics["model"], run.metrics["aug"], "")
+    best = run.metrics["best_epoch"]
+    drawn = figures.curves(run.epochs, title=name, best_epoch=best, setting=setting, **style)
     figures.save(drawn, folder / FIGURES["curves"])
     if run.predictions is None:
         return

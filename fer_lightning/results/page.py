@@ -1,13 +1,15 @@
 """Self-contained HTML pages: one file without scripts that opens from disk, in light and dark, on a phone and in print.
 
-`document("Audit", table(("fault", "images"), [("constant", "12")]) + faces([(pixels, "row 59")]))` is such a page. Text
-is escaped wherever it is put; what is markup is `Markup`.
+A template of `templates/` extends `page.html.j2` and uses `table`, `faces` and the filters below, which write numbers.
+Text is escaped wherever it is put; what is markup is `Markup`.
 """
 
 import base64
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
 
 import jinja2
 import markupsafe
@@ -33,14 +35,6 @@ _TEMPLATES = jinja2.Environment(
 def render(template: str, **content: object) -> str:
     """The page that a template makes, which may use `table` and `faces`; what HTML cannot hold becomes U+FFFD."""
     return UNPRINTABLE.sub("\ufffd", _TEMPLATES.get_template(template).render(content))
-
-
-def document(title: str, body: str, css: str = "") -> str:
-    """A complete HTML5 page, well-formed XML as well where `body` is.
-
-    title: text, also the page's <h1>. body: markup. css: styles beside those of all pages.
-    """
-    return render("page.html.j2", title=title, body=Markup(body), css=Markup(css))
 
 
 def escape(text: object) -> Markup:
@@ -82,8 +76,49 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+# --- numbers
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """Nothing for what is not known."""
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+def signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def spread(values: Sequence[float | None], form: str = ".3f") -> str:
+    """`0.412 ± 0.004`: mean and sample standard deviation; of a single value only itself."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return ""
+    return number(fmean(known), form) + (f" ± {stdev(known):{form}}" if len(known) > 1 else "")
+
+
+def interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"{low:.3f}–{high:.3f}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    return f"{share * 100:.{digits}f} %"
+
+
+def count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return "p unknown"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
 def _part(name: str, *content: object) -> Markup:
     return getattr(_TEMPLATES.get_template("parts.html.j2").module, name)(*content)
 
 
 _TEMPLATES.globals.update(table=table, faces=faces)
+_TEMPLATES.filters.update(
+    number=number, signed=signed, spread=spread, interval=interval, percent=percent, count=count, p=p_value
+)

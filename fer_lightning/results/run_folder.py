@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
     *("test_public_acc", "test_private_acc", "train_seconds", "seconds_per_epoch", "images_per_second"),
     *("precision", "device", "completed"),
 )
+RECENT = 600  # seconds since its last file was written, for which a run counts as going on: an epoch may take minutes
 TEXT_KEYS = ("model", "aug", "data", "data_fingerprint", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
@@ -120,8 +122,19 @@ def why_unfinished(run: Run) -> str | None:
     """In one line, why a run did not complete; None where it did."""
     if run.metrics["completed"]:
         return None
-    cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"] or "ended before its time"
+    cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"]
+    if cause is None:
+        return going_on(run.folder, len(run.epochs))
     return f"{' '.join(str(cause).split())} (after {len(run.epochs)} epochs)"
+
+
+def going_on(folder: Path, epochs: int) -> str:
+    """What a run is that has not said how it ended: running where its files are recent, else killed."""
+    newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
+    so_far = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    if time.time() - newest < RECENT:
+        return f"running, {so_far} so far"
+    return f"killed after {so_far}"
 
 
 def versions_of(metrics: dict[str, Any]) -> str:

@@ -18,7 +18,13 @@ from numpy.typing import ArrayLike
 from fer_lightning.data.faces import CLASSES
 
 EXACT_LIMIT = 1000  # discordant pairs up to which McNemar's test is exact
+ONSET_EPOCHS = 10  # the fewest of which an onset of overfitting is named
 SIGNIFICANCE_LEVEL = 0.05  # a p below it is called more than chance
+
+
+def more_than_chance(p: float | None) -> bool:
+    """The one notion of it everywhere; None is not known."""
+    return p is not None and p < SIGNIFICANCE_LEVEL
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -184,14 +190,15 @@ def holm(ps: Sequence[float]) -> list[float]:
 def overfitting_epoch(val_loss: ArrayLike) -> int | None:
     """The epoch (from 1) of the lowest smoothed validation loss, where overfitting begins; None where it still falls.
 
-    From float (N,), one an epoch. Smoothed with a centred running mean over 5 epochs, which shrinks at both ends; runs
-    of fewer than 5 are not smoothed. "Still falls" means that the lowest value stands in the last half-window (the last
-    2 epochs; unsmoothed, the last one). A loss that turns NaN or infinite ends the curve before it.
+    From float (N,), one an epoch; None for fewer than 10 epochs, which say too little. Smoothed with a centred running
+    mean over 5 epochs, which shrinks at both ends. "Still falls" means that the lowest value stands in the last 2
+    epochs. A loss that turns NaN or infinite ends the curve before it.
     """
     loss = _finite_start(val_loss)
-    half = 2 if len(loss) >= 5 else 0
-    smooth = [loss[max(0, i - half) : i + half + 1].mean() for i in range(len(loss))]
-    if not smooth or (lowest := int(np.argmin(smooth))) >= len(loss) - max(1, half):
+    if len(loss) < ONSET_EPOCHS:
+        return None
+    smooth = [loss[max(0, i - 2) : i + 3].mean() for i in range(len(loss))]
+    if (lowest := int(np.argmin(smooth))) >= len(loss) - 2:
         return None
     return lowest + 1
 

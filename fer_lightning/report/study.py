@@ -1,21 +1,20 @@
-"""What runs say about the study's questions, from their files alone: conditions, and the choices among them."""
+"""The runs of a report, as conditions of one study, and the choices among them."""
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from fer_lightning.errors import UserError
 from fer_lightning.report import published
-from fer_lightning.results.conditions import Condition, conditions_of
-from fer_lightning.results.run_folder import Run, read_epochs, read_run, run_folders, why_unfinished
+from fer_lightning.results import figures
+from fer_lightning.results.conditions import Condition, conditions_of, label
+from fer_lightning.results.run_folder import Run, going_on, read_epochs, read_run, run_folders, why_unfinished
 
 NETWORKS = ("cnn", "dnn")  # the study's
-TOO_STRONG = "too_strong"  # aug.name of experiment=too_strong
+SHORTENED = ("limit_train_batches", "limit_val_batches")  # of the trainer: batches left out
 
 
 @dataclass
@@ -45,9 +44,9 @@ class Study:
         """The condition that stands for each network."""
         return {network: main_condition(conditions) for network, conditions in self.networks.items()}
 
-    def titled(self, text: str) -> str:
-        """The title of a figure: it says where the faces are drawn ones."""
-        return f"{text} · synthetic faces" if self.synthetic else text
+    @cached_property
+    def styles(self) -> dict[figures.Setting, figures.Style]:
+        return figures.styles([condition.setting for condition in self.conditions])
 
 
 def read(paths: Sequence[str | Path]) -> Study:
@@ -84,7 +83,7 @@ def read(paths: Sequence[str | Path]) -> Study:
         drawn = [name for name, run in usable.items() if run.metrics["synthetic"]]
         left_out |= dict.fromkeys(drawn, "on synthetic faces, which are not compared with FER2013")
         usable = {name: run for name, run in usable.items() if name not in drawn}
-    conditions = group(usable, left_out)
+    conditions = labelled(group(usable, left_out))
     return Study(sorted(conditions, key=_order), list(left_out.items()))
 
 
@@ -104,6 +103,21 @@ def group(runs: dict[str, Run], left_out: dict[str, str]) -> list[Condition]:
         kept = [replace(by_seed[seed], name=names[by_seed[seed].folder]) for seed in sorted(by_seed)]
         conditions.append(replace(condition, runs=kept))
     return conditions
+
+
+def labelled(conditions: list[Condition]) -> list[Condition]:
+    """Each with what sets it apart from the one that stands for its network: its recipe, its keys."""
+    found = []
+    for condition in conditions:
+        peers = [other for other in conditions if other.network == condition.network]
+        main = main_condition(peers)
+        name = condition.recipe if condition.recipe != main.recipe else ""
+        beside = [other for other in peers if (other.recipe, other.aug) == (name, condition.aug)] if name else [main]
+        keys = (
+            label(condition.keys, [condition.keys, *(other.keys for other in beside)]) if condition is not main else ""
+        )
+        found.append(replace(condition, label=" ".join(part for part in (name, keys) if part)))
+    return found
 
 
 def _comparable(run: Run) -> Run:
@@ -136,8 +150,10 @@ def _read_or_why(folder: Path) -> Run | str:
 def why_unusable(run: Run | str) -> str | None:
     if isinstance(run, str):
         return run
-    if run.metrics["trial"]:
-        return "a trial (debug=fast), whose figures say nothing"
+    trainer = run.config.get("trainer") or {}
+    limits = [f"trainer.{key}={trainer[key]}" for key in SHORTENED if str(trainer.get(key)) not in ("None", "1.0")]
+    if run.metrics["trial"] or limits:
+        return f"a trial ({', '.join(limits) or 'debug=fast'}), whose figures say nothing"
     if reason := why_unfinished(run):
         return reason
     unknown = [key for key in ("model", "aug", "data", "seed", "val_acc") if run.metrics[key] is None]
@@ -155,10 +171,9 @@ def without_metrics(paths: Iterable[str | Path]) -> dict[Path, str]:
                 if "metrics.json" not in files:
                     try:
                         epochs = len(read_epochs(folder / "metrics.csv")) if "metrics.csv" in files else 0
-                        known = f"after {epochs} epochs"
+                        found[folder] = going_on(folder, epochs)
                     except UserError as error:
-                        known = str(error)
-                    found[folder] = f"left no metrics.json: killed, or still running ({known})"
+                        found[folder] = str(error)
             below[:] = sorted(name for name in below if not name.startswith("."))
     return found
 
@@ -178,8 +193,13 @@ def unique_names(folders: Sequence[Path]) -> dict[Path, str]:
 
 
 def main_condition(conditions: Iterable[Condition]) -> Condition:
-    """The one that stands for its network: norm_aug, as in the study; then the most epochs, seeds, accuracy."""
-    return max(conditions, key=lambda c: (c.aug == "norm_aug", c.epochs, len(c.runs), fmean(c.values("val_acc"))))
+    """The one that stands for its network: norm_aug and the study's settings, then the most epochs, seeds, accuracy."""
+
+    def merit(c: Condition) -> tuple:
+        kept = sum(c.keys.get(key) == value for key, value in published.RECIPE.items())
+        return c.aug == "norm_aug", kept, c.epochs, len(c.runs), fmean(c.values("val_acc"))
+
+    return max(conditions, key=merit)
 
 
 def rivals(study: Study) -> tuple[Condition, Condition] | None:
@@ -192,60 +212,7 @@ def rivals(study: Study) -> tuple[Condition, Condition] | None:
     return chosen, main_condition([condition for condition in dnn if not both or condition.aug == chosen.aug])
 
 
-def differences(a: Condition, b: Condition, *without: str) -> dict[str, tuple[Any, Any]]:
-    """The configuration keys in which two conditions differ, groups `without` aside: (a's value, b's)."""
-    names = [key for key in dict.fromkeys([*a.keys, *b.keys]) if key.partition(".")[0] not in without]
-    return {key: (a.keys.get(key), b.keys.get(key)) for key in names if a.keys.get(key) != b.keys.get(key)}
-
-
-@dataclass
-class Ablation:
-    """Conditions of one network that differ in their augmentation alone, by its name.
-
-    studied: those of the study, two or all of its three. others: any more.
-    """
-
-    studied: dict[str, Condition]
-    others: dict[str, Condition]
-
-    @property
-    def all(self) -> dict[str, Condition]:
-        return self.studied | self.others
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs all of the studied have."""
-        return min(condition.epochs for condition in self.studied.values())
-
-
-def ablation(conditions: Iterable[Condition]) -> Ablation | None:
-    """The ablation among one network's conditions: of several the one with most of the study's, then runs, epochs."""
-    groups: dict[str, dict[str, Condition]] = {}
-    for condition in conditions:
-        rest = {key: value for key, value in condition.keys.items() if key.partition(".")[0] != "aug"}
-        members = groups.setdefault(json.dumps(rest, sort_keys=True), {})
-        if condition.aug not in members or len(condition.runs) > len(members[condition.aug].runs):
-            members[condition.aug] = condition
-    found = [
-        Ablation(
-            {aug: members[aug] for aug in published.AUGS if aug in members},
-            {aug: condition for aug, condition in members.items() if aug not in published.AUGS},
-        )
-        for members in groups.values()
-    ]
-    found = [one for one in found if len(one.studied) > 1]
-    merit = [(len(one.studied), sum(len(c.runs) for c in one.studied.values()), one.epochs) for one in found]
-    return found[merit.index(max(merit))] if found else None
-
-
-def too_strong(conditions: Iterable[Condition], found: Ablation | None) -> Condition | None:
-    """The condition of experiment=too_strong: that of the ablation if it has one, else the longest."""
-    if found and TOO_STRONG in found.others:
-        return found.others[TOO_STRONG]
-    return max((c for c in conditions if c.aug == TOO_STRONG), key=lambda c: c.epochs, default=None)
-
-
-def ranks(values: dict[str, float], highest_first: bool = False) -> dict[str, int]:
-    """1 for the lowest value, or the highest."""
-    order = sorted(values, key=lambda name: values[name], reverse=highest_first)
-    return {name: order.index(name) + 1 for name in values}
+def differences(a: Condition, b: Condition, without: str) -> list[str]:
+    """The configuration keys in which two conditions differ, the group `without` aside."""
+    names = [key for key in dict.fromkeys([*a.keys, *b.keys]) if key.partition(".")[0] != without]
+    return [key for key in names if a.keys.get(key) != b.keys.get(key)]

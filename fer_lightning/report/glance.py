@@ -1,0 +1,61 @@
+"""At a glance: every setting's accuracy on one axis, and the study's questions with their answers."""
+
+import math
+from collections.abc import Iterable
+from statistics import fmean
+from typing import Any
+
+from fer_lightning.report import ablation, confusions, curves, networks, published
+from fer_lightning.report.pictures import Picture, picture
+from fer_lightning.report.study import Study
+from fer_lightning.results import figures
+from fer_lightning.results.conditions import TESTS, Condition
+from fer_lightning.results.page import interval, number
+from fer_lightning.results.scores import wilson_interval
+
+VALIDATION = ("val_acc", "validation")
+
+
+def section(study: Study, ablations: Iterable[ablation.Ablation]) -> dict[str, Any]:
+    answers = [networks.answer(study), curves.answer(study), *ablation.answers(study, ablations)]
+    answers += confusions.answers(study)
+    return {"picture": _accuracies(study), "answers": answers, "questions": published.QUESTIONS}
+
+
+def _accuracies(study: Study) -> Picture:
+    """On the first test split that any run has (validation where none has one), the unseen images beside all."""
+    tests = [(score, name) for score, name in TESTS.items() if any(map(_known(score), study.conditions))]
+    score, name = (*tests, VALIDATION)[0]
+    rows: list[tuple[str, figures.Style, list[figures.Dot]]] = []
+    cells = []
+    for condition in filter(_known(score), study.conditions):
+        found = condition.summary
+        dots = [figures.Dot(found[score], found[f"{score}_lo"], found[f"{score}_hi"], filled=True)]
+        unseen = found.get(f"{score}_unseen", math.nan)
+        if not math.isnan(unseen):
+            dots.append(figures.Dot(unseen, *_unseen_interval(condition, score), filled=False))
+        rows.append((condition.title, study.styles[condition.setting], dots))
+        cells.append((condition.title, *(text for dot in dots for text in (number(dot.value), interval(*dot[1:3])))))
+    marked = [(low, high, text) for network, low, high, text in published.MARKED if network in ("", *study.networks)]
+    if study.synthetic:
+        marked = []
+    title, names = f"Accuracy on {name}", ("all images", "images not also in Training")
+    figure = figures.dots(rows, marked, title=title, names=names, synthetic=study.synthetic)
+    width = max(map(len, cells))
+    cells += [(text, interval(low, high)) for low, high, text in marked]
+    padded = [(*row, *[""] * (width - len(row))) for row in cells]
+    return picture(figure, title, ("setting", name, "95 %", "unseen", "95 %")[:width], padded)
+
+
+def _known(score: str) -> Any:
+    return lambda condition: not math.isnan(condition.summary[score])
+
+
+def _unseen_interval(condition: Condition, score: str) -> tuple[float, float]:
+    """Wilson's, the mean of its bounds over the runs; NaN where a run does not say how many images they are."""
+    key = score.removesuffix("_acc")
+    made = [(run.metrics[f"{score}_unseen"], run.metrics.get(f"{key}_unseen_n")) for run in condition.runs]
+    bounds = [wilson_interval(round(acc * n), n) for acc, n in made if acc is not None and n]
+    if len(bounds) < len(made):
+        return math.nan, math.nan
+    return fmean(low for low, _ in bounds), fmean(high for _, high in bounds)
