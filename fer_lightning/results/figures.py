@@ -83,9 +83,10 @@ def styles(settings: Sequence[Setting]) -> dict[Setting, Style]:
             continue
         start = crc32(" ".join(setting).encode())
         taken = [style.colour for style in found.values()]
-        slots = [COLOURS[OTHERS[(start + i) % len(OTHERS)]][0] for i in range(len(OTHERS))]
-        colour = min(slots, key=taken.count)
-        found[setting] = Style(colour, OTHER_MARKERS[(start + taken.count(colour)) % len(OTHER_MARKERS)])
+        colours = [COLOURS[OTHERS[(start + i) % len(OTHERS)]][0] for i in range(len(OTHERS))]
+        colour = min(colours, key=taken.count)
+        looks = [Style(colour, OTHER_MARKERS[(start + i) % len(OTHER_MARKERS)]) for i in range(len(OTHER_MARKERS))]
+        found[setting] = min(looks, key=[*found.values()].count)
     return found
 
 
@@ -404,7 +405,7 @@ def mistakes(
     wrong = np.flatnonzero(targets != predicted)
     errors = len(wrong)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-    _, first = np.unique(pixels[wrong].reshape(errors, -1), axis=0, return_index=True)
+    _, first = np.unique(pixels[wrong].reshape(errors, pixels[0].size if errors else 0), axis=0, return_index=True)
     wrong = wrong[np.sort(first)]
 
     rows: list[tuple[str, str, np.ndarray]] = []

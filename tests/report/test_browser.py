@@ -15,10 +15,10 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from fer_lightning.report.charts import CSS, LIGHT, Chart, Line, svg
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from fer_lightning.report import __main__ as report
-from fer_lightning.report.charts import CSS, LIGHT, Chart, Line, svg
 from fer_lightning.results.page import document
 from fer_lightning.results.run_folder import read_epochs
 

@@ -1,4 +1,6 @@
 import io
+import math
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -48,17 +50,38 @@ def made_all(**style) -> dict:
     """One of each figure, and their edges."""
     curve = {"title": "CNN", "best_epoch": 1, **style}
     nan = epochs(9).assign(val_loss=np.nan)
-    many = [(f"cnn norm_aug optimizer.lr={i} aug.degrees={i}", epochs(50)) for i in range(16)]
+    many = [(("cnn", "norm_aug", f"optimizer.lr={i} aug.degrees={i}"), epochs(50)) for i in range(16)]
+    none, norm = ("dnn", "none", ""), ("dnn", "norm", "")
+    style_of = figures.styles([none, norm])
+    x = np.arange(1.0, 31)
+    lines = [
+        figures.Line("a long name of a setting that differs in much", x, 1 / x, style_of[none]),
+        figures.Line("validation", x, 2 / x, style_of[norm], dashed=True),
+        figures.Line("", x, 2.1 / x, style_of[norm], faint=True),
+    ]
+    rows = [
+        (
+            "DNN none",
+            style_of[none],
+            [figures.Dot(0.4, 0.38, 0.42, True), figures.Dot(0.39, math.nan, math.nan, False)],
+        ),
+        ("DNN norm with a long name that says what is different", style_of[norm], [figures.Dot(0.5, 0.4, 0.6, True)]),
+    ]
+    known = [(0.6, 0.7, "humans"), (0.719, 0.719, "the study")]
+    dots = {"title": "Accuracy", "names": ("all", "unseen"), **style}
     nothing = (np.zeros((0, 48, 48), np.uint8), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 7)))
     return {
         "curves": figures.curves(epochs(300), **curve),
         "curves of one epoch": figures.curves(epochs(1), **curve),
         "curves of no epoch": figures.curves(epochs(0), **curve),
         "curves with nan": figures.curves(nan, **curve),
-        "comparison": figures.comparison([("dnn none", epochs(12)), ("dnn norm", epochs(3))], **style),
-        "comparison of one epoch": figures.comparison([("dnn none", epochs(1))], **style),
+        "comparison": figures.comparison([(none, epochs(12)), (norm, epochs(3))], **style),
+        "comparison of one epoch": figures.comparison([(none, epochs(1))], **style),
         "comparison of many": figures.comparison(many, **style),
         "comparison of nothing": figures.comparison([], **style),
+        "chart": figures.chart(lines, title="CNN", y_label="loss", marks=[(9.0, "#000000", "onset")], **style),
+        "dots": figures.dots(rows, known, **dots),
+        "dots alone": figures.dots(rows[:1], [], **dots),
         "confusion matrix": figures.confusion_matrix(MATRIX, CLASSES, title="CNN", **style),
         "confusion matrix of nothing": figures.confusion_matrix(0 * MATRIX, CLASSES, title="CNN", **style),
         "mistakes": figures.mistakes(*faces(np.arange(90) % 7, np.arange(90) % 5, 0.5), title="CNN", **style),
@@ -110,7 +133,9 @@ def test_curves_show_the_numbers_and_mark_the_best_epoch():
         (mark,) = (line for label, line in lines.items() if label.startswith("best epoch 7"))
         assert mark.get_xydata().tolist() == [[7, table[f"val_{quantity}"][6]]]
     assert any("best epoch 7: validation loss 1.243, accuracy 0.471" in text for text in texts(figure))
-    assert any("with augmentation (if any) and dropout" in text for text in texts(figure))
+    assert any("with augmentation and dropout" in text for text in texts(figure))
+    styles = {line.get_label(): line.get_linestyle() for line in figure.axes[0].lines}
+    assert (styles["training"], styles["validation"]) == ("--", "-")
 
 
 def test_curves_without_best_epoch_mark_none():
@@ -128,7 +153,8 @@ def test_one_diverging_epoch_does_not_flatten_the_others():
 
 
 def test_comparison_gives_a_setting_one_colour_and_settings_different_looks():
-    settings = [f"setting {i}" for i in range(16)]
+    study = [(model, aug, "") for model in ("cnn", "dnn") for aug in ("none", "norm", "norm_aug")]
+    settings = [*study, *(("dnn", "norm", f"optimizer.lr={i}") for i in range(10))]
     figure = figures.comparison([(name, epochs(20)) for name in settings * 2], synthetic=False)
     for axes in figure.axes:
         looks = [(to_hex(line.get_color()), line.get_marker(), line.get_linestyle()) for line in axes.lines]
@@ -137,9 +163,13 @@ def test_comparison_gives_a_setting_one_colour_and_settings_different_looks():
         assert len(set(validation)) == 16
         assert {style for *_, style in validation} == {"-"}
         assert {style for *_, style in training} == {"--"}
-        assert [look[:2] for look in training] == [look[:2] for look in validation]
+        assert [colour for colour, *_ in training] == [colour for colour, *_ in validation]
+        assert [colour for colour, *_ in validation[:6]] == [figures.COLOURS[f"{m}-{a}"][0] for m, a, _ in study]
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.texts] == [*settings, "dashed: training"]
+    assert [text.get_text() for text in legend.texts] == [
+        *(" ".join(filter(None, name)) for name in settings),
+        "dashed: training",
+    ]
 
 
 def test_confusion_matrix_shows_counts_shares_and_recall():
@@ -158,10 +188,41 @@ def test_confusion_matrix_leaves_an_empty_class_empty():
     assert not any("nan" in text for text in texts(figure))
 
 
+def test_a_chart_holds_its_lines_and_a_curve_of_a_setting_has_one_colour_everywhere():
+    setting = ("cnn", "norm_aug", "")
+    style = figures.styles([setting])[setting]
+    line = figures.Line("CNN", np.arange(1.0, 10), np.arange(9.0), style)
+    (axes,) = figures.chart([line], title="Title", y_label="accuracy", synthetic=False).axes
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.c_[line.x, line.y])
+    curves = figures.curves(epochs(40), title="CNN", best_epoch=None, synthetic=False, setting=setting)
+    drawn = [axes.lines[0], *curves.axes[0].lines]
+    assert {to_hex(each.get_color()) for each in drawn} == {figures.COLOURS["cnn-norm_aug"][0]}
+
+
+def test_dots_stand_at_their_values_filled_and_hollow(all_figures):
+    (axes,) = all_figures["dots"].axes
+    points = [line for line in axes.lines if line.get_marker() != "None"]
+    assert [line.get_xdata()[0] for line in points] == [0.4, 0.39, 0.5]
+    assert [to_hex(line.get_markerfacecolor()) == "#ffffff" for line in points] == [False, True, False]
+    assert {"humans", "the study"} <= set(texts(all_figures["dots"]))
+
+
+def test_svg_keeps_text_and_takes_the_page_s_colours(all_figures):
+    for name in ("chart", "dots", "confusion matrix"):
+        text = figures.svg(all_figures[name], "own", "what it shows")
+        root = ElementTree.fromstring(text)
+        assert root.get("aria-label") == "what it shows"
+        assert {"chart": "loss", "dots": "humans", "confusion matrix": "disgust"}[name] in "".join(root.itertext())
+        assert "var(--" in text
+        assert not any(pair[0] in text for pair in figures.COLOURS.values())
+        assert all(element.get("id").startswith("own-") for element in root.iter() if element.get("id"))
+        assert text == figures.svg(all_figures[name], "own", "what it shows")
+
+
 def test_mistakes_come_by_pair_and_class_with_the_most_confident_first():
     # fear/sad is confused most; then angry/neutral. Angry and sad have recall 0, with no error beyond those
     figure = figures.mistakes(*FEW, title="CNN", synthetic=False)
-    assert shown(figure) == [1, 2, 0, 3]
+    assert shown(figure) == [2, 0, 1, 3]  # fear taken for sad, then sad for fear
     words = texts(figure)
     assert "4 of 6 images misclassified" in words[1]
     rows = [word for word in words if word in ("fear / sad", "angry / neutral", "angry", "fear")]
@@ -192,6 +253,16 @@ def test_a_class_none_of_whose_errors_stand_above_says_nothing_of_them():
 def test_a_row_holds_ten_faces():
     figure = figures.mistakes(*faces([2] * 30, [4] * 30, np.linspace(0.1, 0.9, 30)), title="CNN", synthetic=False)
     assert shown(figure) == list(range(29, 9, -1))  # ten of the pair, ten others of the class
+    both = faces([2] * 20 + [4] * 20, [4] * 20 + [2] * 20, np.linspace(0.1, 0.9, 40))
+    assert shown(figures.mistakes(*both, title="CNN", synthetic=False))[:10] == [*range(19, 14, -1), *range(39, 34, -1)]
+
+
+def test_identical_photographs_are_shown_once():
+    pixels, *others = faces([2] * 4, [4] * 4, [0.9, 0.8, 0.7, 0.6])
+    pixels[2] = pixels[0]
+    figure = figures.mistakes(pixels, *others, title="CNN", synthetic=False)
+    assert shown(figure) == [0, 1, 3]
+    assert "4 of 4 images misclassified" in texts(figure)[1]
 
 
 def test_no_mistakes_make_no_rows():

@@ -17,24 +17,30 @@ def parsed(markup: str) -> ElementTree.Element:
     return ElementTree.fromstring(f"<div>{markup}</div>")
 
 
-def test_a_page_is_complete_and_well_formed():
-    text = page.document("Faults & more", page.table(["fault", "images"], [["constant", "12"]]), ".own { color: red; }")
+def shown(body: str, **content: object) -> str:
+    """A page of this body, a template."""
+    source = '{% extends "page.html.j2" %}{% block body %}' + body + "{% endblock %}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            page._TEMPLATES, "loader", jinja2.ChoiceLoader([jinja2.DictLoader({"own": source}), page._TEMPLATES.loader])
+        )
+        return page.render("own", title=NASTY, **content)
+
+
+def test_a_page_is_complete_and_loads_and_runs_nothing():
+    text = shown("{{ faces(several) }}", several=[(np.zeros((48, 48), np.uint8), "a face")])
     root = ElementTree.fromstring(text)
     assert text.startswith("<!DOCTYPE html>")
     assert (root.tag, root.get("lang")) == ("html", "en")
-    assert root.findtext("head/title") == root.findtext("body/h1") == "Faults & more"
-    assert ".own { color: red; }" in root.findtext("head/style", "")
+    assert root.findtext("head/title") == root.findtext("body/h1") == NASTY
     assert root.find("head/meta[@name='viewport']") is not None
-
-
-def test_a_page_loads_nothing_and_runs_nothing():
-    text = page.document("Title", page.faces([(np.zeros((48, 48), np.uint8), "a face")]))
-    policy = ElementTree.fromstring(text).find("head/meta[@http-equiv]")
+    policy = root.find("head/meta[@http-equiv]")
     assert policy is not None
     assert "default-src 'none'" in policy.get("content", "")
     assert re.findall(r"(?:src|href)=[\"'](?!data:)", text) == []
-    assert "url(" not in text
-    assert "@import" not in text
+    assert not any(word in text for word in ("url(", "@import"))
+    style = root.findtext("head/style", "")
+    assert all(word in style for word in ("prefers-color-scheme: dark", "max-width: 40rem", "@media print"))
 
 
 @pytest.mark.parametrize(
@@ -53,15 +59,18 @@ def test_text_is_escaped(text, markup):
     assert parsed(page.escape(text)).text is not None
 
 
-def test_nothing_in_a_page_goes_unescaped():
+def test_nothing_in_a_page_goes_unescaped_or_unprintable():
     pixels = np.zeros((48, 48), np.uint8)
-    body = page.table([NASTY], [[NASTY]], NASTY) + page.faces([(pixels, NASTY)])
-    root = ElementTree.fromstring(page.document(NASTY, body))
+    body = "{{ table([nasty], [[nasty]], nasty) }}{{ faces([(pixels, nasty)]) }}<p>{{ odd }}</p>"
+    root = ElementTree.fromstring(
+        shown(body, nasty=NASTY, pixels=pixels, odd="nul \0, half \udcff, escape \x1b").encode()
+    )
     assert list(root.iter("script")) == []
     assert [element.text for tag in ("title", "h1", "th", "td", "figcaption") for element in root.iter(tag)] == [
         NASTY
     ] * 5
     assert [element.get("alt") for element in root.iter("img")] == [f"face: {NASTY}"]
+    assert [p.text for p in root.iter("p")][-1] == "nul \ufffd, half \ufffd, escape \ufffd"
 
 
 def test_a_table_holds_its_cells_and_keeps_markup_where_it_is_meant():
@@ -102,20 +111,30 @@ def test_columns_of_sentences_are_told_from_those_of_words():
     assert [cell.get("class") for cell in table.iter("td")] == [None, "long", None, "long"]
 
 
-def test_what_a_page_cannot_hold_is_replaced_wherever_it_comes_from():
-    text = page.document("nul \0", page.Markup("<p>half \udcff</p>") + page.table(["\x1b"], [["\x1b"]]), "/* \0 */")
-    root = ElementTree.fromstring(text.encode())
-    assert [root.findtext(path) for path in ("body/h1", "body/p", ".//th", ".//td")] == [
-        "nul \ufffd",
-        "half \ufffd",
-        "\ufffd",
-        "\ufffd",
-    ]
-
-
 def test_a_page_says_what_its_template_lacks():
     with pytest.raises(jinja2.UndefinedError, match="'body' is undefined"):
-        page.render("page.html.j2", title="Title", css="")
+        shown("{{ body }}")
+
+
+@pytest.mark.parametrize(
+    ("form", "written"),
+    [
+        ("{{ none | number }}{{ 0.12345 | number }} {{ 1234.5 | number(',.0f') }}", "0.123 1,234"),
+        ("{{ -0.0126 | signed }} {{ 0.5 | signed }}", "−0.013 +0.500"),
+        ("{{ [0.4, 0.42] | spread }}; {{ [0.4] | spread }}; {{ [0.4, none] | spread }}", "0.410 ± 0.014; 0.400; "),
+        (
+            "{{ 0.41 | interval(0.4349) }} {{ 0.123 | percent }} {{ 1 | count('run') }} {{ 2000 | count('run') }}",
+            "0.410–0.435 12.3 % 1 run 2,000 runs",
+        ),
+        (
+            "{{ 0.0004 | p }}, {{ 0.0123 | p }}, {{ 0.256 | p }}, {{ none | p }}",
+            "p < 0.001, p = 0.012, p = 0.26, p unknown",
+        ),
+    ],
+)
+def test_numbers_are_written_alike(form, written):
+    root = ElementTree.fromstring(shown(f"<p>{form}</p>"))
+    assert root.findtext("body/p") == written
 
 
 def test_faces_keep_their_pixels_and_captions():
@@ -125,10 +144,3 @@ def test_faces_keep_their_pixels_and_captions():
         with Image.open(io.BytesIO(base64.b64decode(image.get("src", "").partition(",")[2]))) as face:
             np.testing.assert_array_equal(np.asarray(face), expected)
     assert [caption.text for caption in root.iter("figcaption")] == ["row 1\nfear", "row 2"]
-
-
-def test_a_page_knows_dark_phones_and_paper():
-    style = ElementTree.fromstring(page.document("Title", "")).findtext("head/style", "")
-    assert "prefers-color-scheme: dark" in style
-    assert "max-width: 40rem" in style
-    assert "@media print" in style
