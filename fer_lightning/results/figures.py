@@ -39,12 +39,12 @@ COLOURS = {  # names, as a page's styles have them: (on white, on black)
     "line": (GRID, "#3a414a"),
     "page": ("#ffffff", "#15181c"),
     "heat": (HEAT, "#1f5f96"),
-    # Okabe and Ito's, which colour-blind readers can tell apart: the CNN's cool, the DNN's warm
-    "cnn-none": ("#56b4e9", "#56b4e9"),
+    # Okabe and Ito's, which colour-blind readers can tell apart, 3:1 and more on white: the CNN's cool, the DNN's warm
+    "cnn-none": ("#3a97cf", "#56b4e9"),
     "cnn-norm": ("#0072b2", "#3b9fe0"),
     "cnn-norm_aug": ("#009e73", "#12b886"),
-    "dnn-none": ("#e69f00", "#e69f00"),
-    "dnn-norm": ("#cc79a7", "#cc79a7"),
+    "dnn-none": ("#bf7f00", "#e69f00"),
+    "dnn-norm": ("#c26a9b", "#cc79a7"),
     "dnn-norm_aug": ("#d55e00", "#e8772e"),
     # of Tol's muted ones and others, for any further setting
     "other-0": ("#332288", "#8f7fe8"),
