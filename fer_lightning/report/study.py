@@ -113,9 +113,8 @@ def labelled(conditions: list[Condition]) -> list[Condition]:
         main = main_condition(peers)
         name = condition.recipe if condition.recipe != main.recipe else ""
         beside = [other for other in peers if (other.recipe, other.aug) == (name, condition.aug)] if name else [main]
-        keys = (
-            label(condition.keys, [condition.keys, *(other.keys for other in beside)]) if condition is not main else ""
-        )
+        several = [condition.keys, *(other.keys for other in beside)]
+        keys = label(condition.keys, several) if condition is not main else ""
         found.append(replace(condition, label=" ".join(part for part in (name, keys) if part)))
     return found
 
