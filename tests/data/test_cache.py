@@ -147,11 +147,10 @@ def test_entries_of_another_reader_are_replaced(source, monkeypatch):
     source.load()
     monkeypatch.setattr(cache, "READER_VERSION", cache.READER_VERSION + 1)
     source.load()
-    assert source.reads == 2
-    assert len(entries()) == 1
+    assert (source.reads, len(entries())) == (2, 1)
 
 
-@pytest.mark.parametrize("name", ["crc32", "pixels.npy", "labels.npy", "names.npy", "source.npy"])
+@pytest.mark.parametrize("name", ["crc32", "pixels.npy", "names.npy"])
 def test_a_damaged_entry_is_made_anew(name, source):
     source.load()
     path = entries()[0] / name
@@ -229,7 +228,7 @@ def test_processes_at_once_all_read_the_same(tmp_path):
     path.write_text("emotion,pixels,Usage\n" + ("3," + " ".join(["7"] * 2304) + ",Training\n") * 300)
     code = f"""if True:
         from fer_lightning.data import cache, fer2013
-        for turn in range(30):
+        for turn in range(15):
             print(fer2013.load({str(path)!r}).pixels.sum())
             if turn % 3 == 0:
                 for checksum in cache.folder().glob("*/*/crc32"):
@@ -237,7 +236,7 @@ def test_processes_at_once_all_read_the_same(tmp_path):
     """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=HERE.parents[1], **pipes) for _ in range(3)]
-    assert [process.communicate()[0].decode() for process in processes] == [f"{7 * 2304 * 300}\n" * 30] * 3
+    assert [process.communicate()[0].decode() for process in processes] == [f"{7 * 2304 * 300}\n" * 15] * 3
     assert len(entries()) == 1
 
 
