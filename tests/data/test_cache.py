@@ -94,18 +94,14 @@ def rename_over(source: Source) -> None:
     os.replace(source.folder / "../new", source.folder / "a")
 
 
-@pytest.mark.parametrize(
-    ("change", "levels"),
-    [
-        (lambda source: source.write("a", 1, 9, 3), [1, 9, 3, 4]),
-        (edit_and_restore_mtime, [1, 9, 3, 4]),
-        (rename_over, [1, 9, 3, 4]),
-        (lambda source: source.write("b", 4, 5), [1, 2, 3, 4, 5]),
-        (lambda source: source.write("c", 5), [1, 2, 3, 4, 5]),
-        (lambda source: (source.folder / "b").unlink(), [1, 2, 3]),
-        (lambda source: (source.folder / "b").rename(source.folder / "0"), [4, 1, 2, 3]),
-    ],
-)
+@pytest.mark.parametrize(("change", "levels"), [
+    (lambda source: source.write("a", 1, 9, 3), [1, 9, 3, 4]),
+    (edit_and_restore_mtime, [1, 9, 3, 4]), (rename_over, [1, 9, 3, 4]),
+    (lambda source: source.write("b", 4, 5), [1, 2, 3, 4, 5]),
+    (lambda source: source.write("c", 5), [1, 2, 3, 4, 5]),
+    (lambda source: (source.folder / "b").unlink(), [1, 2, 3]),
+    (lambda source: (source.folder / "b").rename(source.folder / "0"), [4, 1, 2, 3]),
+])  # fmt: skip
 def test_a_change_is_never_hidden_and_replaces_the_entry(change, levels, source):
     source.load()
     before = cache.load(source.folder, source.scan, source.read)

@@ -375,16 +375,12 @@ def test_faults_in_test_csv_name_test_csv(root):
     assert refusal(root).startswith(f"{path}: 1 of 4 rows is faulty:\n  line 3, column id: empty; right: the id")
 
 
-@pytest.mark.parametrize(
-    ("header", "difference"),
-    [
-        ("emotion,Usage", "column pixels is missing"),
-        ("label", "column feature is missing"),
-        ("emotion,pixels,Usage,fold", "column 'fold' is not one of its columns"),
-        ("emotion,emotion,pixels", "a column stands there twice"),
-        ("", "is missing"),
-    ],
-)
+@pytest.mark.parametrize(("header", "difference"), [
+    ("emotion,Usage", "column pixels is missing"),
+    ("label", "column feature is missing"),
+    ("emotion,pixels,Usage,fold", "column 'fold' is not one of its columns"),
+    ("emotion,emotion,pixels", "a column stands there twice"), ("", "is missing"),
+])  # fmt: skip
 def test_an_unknown_header_is_refused_with_the_known_ones(header, difference, root):
     path = write_csv(root / "fer2013.csv", header, ["0,1,2"])
     for given in (path, root):

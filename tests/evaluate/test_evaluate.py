@@ -289,16 +289,13 @@ def test_the_comparison_is_mcnemar_on_the_same_images_and_on_those_that_neither_
     assert told in mine.words
 
 
-@pytest.mark.parametrize(
-    ("b", "c", "words"),
-    [
-        (10, 1, "+4.50 points on 200 images. Only this one is right on 10 images, only the other on 1; McNemar, exact: "
-                "p = 0.012. The difference is more than chance (p < 0.05)."),
-        (1, 4, "-1.50 points on 200 images. Only this one is right on 1 image, only the other on 4; McNemar, exact: "
-               "p = 0.38. The difference is no more than chance may bring (p ≥ 0.05)."),
-        (0, 0, "+0.00 points on 200 images. Both are right on the same images."),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("b", "c", "words"), [
+    (10, 1, "+4.50 points on 200 images. Only this one is right on 10 images, only the other on 1; McNemar, exact: "
+            "p = 0.012. The difference is more than chance (p < 0.05)."),
+    (1, 4, "-1.50 points on 200 images. Only this one is right on 1 image, only the other on 4; McNemar, exact: "
+           "p = 0.38. The difference is no more than chance may bring (p ≥ 0.05)."),
+    (0, 0, "+0.00 points on 200 images. Both are right on the same images."),
+])  # fmt: skip
 def test_a_difference_is_told_in_words(faces, b, c, words):
     faces = replace(faces, labels=np.zeros_like(faces.labels))
     mine, theirs = np.zeros((200, 7)), np.zeros((200, 7))

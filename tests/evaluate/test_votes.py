@@ -64,16 +64,13 @@ def test_votes_stand_in_the_order_of_the_classes(votes, faces):
     assert read_votes(path, faces_of([0], [TRAINING])).tolist() == [[0] * 9 + [10]]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("Usage,Image name", "usage,Image name", "line 1: expected the columns of FER.*Usage,Image name,neutral"),
-        ("PublicTest,", "Publictest,", "line 4, column Usage: 'Publictest'; right: Training, PublicTest, PrivateTest"),
-        ("0,0,0,0,10,", "0,0,0,0,11,", "line 2, column anger: '11'; right: a whole number of votes from 0 to 10"),
-        ("0,0,0,0,10,", "0,0,0,0,ten,", "line 2, column anger: 'ten'"),
-        ("0,0,0,0,10,", "0,0,0,0,", "line 2: 11 fields; right: 12"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("Usage,Image name", "usage,Image name", "line 1: expected the columns of FER.*Usage,Image name,neutral"),
+    ("PublicTest,", "Publictest,", "line 4, column Usage: 'Publictest'; right: Training, PublicTest, PrivateTest"),
+    ("0,0,0,0,10,", "0,0,0,0,11,", "line 2, column anger: '11'; right: a whole number of votes from 0 to 10"),
+    ("0,0,0,0,10,", "0,0,0,0,ten,", "line 2, column anger: 'ten'"),
+    ("0,0,0,0,10,", "0,0,0,0,", "line 2: 11 fields; right: 12"),
+])  # fmt: skip
 def test_what_is_wrong_in_the_file_is_told_with_its_line(votes, faces, old, new, message):
     text = votes.read_text()
     assert text.count(old) == 1

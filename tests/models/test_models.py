@@ -147,17 +147,13 @@ def test_the_cnn_takes_smaller_faces_and_is_the_published_one_on_others(monkeypa
     assert not DNN.any_size
 
 
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [
-        (lambda: CNN(channels=(64, 64)), "channels"),
-        (lambda: CNN(conv_dropout=(0.2, 0.2, 0.2, 0.2, 1.0)), "conv_dropout"),
-        (lambda: CNN(hidden=0), "hidden"),
-        (lambda: DNN(widths=(0, 5)), "widths"),
-        (lambda: DNN(dropout=(0.5,)), "dropout"),
-        (lambda: DNN(label_smoothing=1.0), "label_smoothing"),
-    ],
-)
+@pytest.mark.parametrize(("make", "named"), [
+    (lambda: CNN(channels=(64, 64)), "channels"),
+    (lambda: CNN(conv_dropout=(0.2, 0.2, 0.2, 0.2, 1.0)), "conv_dropout"),
+    (lambda: CNN(hidden=0), "hidden"), (lambda: DNN(widths=(0, 5)), "widths"),
+    (lambda: DNN(dropout=(0.5,)), "dropout"),
+    (lambda: DNN(label_smoothing=1.0), "label_smoothing"),
+])  # fmt: skip
 def test_impossible_arguments_are_refused(make, named):
     with pytest.raises(ValueError, match=named):
         make()

@@ -152,27 +152,24 @@ def test_of_the_first_epochs_what_comes_after_them_is_not_looked_at(tmp_path):
 ROW = "1,1.9,0.2,1.8,0.3,0.001,4,1.8"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("metrics.json", None, "cannot be read: No such file"),
-        ("metrics.json", b"{", "not JSON"),
-        ("metrics.json", b"[]", "expected one JSON object, found a list"),
-        ("metrics.json", b'{"val_acc": 1}', "lacks model, aug, data"),
-        ("metrics.json", b"\xff", "not UTF-8"),
-        ("config.yaml", None, "cannot be read: No such file"),
-        ("config.yaml", b"a: [", "not YAML: .*line 1"),
-        ("config.yaml", b"- 1", "expected configuration keys"),
-        ("config.yaml", b"", "expected configuration keys"),
-        ("metrics.csv", None, "cannot be read: No such file"),
-        ("metrics.csv", b"", "line 1: expected the columns epoch,train_loss,.*, found nothing"),
-        ("metrics.csv", b"epoch,loss\n", "line 1: expected .* found epoch,loss"),
-        ("metrics.csv", f"{HEADER}\n".encode(), "0 epochs in whole lines"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8\n".encode(), "line 3: 2 values, expected 8"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8,x,1,1,1,1,1\n".encode(), "line 3, column train_acc: 'x' is not"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n{ROW}\n".encode(), "line 3, column epoch: expected 2, found 1"),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("metrics.json", None, "cannot be read: No such file"),
+    ("metrics.json", b"{", "not JSON"),
+    ("metrics.json", b"[]", "expected one JSON object, found a list"),
+    ("metrics.json", b'{"val_acc": 1}', "lacks model, aug, data"),
+    ("metrics.json", b"\xff", "not UTF-8"),
+    ("config.yaml", None, "cannot be read: No such file"),
+    ("config.yaml", b"a: [", "not YAML: .*line 1"),
+    ("config.yaml", b"- 1", "expected configuration keys"),
+    ("config.yaml", b"", "expected configuration keys"),
+    ("metrics.csv", None, "cannot be read: No such file"),
+    ("metrics.csv", b"", "line 1: expected the columns epoch,train_loss,.*, found nothing"),
+    ("metrics.csv", b"epoch,loss\n", "line 1: expected .* found epoch,loss"),
+    ("metrics.csv", f"{HEADER}\n".encode(), "0 epochs in whole lines"),
+    ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8\n".encode(), "line 3: 2 values, expected 8"),
+    ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8,x,1,1,1,1,1\n".encode(), "line 3, column train_acc: 'x' is not"),
+    ("metrics.csv", f"{HEADER}\n{ROW}\n{ROW}\n".encode(), "line 3, column epoch: expected 2, found 1"),
+])  # fmt: skip
 def test_a_missing_or_broken_file_is_named(tmp_path, name, content, message):
     folder = write_run(tmp_path / "run")
     (folder / name).unlink()
@@ -182,36 +179,28 @@ def test_a_missing_or_broken_file_is_named(tmp_path, name, content, message):
         read_run(folder)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("predicted", "guess", "line 1: expected the columns split,index,target,predicted,"),
-        ("public", "test", "line 3, column split: 'test', expected one of val, public, private"),
-        ("17,fear", "17,scared", "line 2, column target: 'scared'"),
-        ("17", "-1", "line 2, column index: '-1'"),
-        ("0.6", "1.6", "line 2, column sad: '1.6', expected a probability"),
-        ("0.6", "high", "line 2, column sad: 'high'"),
-        (",1,0,0,0", "", "line 3, column happy: ''"),
-        (",1,0,0,0", ",1,0,0,0,0,0", "cannot be read as predictions: .*line 3"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("predicted", "guess", "line 1: expected the columns split,index,target,predicted,"),
+    ("public", "test", "line 3, column split: 'test', expected one of val, public, private"),
+    ("17,fear", "17,scared", "line 2, column target: 'scared'"),
+    ("17", "-1", "line 2, column index: '-1'"),
+    ("0.6", "1.6", "line 2, column sad: '1.6', expected a probability"),
+    ("0.6", "high", "line 2, column sad: 'high'"),
+    (",1,0,0,0", "", "line 3, column happy: ''"),
+    (",1,0,0,0", ",1,0,0,0,0,0", "cannot be read as predictions: .*line 3"),
+])  # fmt: skip
 def test_broken_predictions_are_named(tmp_path, old, new, message):
     run = read_run(write_run(tmp_path / "run", predictions=PREDICTIONS.replace(old, new, 1)))
     with pytest.raises(UserError, match=f"(?s)predictions.csv.*{message}"):
         _ = run.predictions
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "right"),
-    [
-        ("val_acc", "high", "a number or null"),
-        ("val_loss", float("nan"), "a number or null"),
-        ("seed", True, "a number or null"),
-        ("test_public_acc_95", [0.4], "two numbers or null"),
-        ("model", 3, "a text or null"),
-        ("completed", "yes", "true or false"),
-    ],
-)
+@pytest.mark.parametrize(("key", "value", "right"), [
+    ("val_acc", "high", "a number or null"),
+    ("val_loss", float("nan"), "a number or null"), ("seed", True, "a number or null"),
+    ("test_public_acc_95", [0.4], "two numbers or null"),
+    ("model", 3, "a text or null"), ("completed", "yes", "true or false"),
+])  # fmt: skip
 def test_a_value_of_another_kind_is_named(tmp_path, key, value, right):
     write_run(tmp_path / "run", metrics={key: value})
     with pytest.raises(UserError, match=rf"metrics\.json: {key} is .*; right: {right}"):

@@ -153,20 +153,13 @@ def test_overfitting_begins_at_the_lowest_smoothed_validation_loss():
         assert scores.overfitting_epoch(np.linspace(2, 1, epochs)) is None
 
 
-@pytest.mark.parametrize(
-    ("loss", "epoch"),
-    [
-        ([], None),
-        ([1, 2], 1),
-        ([2, 1, 2], 2),
-        ([3, 1, 2, 3], 2),
-        ([5, 4, 3, 2, 1, 2, 3, 4], 5),
-        ([5, 4, 3, 2, 1, 2, 3], None),  # the lowest smoothed loss stands in the last two epochs
-        ([2, 1, 2, 3, math.nan, 0, 0, 0, 0], 2),  # diverged: what comes after counts no more
-        ([3, 2, 1, math.inf], None),
-        ([math.nan, 1, 2], None),
-    ],
-)
+@pytest.mark.parametrize(("loss", "epoch"), [
+    ([], None), ([1, 2], 1), ([2, 1, 2], 2), ([3, 1, 2, 3], 2),
+    ([5, 4, 3, 2, 1, 2, 3, 4], 5),
+    ([5, 4, 3, 2, 1, 2, 3], None),  # the lowest smoothed loss stands in the last two epochs
+    ([2, 1, 2, 3, math.nan, 0, 0, 0, 0], 2),  # diverged: what comes after counts no more
+    ([3, 2, 1, math.inf], None), ([math.nan, 1, 2], None),
+])  # fmt: skip
 def test_overfitting_epoch_of_short_and_broken_curves(loss, epoch):
     assert scores.overfitting_epoch(loss) == epoch
 

@@ -148,22 +148,18 @@ def test_a_file_that_holds_no_weights_of_ours(checkpoint, tmp_path):
 
 
 @FORMS
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        *((("network",), value) for value in (ABSENT, None, ["fer_lightning.models.cnn.CNN"])),
-        *((("hyper_parameters",), value) for value in (ABSENT, [])),
-        *(((DATA_STATE,), value) for value in (ABSENT, None, "classes")),
-        *(((DATA_STATE, key), ABSENT) for key in ("classes", "split", "training_digests")),
-        ((DATA_STATE, "classes"), [1, 2]),
-        *(((DATA_STATE, "mean"), value) for value in ("0.5", float("nan"))),
-        ((DATA_STATE, "std"), 0.0),
-        *(((DATA_STATE, "val_split"), value) for value in ("private", 1.5)),
-        ((DATA_STATE, "split_seed"), -1),
-        ((DATA_STATE, "synthetic"), "yes"),
-        ((DATA_STATE, "split"), {"train": "0"}),
-    ],
-)
+@pytest.mark.parametrize(("place", "value"), [
+    *((("network",), value) for value in (ABSENT, None, ["fer_lightning.models.cnn.CNN"])),
+    *((("hyper_parameters",), value) for value in (ABSENT, [])),
+    *(((DATA_STATE,), value) for value in (ABSENT, None, "classes")),
+    *(((DATA_STATE, key), ABSENT) for key in ("classes", "split", "training_digests")),
+    ((DATA_STATE, "classes"), [1, 2]),
+    *(((DATA_STATE, "mean"), value) for value in ("0.5", float("nan"))),
+    ((DATA_STATE, "std"), 0.0),
+    *(((DATA_STATE, "val_split"), value) for value in ("private", 1.5)),
+    ((DATA_STATE, "split_seed"), -1), ((DATA_STATE, "synthetic"), "yes"),
+    ((DATA_STATE, "split"), {"train": "0"}),
+])  # fmt: skip
 def test_a_part_that_is_missing_or_of_another_kind_is_named(checkpoint, tmp_path, form, place, value):
     *outer, key = place
     within = checkpoint[outer[0]] if outer else checkpoint
@@ -197,14 +193,11 @@ def test_loading_imports_nothing_that_a_file_names(checkpoint, tmp_path, form, m
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("", "CNN", "os.system", "torch.nn.modules.linear.Linear", "fer_lightning.errors.UserError"),
-        *("fer_lightning.models.cnn.", "fer_lightning.models.cnn.Nope", "fer_lightning.models.nope.Net"),
-        *("fer_lightning.models..CNN", "fer_lightning.models.classifier.EmotionClassifier", "a\nb.Net"),
-    ],
-)
+@pytest.mark.parametrize("name", [
+    *("", "CNN", "os.system", "torch.nn.modules.linear.Linear", "fer_lightning.errors.UserError"),
+    *("fer_lightning.models.cnn.", "fer_lightning.models.cnn.Nope", "fer_lightning.models.nope.Net"),
+    *("fer_lightning.models..CNN", "fer_lightning.models.classifier.EmotionClassifier", "a\nb.Net"),
+])  # fmt: skip
 def test_a_name_that_is_no_network_s(checkpoint, tmp_path, name):
     checkpoint["network"] = name
     assert refusal(save(checkpoint, tmp_path / "w.ckpt")).startswith(f"its network {name!r} is not known here")
