@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from audit.test_search import pictures
+from audit.test_search import naive_groups, pictures
 from conftest import Ended, run_command
 from PIL import Image
 
@@ -42,15 +42,6 @@ def write_npz(path: Path, pixels, labels, usage) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, pixels=pixels, emotion=labels, usage=np.array(USAGES)[usage])
     return path
-
-
-def naive_groups(alike: np.ndarray) -> list[list[int]]:
-    """The groups that pairs connect, from bool (N, N): which images are alike."""
-    group = list(range(len(alike)))
-    for i, j in np.argwhere(alike):
-        group = [group[j] if name == group[i] else name for name in group]
-    members = [[i for i in range(len(alike)) if group[i] == name] for name in set(group)]
-    return sorted(rows for rows in members if len(rows) > 1)
 
 
 def correlations(pixels: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -48,6 +48,15 @@ def mirror(image: np.ndarray) -> np.ndarray:
     return image[:, ::-1]
 
 
+def naive_groups(alike: np.ndarray) -> list[list[int]]:
+    """The groups that pairs connect, from bool (N, N): which images are alike."""
+    group = list(range(len(alike)))
+    for i, j in np.argwhere(alike):
+        group = [group[j] if name == group[i] else name for name in group]
+    members = [[i for i in range(len(alike)) if group[i] == name] for name in set(group)]
+    return sorted(rows for rows in members if len(rows) > 1)
+
+
 def as_lists(groups) -> list[list[int]]:
     return sorted(group.tolist() for group in groups)
 
@@ -204,13 +213,9 @@ def test_near_groups_agree_with_comparing_all_pairs_one_by_one():
     base = pictures(12)[rng.integers(0, 12, 60)]  # five copies of each or so, under noise that takes some below SAME
     strength = rng.uniform(0, 14, (60, 1, 1))
     pixels = np.clip(base + rng.normal(0, 1, base.shape) * strength, 0, 255).astype(np.uint8)
-    group = list(range(60))
-    ones, others = np.triu_indices(60, 1)
-    alike = similarity(pixels[ones], pixels[others]) >= SAME
-    for i, j in zip(ones[alike], others[alike], strict=True):
-        group = [group[j] if name == group[i] else name for name in group]
-    expected = [[i for i in range(60) if group[i] == name] for name in set(group)]
+    ones, others = (axis.ravel() for axis in np.indices((60, 60)))
+    alike = (similarity(pixels[ones], pixels[others]) >= SAME).reshape(60, 60)
     found = as_lists(examine(faces_of(pixels)).groups("near"))
-    assert found == sorted(sorted(members) for members in expected if len(members) > 1)
+    assert found == naive_groups(alike)
     assert len(found) > 8
     assert sum(map(len, found)) < 60

@@ -89,14 +89,9 @@ def edit_and_restore_mtime(source: Source) -> None:
     os.utime(source.folder / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def rename_over(source: Source) -> None:
-    source.write("../new", 1, 9, 3)
-    os.replace(source.folder / "../new", source.folder / "a")
-
-
 @pytest.mark.parametrize(("change", "levels"), [
     (lambda source: source.write("a", 1, 9, 3), [1, 9, 3, 4]),
-    (edit_and_restore_mtime, [1, 9, 3, 4]), (rename_over, [1, 9, 3, 4]),
+    (edit_and_restore_mtime, [1, 9, 3, 4]),
     (lambda source: source.write("b", 4, 5), [1, 2, 3, 4, 5]),
     (lambda source: source.write("c", 5), [1, 2, 3, 4, 5]),
     (lambda source: (source.folder / "b").unlink(), [1, 2, 3]),
@@ -160,22 +155,23 @@ def test_a_damaged_entry_is_made_anew(name, source):
         assert source.reads == reads
 
 
-def test_a_folder_that_cannot_be_written_costs_one_warning(source, tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_is_none(source, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert source.load() == [1, 2, 3, 4]
-    (message,) = caplog.messages
-    assert f"{source.folder} cannot be kept in the cache" in message
-    assert "FER_LIGHTNING_CACHE" in message
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_what_ends_the_writing_leaves_nothing_behind(error, source, monkeypatch):
+def test_what_ends_the_writing_leaves_nothing_behind_and_costs_at_most_a_warning(error, source, monkeypatch, caplog):
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(cache.np, "save", fail)
     with nullcontext() if isinstance(error, OSError) else pytest.raises(KeyboardInterrupt):
         assert source.load() == [1, 2, 3, 4]
+        (message,) = caplog.messages
+        assert f"{source.folder} cannot be kept in the cache" in message
+        assert "FER_LIGHTNING_CACHE" in message
     assert not entries()
 
 

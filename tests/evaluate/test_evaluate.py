@@ -23,7 +23,6 @@ from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES,
 from fer_lightning.data.splits import make_splits
 from fer_lightning.evaluate import evaluation, prediction, scoring, text
 from fer_lightning.evaluate.__main__ import main
-from fer_lightning.evaluate.members import Member
 from fer_lightning.evaluate.votes import APART, CHOICES, HEADER
 from fer_lightning.models import DNN
 from fer_lightning.results import weights
@@ -223,24 +222,6 @@ def test_scores_are_computed_in_the_precision_of_the_training(classifier, faces)
     precisions = ("32-true", "16-mixed", "bf16-mixed")
     exact, half, brain = (classifier.probabilities(faces.pixels[:20], name) for name in precisions)
     assert 0 < np.abs(half - exact).max() < np.abs(brain - exact).max() < 0.01
-
-
-def test_images_are_taken_out_of_the_data_batch_by_batch(classifier, faces):
-    """A terminal is shown how far they are."""
-    where, done = np.arange(700)[::2], []
-    member = Member("a", Path("a.ckpt"), None, classifier, "32-true", "cpu", ())
-    found = prediction.probabilities([member] * 2, faces, where, False, torch.device("cpu"), done.append)
-    assert done == [256, 94, 256, 94]
-    np.testing.assert_array_equal(found, classifier.probabilities(faces.pixels[where]))
-
-
-def test_tta_has_a_folder_of_its_own_and_says_what_it_did(run, faces):
-    mine = Evaluation("run", "--split", "public", "--tta")
-    assert [path.name for path in (run / "evaluation").iterdir()] == ["public-tta"]
-    assert "10 copies" in mine.report["tta"]
-    assert "test-time augmentation: mean over 10 copies" in mine.out
-    expected = load(run).probabilities(faces.pixels[faces.where(PUBLIC)], precision_of(run), tta=True)
-    np.testing.assert_allclose(mine.probabilities, expected, rtol=1e-5)
 
 
 def test_an_ensemble_averages_probabilities_each_member_with_its_own_normalization(run, faces, tmp_path):
@@ -443,9 +424,9 @@ def test_bad_data_and_data_with_nothing_to_score_are_refused(run, faces, tmp_pat
 # Files
 
 
-def test_the_files_of_the_run_stay_as_they_are(run):
+def test_the_files_of_the_run_stay_as_they_are_and_each_kind_of_evaluation_has_a_folder(run, faces):
     before = tree(run)
-    alone, *_, twice = (
+    alone, _, tta, twice = (
         Evaluation("run", *arguments)
         for arguments in ((), ("--split", "val"), ("--tta",), ("--ensemble", "run/checkpoints/best.ckpt"))
     )
@@ -454,22 +435,12 @@ def test_the_files_of_the_run_stay_as_they_are(run):
     folders = [f"evaluation/{name}" for name in ("all", "val", "all-tta", "all-ensemble")]
     files = {f"{folder}/{name}" for folder in folders for name in ("evaluation.json", "predictions.csv")}
     assert set(after) - set(before) == files
+    assert "10 copies" in tta.report["tta"]
+    assert "test-time augmentation: mean over 10 copies" in tta.out
+    expected = load(run).probabilities(faces.pixels[tta.rows["index"]], precision_of(run), tta=True)
+    np.testing.assert_allclose(tta.probabilities, expected, rtol=1e-5)
     assert alone.splits == twice.splits  # an ensemble of one checkpoint twice is that checkpoint
     assert after["evaluation/all/predictions.csv"] == after["evaluation/all-ensemble/predictions.csv"]
-
-
-def test_a_repeated_evaluation_replaces_its_own_files_alone(run, faces, tmp_path):
-    folder = Evaluation("run").folder
-    first = tree(folder)
-    (folder / "notes.txt").write_text("mine")
-    (folder / "predictions.csv").write_text("old")
-    same = npz(tmp_path / "copy.npz", faces)  # the same data, the same checkpoint, by other names
-    Evaluation(run / "checkpoints" / "best.ckpt", "--data", same)
-    again = tree(folder)
-    assert again.pop("notes.txt") == b"mine"
-    assert again["predictions.csv"] == first["predictions.csv"]
-    assert set(again) == {"evaluation.json", "predictions.csv"}
-    assert [path.name for path in folder.parent.iterdir()] == ["all"]
 
 
 def test_another_evaluation_has_a_folder_of_its_own(run, faces, tmp_path):
@@ -498,16 +469,21 @@ def test_another_evaluation_has_a_folder_of_its_own(run, faces, tmp_path):
         usual = Path("run/evaluation", name.rstrip("-2345"))
         told = f"{usual}: it holds another evaluation (other {difference}), which is not overwritten; this evaluation "
         assert (told in mine.out) == (difference is not None)
-    files = set(tree(home))
-    for name in ("public-3", "public-ensemble-2"):
-        kept = (home / name / "predictions.csv").read_bytes()
+    (home / "public" / "notes.txt").write_text("mine")
+    files = tree(home)
+    best, copy = run / "checkpoints" / "best.ckpt", npz(tmp_path / "copy.npz", faces)  # the same, by other names
+    for name, arguments in (
+        ("public", (best, "--data", copy)),
+        ("public-3", ("run", "--compare", "b.ckpt")),
+        ("public-ensemble-2", ("run", "--ensemble", "c.ckpt")),
+    ):
         (home / name / "predictions.csv").write_text("old")
-        Evaluation("run", "--split", "public", *folders[name][0])
-        assert (home / name / "predictions.csv").read_bytes() == kept
-    assert set(tree(home)) == files
+        assert Evaluation(*arguments, "--split", "public").folder == home / name
+        assert (home / name / "predictions.csv").read_bytes() == files[f"{name}/predictions.csv"]
+    assert set(tree(home)) == set(files)
     altered(run, run / "checkpoints" / "best.ckpt")  # as where the training has gone on
     assert "(other checkpoints)" in Evaluation("run", "--split", "public").out
-    assert set(tree(home)) == files | {"public-6/evaluation.json", "public-6/predictions.csv"}
+    assert set(tree(home)) == set(files) | {"public-6/evaluation.json", "public-6/predictions.csv"}
 
 
 def test_out_is_never_a_folder_of_a_run_nor_with_other_predictions_or_another_evaluation(run, tmp_path):
@@ -549,7 +525,7 @@ def test_an_evaluation_that_ended_meanwhile_is_not_replaced(run, faces, tmp_path
     assert [Path(source).name for source in sources] == ["other.npz", faces.source]
 
 
-def test_a_tilde_is_the_users_home(run, faces, tmp_path, monkeypatch):
+def test_a_tilde_is_the_users_home_and_the_tables_fit_100_columns(run, faces, tmp_path, monkeypatch):
     """The shell leaves it in `--out=~/out`, and so does a script."""
     altered(run, tmp_path / "b.ckpt")
     npz(tmp_path / "copy.npz", faces)
@@ -558,9 +534,11 @@ def test_a_tilde_is_the_users_home(run, faces, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv("HOME", str(tmp_path))
     files = ("--data=~/copy.npz", "--votes=~/votes.csv", "--compare=~/b.ckpt", "--ensemble=~/b.ckpt")
-    mine = Evaluation("~/run", *files, "--out=~/out")
+    mine = Evaluation("~/run", *files, "--tta", "--out=~/out")
     assert (mine.folder, mine.report["source"]) == (tmp_path / "out", str(tmp_path / "copy.npz"))
     assert not list((tmp_path / "elsewhere").iterdir())
+    tables = mine.out[mine.out.index("\nscores") :].splitlines()
+    assert [line for line in tables if len(line) > 100 and str(tmp_path) not in line] == []
 
 
 def test_a_place_that_cannot_be_written_is_named_before_anything_is_scored(run, monkeypatch):
@@ -606,14 +584,6 @@ def test_the_package_s_network_is_scored_where_no_run_is_named(packaged, run, mo
     assert list(packaged.parent.iterdir()) == [packaged]
     monkeypatch.setattr(weights, "packaged", lambda: None)
     assert "name a run's folder or a checkpoint" in refusal("--split", "val")
-
-
-def test_the_tables_fit_100_columns(run, tmp_path, faces):
-    altered(run, tmp_path / "b.ckpt")
-    votes = votes_file(tmp_path / "v.csv", faces)
-    mine = Evaluation("run", "--ensemble", "b.ckpt", "--compare", "b.ckpt", "--tta", "--votes", votes)
-    tables = mine.out[mine.out.index("\nscores") :].splitlines()
-    assert [line for line in tables if len(line) > 100 and str(tmp_path) not in line] == []
 
 
 # Votes
@@ -682,21 +652,6 @@ def test_what_is_misspelt_or_no_run_is_told_what_is_near(run, tmp_path):
     assert "runs near it: outputs/0-dnn" in refusal("outputs/0-dnn/checkpoints")
     (tmp_path / "empty").mkdir()
     assert refusal("empty").endswith(none)
-
-
-def test_a_file_that_is_no_checkpoint_of_ours(run, tmp_path, faces):
-    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
-    checkpoint["hyper_parameters"]["widths"] = [64, 33]
-    for write in (
-        lambda path: path.write_text("emotion,pixels,Usage\n"),
-        lambda path: path.write_text(""),
-        lambda path: npz(tmp_path / "x.npz", faces).rename(path),
-        lambda path: torch.save({"state_dict": {}}, path),
-        lambda path: torch.save([1, 2], path),
-        lambda path: torch.save(checkpoint, path),
-    ):
-        write(tmp_path / "some.ckpt")
-        assert "some.ckpt: " in refusal("some.ckpt")
 
 
 def test_a_network_of_ones_own_must_be_named(run, tmp_path, monkeypatch):

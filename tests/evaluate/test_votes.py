@@ -87,20 +87,17 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path, faces):
         read_votes(tmp_path / "picture.png", faces)
 
 
-def test_the_votes_must_be_on_the_same_rows(votes):
-    with pytest.raises(UserError, match=r"4 rows of votes for the 3 images of a.csv"):
-        read_votes(votes, faces_of([0, 6, 2], [TRAINING, PUBLIC, PRIVATE]))
-    with pytest.raises(UserError, match=r"line 4, column Usage: PublicTest, but image 2 of a.csv is PrivateTest \(2 s"):
-        read_votes(votes, faces_of([0, 3, 2, 6], [TRAINING, TRAINING, PRIVATE, PUBLIC]))
-
-
-def test_votes_on_a_split_that_the_data_lacks_are_left_out(votes, faces):
+def test_the_votes_must_be_on_the_same_rows_but_those_on_a_split_that_the_data_lack_are_left_out(votes, faces):
     """The public file has PrivateTest, many a copy of the data does not."""
-    everything = read_votes(votes, faces)
-    some = read_votes(votes, faces_of([0, 3, 2], [TRAINING, TRAINING, PRIVATE]))
-    np.testing.assert_array_equal(some, everything[[0, 1, 3]])
-    with pytest.raises(UserError, match=r"line 4, column Usage: PublicTest, but image 0 of a.csv is PrivateTest \(2 s"):
-        read_votes(votes, faces_of([2, 6], [PRIVATE, PUBLIC]))
+    some = faces_of([0, 3, 2], [TRAINING, TRAINING, PRIVATE])
+    np.testing.assert_array_equal(read_votes(votes, some), read_votes(votes, faces)[[0, 1, 3]])
+    for usage, message in (
+        ([TRAINING, PUBLIC, PRIVATE], "4 rows of votes for the 3 images of a.csv"),
+        ([TRAINING, TRAINING, PRIVATE, PUBLIC], "line 4, .*: PublicTest, but image 2 of a.csv is PrivateTest .2 s"),
+        ([PRIVATE, PUBLIC], "line 4, column Usage: PublicTest, but image 0 of a.csv is PrivateTest .2 s"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_votes(votes, faces_of([0] * len(usage), usage))
 
 
 def test_rows_in_another_order_are_noticed_by_their_labels(tmp_path):

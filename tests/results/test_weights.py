@@ -140,11 +140,19 @@ def test_a_file_that_holds_no_weights_of_ours(checkpoint, tmp_path):
             (lambda about=about: save_file(weight, path, {"fer_lightning": about}), "")
             for about in ("[]", "null", '"network"', "{", "[" * 100_000)
         ),
+        (lambda: torch.save({"state_dict": {}}, path), "header too large"),
     ]:
         write()
         said = refusal(path)
         assert said.startswith("not a checkpoint of fer_lightning, or a damaged one: ")
         assert reason in said
+
+
+@pytest.mark.parametrize("content", [b"", b"emotion,pixels,Usage\n", b"PK\x03\x04", [1, 2], {"state_dict": {}}])
+def test_a_file_that_is_no_checkpoint(tmp_path, content):
+    path = tmp_path / "w.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    assert refusal(path).startswith("not a checkpoint of fer_lightning, or a damaged one: ")
 
 
 @FORMS
@@ -172,7 +180,7 @@ def test_a_part_that_is_missing_or_of_another_kind_is_named(checkpoint, tmp_path
 
 
 @FORMS
-@pytest.mark.parametrize("arguments", [{"channels": 3}, {"channels": "12345"}, {"hidden": []}, {"no_such": 1}])
+@pytest.mark.parametrize("arguments", [{"channels": 3}, {"channels": "12345"}, {"hidden": 5}, {"no_such": 1}])
 def test_arguments_that_make_no_network(checkpoint, tmp_path, form, arguments):
     checkpoint["hyper_parameters"] |= arguments
     said = refusal(save(checkpoint, tmp_path / f"w.{form}"))
