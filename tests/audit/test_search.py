@@ -16,18 +16,11 @@ def pictures(n: int, seed: int = 0) -> np.ndarray:
     return np.clip(128 + patches + rng.normal(0, 6, (n, SIZE, SIZE)), 0, 255).astype(np.uint8)
 
 
-def faces_of(pixels, labels=0, usage=TRAINING) -> Faces:
+def faces_of(pixels: np.ndarray, labels: object = 0, usage: object = TRAINING, source: str = "drawn") -> Faces:
+    """Faces of given pixels, in the order of their rows; one label or usage stands for all."""
     n = len(pixels)
-    return Faces(
-        pixels=np.ascontiguousarray(pixels),
-        labels=np.broadcast_to(np.int8(labels), n),
-        usage=np.broadcast_to(np.uint8(usage), n),
-        rows=np.arange(n),
-        digests=digest(pixels),
-        names=None,
-        source="drawn",
-        form="arrays",
-    )
+    labels, usage = np.broadcast_to(np.int8(labels), n), np.broadcast_to(np.uint8(usage), n)
+    return Faces(np.ascontiguousarray(pixels), labels, usage, np.arange(n), digest(pixels), None, source, "arrays")
 
 
 def jpeg(image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
-from fer_lightning.data.augment import Augment, Mix, Normalize, affine_grid, beta, warp
+from fer_lightning.data.augment import Augment, Mix, Normalize, beta, warp
 
 
 @pytest.fixture
@@ -54,12 +54,6 @@ def test_image_by_image_is_the_studys_transforms_and_left_alone_by_the_compiler(
     explained = torch._dynamo.explain(lambda batch: augment(batch) - 0.5)(faces)
     assert explained.graph_count == 1  # of the subtraction; nothing of PIL was traced
     assert explained.op_count == 1
-
-
-def test_affine_grid_is_torchs():
-    theta = torch.randn(16, 2, 3, generator=torch.Generator().manual_seed(3))
-    expected = F.affine_grid(theta, [16, 1, 48, 48], align_corners=False)
-    torch.testing.assert_close(affine_grid(theta[:, :, :2], theta[:, :, 2:], 48), expected, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize(

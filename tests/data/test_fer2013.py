@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audit.test_search import faces_of
 from PIL import Image
 
 from fer_lightning.data import cache, fer2013, read_csv
-from fer_lightning.data.faces import CLASSES, NO_LABEL, PRIVATE, PUBLIC, TRAINING, UNLABELLED, USAGES, Faces, digest
+from fer_lightning.data.faces import CLASSES, NO_LABEL, PRIVATE, PUBLIC, TRAINING, UNLABELLED, USAGES, Faces
 from fer_lightning.errors import UserError
 
 
@@ -35,7 +36,7 @@ def random_faces(count: int, seed: int = 0) -> Faces:
     pixels[0], pixels[1] = 0, 255  # the ends of the range, and the shortest and longest rows
     labels = (np.arange(count) % len(CLASSES)).astype(np.int8)
     usage = np.sort(np.arange(count) % 3).astype(np.uint8)
-    return Faces(pixels, labels, usage, np.arange(count), digest(pixels), None, "noise", "noise")
+    return faces_of(pixels, labels, usage)
 
 
 def text(image: np.ndarray) -> str:
@@ -626,7 +627,7 @@ def test_real_rows_are_the_same_in_every_form(shared_rows, tmp_path):
     pixels = np.stack([sheet[y : y + 48, x : x + 48] for sheet, y, x in places])
     labels = np.array([int(rows[i]["emotion"]) for i in index], np.int8)
     usage = np.array([USAGES.index(rows[i]["Usage"]) for i in index], np.uint8)
-    faces = Faces(pixels, labels, usage, np.arange(len(index)), digest(pixels), None, "", "")
+    faces = faces_of(pixels, labels, usage)
     for write in WHOLE_FORMS:
         (folder := tmp_path / write.__name__).mkdir()
         assert_same(in_source_order(fer2013.load(write(folder, faces))), faces)

@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
+from audit.test_search import faces_of
 
-from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, Faces, digest
+from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, Faces
 from fer_lightning.data.splits import hold_out, make_splits
 from fer_lightning.errors import UserError
 
 
 def random_faces(usage: list[int]) -> Faces:
     pixels = np.random.default_rng(0).integers(0, 256, (len(usage), 48, 48), dtype=np.uint8)
-    labels = (np.arange(len(usage)) % 7).astype(np.int8)
-    rows = np.arange(len(usage))
-    return Faces(pixels, labels, np.array(usage, np.uint8), rows, digest(pixels), None, "here", "random")
+    return faces_of(pixels, np.arange(len(usage)) % 7, usage)
 
 
 def test_every_class_gives_its_share():
