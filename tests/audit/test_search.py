@@ -203,12 +203,12 @@ def test_the_truth_about_the_real_rows(real_faces):
 
 def test_near_groups_agree_with_comparing_all_pairs_one_by_one():
     rng = np.random.default_rng(1)
-    base = pictures(12)[rng.integers(0, 12, 60)]  # five copies of each or so, under noise that takes some below SAME
-    strength = rng.uniform(0, 14, (60, 1, 1))
+    base = pictures(8)[rng.integers(0, 8, 40)]  # five copies of each or so, under noise that takes some below SAME
+    strength = rng.uniform(0, 14, (40, 1, 1))
     pixels = np.clip(base + rng.normal(0, 1, base.shape) * strength, 0, 255).astype(np.uint8)
-    ones, others = (axis.ravel() for axis in np.indices((60, 60)))
-    alike = (similarity(pixels[ones], pixels[others]) >= SAME).reshape(60, 60)
+    ones, others = (axis.ravel() for axis in np.indices((40, 40)))
+    alike = (similarity(pixels[ones], pixels[others]) >= SAME).reshape(40, 40)
     found = as_lists(examine(faces_of(pixels)).groups("near"))
     assert found == naive_groups(alike)
-    assert len(found) > 8
-    assert sum(map(len, found)) < 60
+    assert len(found) > 5
+    assert sum(map(len, found)) < 40

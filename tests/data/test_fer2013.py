@@ -615,6 +615,7 @@ def test_an_empty_folder_is_refused_and_files_looked_at_are_named(root):
     assert f"{root / 'mine.csv'}, line 1: 'emotion,Usage' is no header" in refusal(root)
 
 
+@pytest.mark.slow
 def test_real_rows_are_the_same_in_every_form(shared_rows, tmp_path):
     with open(shared_rows / "labels.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,18 @@ class Evaluation:
         self.folder = Path(re.search(r"written: (.*)/evaluation\.json, predictions\.csv", ended.out)[1])
         self.report = json.loads((self.folder / "evaluation.json").read_text())
         self.splits = self.report["splits"]
-        self.rows = read_predictions(self.folder / "predictions.csv")
-        self.right = self.rows["target"] == self.rows["predicted"]
-        self.probabilities = self.rows[list(CLASSES)].to_numpy()
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        return read_predictions(self.folder / "predictions.csv")
+
+    @property
+    def right(self) -> pd.Series:
+        return self.rows["target"] == self.rows["predicted"]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return self.rows[list(CLASSES)].to_numpy()
 
 
 def refusal(*arguments: str | Path) -> str:
@@ -443,6 +453,7 @@ def test_the_files_of_the_run_stay_as_they_are_and_each_kind_of_evaluation_has_a
     assert after["evaluation/all/predictions.csv"] == after["evaluation/all-ensemble/predictions.csv"]
 
 
+@pytest.mark.slow
 def test_another_evaluation_has_a_folder_of_its_own(run, faces, tmp_path):
     altered(run, tmp_path / "b.ckpt")
     altered(run, tmp_path / "c.ckpt", noise=1.0)
