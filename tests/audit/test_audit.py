@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from audit.test_search import naive_groups, pictures
 from conftest import Ended, run_command
 from PIL import Image
 
@@ -22,13 +23,6 @@ def run(tmp_path: Path, monkeypatch) -> Callable[..., Ended]:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return lambda *arguments: run_command(audit.main, *arguments)
-
-
-def pictures(n: int, seed: int = 0) -> np.ndarray:
-    """uint8 (n, 48, 48): random patches of 8×8 pixels under noise, no two alike."""
-    rng = np.random.default_rng(seed)
-    patches = np.kron(rng.normal(0, 40, (n, 6, 6)), np.ones((8, 8)))
-    return np.clip(128 + patches + rng.normal(0, 6, (n, SIZE, SIZE)), 0, 255).astype(np.uint8)
 
 
 def faulty() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,15 +42,6 @@ def write_npz(path: Path, pixels, labels, usage) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, pixels=pixels, emotion=labels, usage=np.array(USAGES)[usage])
     return path
-
-
-def naive_groups(alike: np.ndarray) -> list[list[int]]:
-    """The groups that pairs connect, from bool (N, N): which images are alike."""
-    group = list(range(len(alike)))
-    for i, j in np.argwhere(alike):
-        group = [group[j] if name == group[i] else name for name in group]
-    members = [[i for i in range(len(alike)) if group[i] == name] for name in set(group)]
-    return sorted(rows for rows in members if len(rows) > 1)
 
 
 def correlations(pixels: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -139,13 +124,6 @@ def test_the_terminal_has_the_counts_and_findings_in_100_columns(run, tmp_path):
     assert "found/audit.json" in ended.out
 
 
-def test_a_copy_without_faults_but_its_size_says_so(run, tmp_path):
-    ended = run(write_npz(tmp_path / "fer2013.npz", pictures(9), np.arange(9) % 7, np.zeros(9, int)))
-    assert ended.status == 0
-    assert "\nNo image of one split is also in another.\nNo image of one gray level.\n" in ended.out
-    assert "<figure>" not in Path("audit/audit.html").read_text()
-
-
 def write_csv(path: Path, header: str, first_column: list[int], pixels: np.ndarray) -> None:
     rows = [f"{cell},{' '.join(map(str, image.ravel()))}" for cell, image in zip(first_column, pixels, strict=True)]
     path.write_text("\n".join([header, *rows, ""]))
@@ -190,20 +168,19 @@ class Page:
     def __init__(self) -> None:
         self.root = ElementTree.fromstring(Path("audit/audit.html").read_text())
         self.text = "".join(self.root.find("body").itertext())
-        self.pictures = [self._picture(image.get("src")) for image in self.root.iter("img")]
-
-    @staticmethod
-    def _picture(source: str) -> np.ndarray:
-        kind, data = source.split(",")
-        assert kind == "data:image/png;base64"
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        kinds, data = zip(*(image.get("src").split(",") for image in self.root.iter("img")), strict=True)
+        assert set(kinds) == {"data:image/png;base64"}
+        self.pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in data]
 
 
-def test_the_page_is_well_formed_and_shows_the_faces(run, tmp_path):
+def test_the_page_is_well_formed_and_shows_the_faces_and_a_name_is_text_on_it(run, tmp_path):
     pixels, labels, usage = faulty()
-    run(write_npz(tmp_path / "fer2013.npz", pixels, labels, usage))
+    path = write_npz(tmp_path / "<script>alert(1)<" / "script>.npz", pixels, labels, usage)
+    assert run(path).status == 0
     content = json.loads(Path("audit/audit.json").read_text())
     page = Page()
+    assert next(page.root.iter("script"), None) is None
+    assert str(path) in page.text
     places = [link.get("href") for link in page.root.iter("a")]
     assert places == [f"#{heading.get('id')}" for heading in page.root.iter("h2")]
     assert len(places) == len(set(places)) > 5
@@ -215,15 +192,6 @@ def test_the_page_is_well_formed_and_shows_the_faces(run, tmp_path):
         assert f"{USAGES[usage[row]]}\nrow {row}\n{CLASSES[labels[row]]}" in page.text
     for sentence in sentences(content):
         assert sentence in page.text
-
-
-def test_a_name_is_text_on_the_page(run, tmp_path):
-    pixels, labels, usage = faulty()
-    path = write_npz(tmp_path / "<script>alert(1)<" / "script>.npz", pixels, labels, usage)
-    assert run(path).status == 0
-    page = Page()
-    assert next(page.root.iter("script"), None) is None
-    assert str(path) in page.text
 
 
 def test_long_lists_are_cut_on_the_page_and_whole_in_the_json(run, tmp_path):
@@ -241,11 +209,10 @@ def test_long_lists_are_cut_on_the_page_and_whole_in_the_json(run, tmp_path):
 
 
 def test_an_audit_replaces_an_earlier_one_and_touches_nothing_else(run, tmp_path):
-    pixels, labels, usage = faulty()
-    path = write_npz(tmp_path / "fer2013.npz", pixels, labels, usage)
+    path = write_npz(tmp_path / "fer2013.npz", *faulty())
     run(path, "--out", "a/b")
-    Path("a/b/notes.txt").write_text("mine")
     before = Path("a/b/audit.json").read_text()
+    Path("a/b/notes.txt").write_text("mine")
     Path("a/b/audit.json").write_text("old")
     assert run(path, "--out", "a/b").status == 0
     assert Path("a/b/audit.json").read_text() == before
@@ -254,26 +221,23 @@ def test_an_audit_replaces_an_earlier_one_and_touches_nothing_else(run, tmp_path
     assert not Path("audit").exists()
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("no,header\n1,2\n")])
-def test_a_path_without_fer2013_is_a_mistake(run, tmp_path, make):
-    path = tmp_path / "faces.csv"
-    make(path)
-    ended = run(path)
-    assert (ended.status, ended.out) == (2, "")
-    assert str(path) in ended.err
-    assert "Traceback" not in ended.err
+def test_a_path_without_fer2013_and_a_file_in_the_place_of_the_folder_are_mistakes(run, tmp_path):
+    absent, other = tmp_path / "none.csv", tmp_path / "other.csv"
+    other.write_text("no,header\n1,2\n")
+    whole = write_npz(tmp_path / "fer2013.npz", *faulty())
+    for arguments, named in (((absent,), absent), ((other,), other), ((whole, "--out", whole), f"--out {whole}")):
+        ended = run(*arguments)
+        assert (ended.status, ended.out) == (2, "")
+        assert str(named) in ended.err
+        assert "Traceback" not in ended.err
     assert list(Path().iterdir()) == []
 
 
-def test_a_file_in_the_place_of_the_folder_is_a_mistake(run, tmp_path):
-    path = write_npz(tmp_path / "fer2013.npz", *faulty())
-    ended = run(path, "--out", path)
-    assert (ended.status, ended.out) == (2, "")
-    assert f"--out {path}" in ended.err
-
-
 def test_a_long_audit_says_how_long_before_it_starts(run, tmp_path, monkeypatch):
-    path = write_npz(tmp_path / "fer2013.npz", *faulty())
-    assert "minutes" not in run(path).out
+    path = write_npz(tmp_path / "fer2013.npz", pictures(60), np.arange(60) % 7, np.zeros(60, int))
+    ended = run(path)
+    assert "minutes" not in ended.out  # and where there is no fault but the copy's size, it says so
+    assert "\nNo image of one split is also in another.\nNo image of one gray level.\n" in ended.out
+    assert "<figure>" not in Path("audit/audit.html").read_text()
     monkeypatch.setattr("fer_lightning.audit.search.SECONDS_PER_PAIR", 1.0)
     assert run(path).out.startswith("Comparing 60 images with each other: about 30 minutes\n")

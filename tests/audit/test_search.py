@@ -16,18 +16,11 @@ def pictures(n: int, seed: int = 0) -> np.ndarray:
     return np.clip(128 + patches + rng.normal(0, 6, (n, SIZE, SIZE)), 0, 255).astype(np.uint8)
 
 
-def faces_of(pixels, labels=0, usage=TRAINING) -> Faces:
+def faces_of(pixels: np.ndarray, labels: object = 0, usage: object = TRAINING, source: str = "drawn") -> Faces:
+    """Faces of given pixels, in the order of their rows; one label or usage stands for all."""
     n = len(pixels)
-    return Faces(
-        pixels=np.ascontiguousarray(pixels),
-        labels=np.broadcast_to(np.int8(labels), n),
-        usage=np.broadcast_to(np.uint8(usage), n),
-        rows=np.arange(n),
-        digests=digest(pixels),
-        names=None,
-        source="drawn",
-        form="arrays",
-    )
+    labels, usage = np.broadcast_to(np.int8(labels), n), np.broadcast_to(np.uint8(usage), n)
+    return Faces(np.ascontiguousarray(pixels), labels, usage, np.arange(n), digest(pixels), None, source, "arrays")
 
 
 def jpeg(image: np.ndarray) -> np.ndarray:
@@ -48,12 +41,23 @@ def mirror(image: np.ndarray) -> np.ndarray:
     return image[:, ::-1]
 
 
+def naive_groups(alike: np.ndarray) -> list[list[int]]:
+    """The groups that pairs connect, from bool (N, N): which images are alike."""
+    group = list(range(len(alike)))
+    for i, j in np.argwhere(alike):
+        group = [group[j] if name == group[i] else name for name in group]
+    members = [[i for i in range(len(alike)) if group[i] == name] for name in set(group)]
+    return sorted(rows for rows in members if len(rows) > 1)
+
+
 def as_lists(groups) -> list[list[int]]:
     return sorted(group.tolist() for group in groups)
 
 
 def test_no_fault_in_faces_that_differ():
-    found = examine(faces_of(pictures(1500), labels=np.arange(1500) % 7, usage=np.arange(1500) % 3))
+    pixels = pictures(1500)
+    pixels[1, :, 24:] = pixels[1, :, 23::-1]  # its own mirror image, and no duplicate
+    found = examine(faces_of(pixels, labels=np.arange(1500) % 7, usage=np.arange(1500) % 3))
     assert [found.groups(kind) for kind in KINDS] == [[], [], []]
     assert [found.leaks(kind) for kind in KINDS] == [[], [], []]
     assert (found.links, len(found.constant), len(found.flat)) == ([], 0, 0)
@@ -62,20 +66,10 @@ def test_no_fault_in_faces_that_differ():
 def test_planted_duplicates_are_found_each_as_its_kind_and_nothing_else():
     base = pictures(1200)
     planted = [
-        (1200, base[10]),
-        (1201, base[10]),
-        (1202, mirror(base[20])),
-        (1203, jpeg(base[30])),
-        (1204, darker(base[40])),
-        (1205, moved(base[50], 1, -1)),
-        (1206, jpeg(mirror(base[60]))),
-        (1207, base[70]),
-        (1208, darker(base[70])),
-        (1209, mirror(base[80])),
-        (1210, jpeg(base[80])),
-        (1211, darker(jpeg(base[30]))),
-    ]
-    found = examine(faces_of(np.concatenate([base, np.stack([image for _, image in planted])])))
+        *(base[10], base[10], mirror(base[20]), jpeg(base[30]), darker(base[40]), moved(base[50], 1, -1)),
+        *(jpeg(mirror(base[60])), base[70], darker(base[70]), mirror(base[80]), jpeg(base[80]), darker(jpeg(base[30]))),
+    ]  # from position 1200 on
+    found = examine(faces_of(np.concatenate([base, planted])))
     assert as_lists(found.groups("identical")) == [[10, 1200, 1201], [70, 1207]]
     assert as_lists(found.groups("mirrored")) == [[20, 1202], [80, 1209]]
     near = [[30, 1203, 1211], [40, 1204], [50, 1205], [60, 1206], [70, 1207, 1208], [80, 1209, 1210]]
@@ -88,19 +82,20 @@ def test_planted_duplicates_are_found_each_as_its_kind_and_nothing_else():
         assert all(link.first < link.second and link.similarity >= SAME for link in links)
 
 
-@pytest.mark.parametrize(("y", "x"), [(0, 0), (1, 0), (0, -2), (2, 2), (-2, 1)])
+@pytest.mark.parametrize(("y", "x"), [(0, 0), (0, -2), (2, 2), (-2, 1)])
 def test_similarity_is_the_best_correlation_of_the_overlap(y, x):
     first, second = pictures(3), np.stack([moved(darker(image), y, x) for image in pictures(3)])
     expected = []
     for a, b in zip(first.astype(float), second.astype(float), strict=True):
-        shifts = [(dy, dx) for dy in range(-SHIFT, SHIFT + 1) for dx in range(-SHIFT, SHIFT + 1)]
-        pairs = [(a[max(-v, 0) : 48 - max(v, 0), max(-h, 0) : 48 - max(h, 0)], v, h) for v, h in shifts]
-        expected.append(
-            max(
-                np.corrcoef(part.ravel(), b[max(v, 0) : 48 + min(v, 0), max(h, 0) : 48 + min(h, 0)].ravel())[0, 1]
-                for part, v, h in pairs
+        shifts = [(v, h) for v in range(-SHIFT, SHIFT + 1) for h in range(-SHIFT, SHIFT + 1)]
+        parts = [
+            (
+                a[max(-v, 0) : 48 - max(v, 0), max(-h, 0) : 48 - max(h, 0)],
+                b[max(v, 0) : 48 + min(v, 0), max(h, 0) : 48 + min(h, 0)],
             )
-        )
+            for v, h in shifts
+        ]
+        expected.append(max(np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in parts))
     np.testing.assert_allclose(similarity(first, second), expected, atol=1e-5)
     np.testing.assert_allclose(similarity(second, first), expected, atol=1e-5)
     assert min(expected) > 0.99
@@ -135,13 +130,6 @@ def test_flat_images_are_duplicates_of_nothing_but_themselves():
     assert found.groups("near") == []
 
 
-def test_an_image_that_is_its_own_mirror_image_is_no_duplicate():
-    pixels = pictures(3)
-    pixels[1, :, 24:] = pixels[1, :, 23::-1]
-    found = examine(faces_of(pixels))
-    assert [found.groups(kind) for kind in KINDS] == [[], [], []]
-
-
 def test_leaks_count_every_image_once_under_its_closest_kind():
     base = pictures(6)
     usage = [TRAINING] * 6 + [PUBLIC] * 4 + [PRIVATE] * 3 + [UNLABELLED]
@@ -171,9 +159,7 @@ def test_groups_come_worst_first():
     assert [found.conflicting(group) for group in groups] == [False, True, True, False, False]
     assert found.labels(groups[1]) == [3, 4]
 
-
-def test_an_image_without_a_label_conflicts_with_none():
-    pixels = pictures(2)[[0, 0, 1, 1]]
+    pixels = pictures(2)[[0, 0, 1, 1]]  # an image without a label conflicts with none
     found = examine(faces_of(pixels, [2, NO_LABEL, NO_LABEL, NO_LABEL], [0, UNLABELLED, UNLABELLED, UNLABELLED]))
     assert [found.labels(group) for group in found.groups("identical")] == [[2], []]
     assert not any(found.conflicting(group) for group in found.groups("identical"))
@@ -193,32 +179,36 @@ def test_counts_are_held_against_the_known_ones():
 
 @pytest.mark.slow
 def test_the_truth_about_the_real_rows(real_faces):
-    found = examine(real_faces)
-    assert found.leaks("identical") == [Leak(PUBLIC, TRAINING, 280)]
-    usage = real_faces.usage[found.constant]
-    assert ((usage == TRAINING).sum(), (usage == PUBLIC).sum(), len(usage)) == (11, 1, 12)
     assert verdict(class_counts(real_faces, TRAINING), TRAINING) == "match"
     assert verdict(class_counts(real_faces, PUBLIC), PUBLIC) == "match"
     assert verdict(class_counts(real_faces, PRIVATE), PRIVATE) == "missing"
+    training, public = real_faces.where(TRAINING), real_faces.where(PUBLIC)
+    assert np.isin(real_faces.digests[public], real_faces.digests[training]).sum() == 280
+    constant = np.ptp(real_faces.pixels, axis=(1, 2)) == 0
+    assert (constant[training].sum(), constant[public].sum()) == (11, 1)
+    # The search itself among a third of the rows, since its time grows with the square (`audit` takes 15 s for all, and
+    # finds what docs/results.md says): every fourth of Training and all of PublicTest.
+    some = np.append(training[::4], public)
+    found = examine(faces_of(real_faces.pixels[some], real_faces.labels[some], real_faces.usage[some]))
+    assert found.constant.tolist() == np.flatnonzero(constant[some]).tolist()
+    copies = np.isin(real_faces.digests[public], real_faces.digests[training[::4]]).sum()
+    assert found.leaks("identical") == [Leak(PUBLIC, TRAINING, copies)]
     identical = found.groups("identical")
-    assert sum(map(len, identical)) - len(identical) == len(real_faces) - len(np.unique(real_faces.digests))
-    # as first found and looked at; rounding on another CPU may move a pair across the threshold
-    assert len(found.groups("near")) == pytest.approx(1058, abs=3)
-    assert found.leaks("near")[0].images == pytest.approx(238, abs=3)
+    assert sum(map(len, identical)) - len(identical) == len(some) - len(np.unique(real_faces.digests[some]))
+    # Of all rows' 1,058 near groups and 238 leaks, 196 and 104 concern these images, 13 and 9 of them only through an
+    # image that is left out here; rounding on another CPU may move a pair across the threshold.
+    assert len(found.groups("near")) == pytest.approx(183, abs=2)
+    assert found.leaks("near")[0].images == pytest.approx(95, abs=2)
 
 
 def test_near_groups_agree_with_comparing_all_pairs_one_by_one():
     rng = np.random.default_rng(1)
-    base = pictures(12)[rng.integers(0, 12, 60)]  # five copies of each or so, under noise that takes some below SAME
-    strength = rng.uniform(0, 14, (60, 1, 1))
+    base = pictures(8)[rng.integers(0, 8, 40)]  # five copies of each or so, under noise that takes some below SAME
+    strength = rng.uniform(0, 14, (40, 1, 1))
     pixels = np.clip(base + rng.normal(0, 1, base.shape) * strength, 0, 255).astype(np.uint8)
-    group = list(range(60))
-    ones, others = np.triu_indices(60, 1)
-    alike = similarity(pixels[ones], pixels[others]) >= SAME
-    for i, j in zip(ones[alike], others[alike], strict=True):
-        group = [group[j] if name == group[i] else name for name in group]
-    expected = [[i for i in range(60) if group[i] == name] for name in set(group)]
+    ones, others = (axis.ravel() for axis in np.indices((40, 40)))
+    alike = (similarity(pixels[ones], pixels[others]) >= SAME).reshape(40, 40)
     found = as_lists(examine(faces_of(pixels)).groups("near"))
-    assert found == sorted(sorted(members) for members in expected if len(members) > 1)
-    assert len(found) > 8
-    assert sum(map(len, found)) < 60
+    assert found == naive_groups(alike)
+    assert len(found) > 5
+    assert sum(map(len, found)) < 40

@@ -89,23 +89,14 @@ def edit_and_restore_mtime(source: Source) -> None:
     os.utime(source.folder / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def rename_over(source: Source) -> None:
-    source.write("../new", 1, 9, 3)
-    os.replace(source.folder / "../new", source.folder / "a")
-
-
-@pytest.mark.parametrize(
-    ("change", "levels"),
-    [
-        (lambda source: source.write("a", 1, 9, 3), [1, 9, 3, 4]),
-        (edit_and_restore_mtime, [1, 9, 3, 4]),
-        (rename_over, [1, 9, 3, 4]),
-        (lambda source: source.write("b", 4, 5), [1, 2, 3, 4, 5]),
-        (lambda source: source.write("c", 5), [1, 2, 3, 4, 5]),
-        (lambda source: (source.folder / "b").unlink(), [1, 2, 3]),
-        (lambda source: (source.folder / "b").rename(source.folder / "0"), [4, 1, 2, 3]),
-    ],
-)
+@pytest.mark.parametrize(("change", "levels"), [
+    (lambda source: source.write("a", 1, 9, 3), [1, 9, 3, 4]),
+    (edit_and_restore_mtime, [1, 9, 3, 4]),
+    (lambda source: source.write("b", 4, 5), [1, 2, 3, 4, 5]),
+    (lambda source: source.write("c", 5), [1, 2, 3, 4, 5]),
+    (lambda source: (source.folder / "b").unlink(), [1, 2, 3]),
+    (lambda source: (source.folder / "b").rename(source.folder / "0"), [4, 1, 2, 3]),
+])  # fmt: skip
 def test_a_change_is_never_hidden_and_replaces_the_entry(change, levels, source):
     source.load()
     before = cache.load(source.folder, source.scan, source.read)
@@ -147,11 +138,10 @@ def test_entries_of_another_reader_are_replaced(source, monkeypatch):
     source.load()
     monkeypatch.setattr(cache, "READER_VERSION", cache.READER_VERSION + 1)
     source.load()
-    assert source.reads == 2
-    assert len(entries()) == 1
+    assert (source.reads, len(entries())) == (2, 1)
 
 
-@pytest.mark.parametrize("name", ["crc32", "pixels.npy", "labels.npy", "names.npy", "source.npy"])
+@pytest.mark.parametrize("name", ["crc32", "pixels.npy", "names.npy"])
 def test_a_damaged_entry_is_made_anew(name, source):
     source.load()
     path = entries()[0] / name
@@ -165,22 +155,23 @@ def test_a_damaged_entry_is_made_anew(name, source):
         assert source.reads == reads
 
 
-def test_a_folder_that_cannot_be_written_costs_one_warning(source, tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_is_none(source, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert source.load() == [1, 2, 3, 4]
-    (message,) = caplog.messages
-    assert f"{source.folder} cannot be kept in the cache" in message
-    assert "FER_LIGHTNING_CACHE" in message
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_what_ends_the_writing_leaves_nothing_behind(error, source, monkeypatch):
+def test_what_ends_the_writing_leaves_nothing_behind_and_costs_at_most_a_warning(error, source, monkeypatch, caplog):
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(cache.np, "save", fail)
     with nullcontext() if isinstance(error, OSError) else pytest.raises(KeyboardInterrupt):
         assert source.load() == [1, 2, 3, 4]
+        (message,) = caplog.messages
+        assert f"{source.folder} cannot be kept in the cache" in message
+        assert "FER_LIGHTNING_CACHE" in message
     assert not entries()
 
 
@@ -229,7 +220,7 @@ def test_processes_at_once_all_read_the_same(tmp_path):
     path.write_text("emotion,pixels,Usage\n" + ("3," + " ".join(["7"] * 2304) + ",Training\n") * 300)
     code = f"""if True:
         from fer_lightning.data import cache, fer2013
-        for turn in range(30):
+        for turn in range(15):
             print(fer2013.load({str(path)!r}).pixels.sum())
             if turn % 3 == 0:
                 for checksum in cache.folder().glob("*/*/crc32"):
@@ -237,7 +228,7 @@ def test_processes_at_once_all_read_the_same(tmp_path):
     """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=HERE.parents[1], **pipes) for _ in range(3)]
-    assert [process.communicate()[0].decode() for process in processes] == [f"{7 * 2304 * 300}\n" * 30] * 3
+    assert [process.communicate()[0].decode() for process in processes] == [f"{7 * 2304 * 300}\n" * 15] * 3
     assert len(entries()) == 1
 
 

@@ -11,40 +11,38 @@ from sklearn.utils.class_weight import compute_class_weight
 from fer_lightning.data import synthetic
 from fer_lightning.data.augment import Mix
 from fer_lightning.data.datamodule import Batches, FERDataModule, balanced_weights, pixel_statistics
-from fer_lightning.data.faces import TRAINING
+from fer_lightning.data.faces import TRAINING, Faces
 from fer_lightning.errors import UserError
 
 PIXELS = torch.arange(100, dtype=torch.uint8).view(-1, 1, 1).expand(-1, 48, 48)
 LABELS = torch.arange(100)
 
 
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    return synthetic.draw(train=100, test=20)
+
+
 def seen(*loaders: Batches) -> list[int]:
     return [int(label) for loader in loaders for _, labels in loader for label in labels]
 
 
-def test_a_shuffled_pass_gives_every_image_once_with_its_label():
-    loader = Batches((PIXELS, LABELS), torch.arange(100), 16, order=lambda: 5)
-    assert sorted(seen(loader)) == list(range(100))
-    assert seen(loader) != list(range(100))
-    assert len(list(loader)) == len(loader) == 7
-    for pixels, labels in loader:
-        assert (pixels[:, 0, 0] == labels).all()
+def test_a_shuffled_pass_gives_every_image_once_with_its_label_and_what_teachers_said_of_it():
+    soft_targets = torch.arange(100.0).view(-1, 1).expand(-1, 7)
+    loader = Batches((PIXELS, LABELS, soft_targets), torch.arange(100), 16, order=lambda: 5)
+    batches = list(loader)
+    assert len(batches) == len(loader) == 7
+    for pixels, labels, said in batches:
         assert pixels.dtype == torch.uint8
+        assert (pixels[:, 0, 0] == labels).all()
+        assert (said[:, 0] == labels).all()
+    labels = torch.cat([labels for _, labels, _ in batches]).tolist()
+    assert sorted(labels) == list(range(100)) != labels
 
 
-def test_the_order_is_the_seeds():
+def test_the_order_is_the_seeds_and_without_one_that_of_the_positions():
     first, again, other = (Batches((PIXELS, LABELS), torch.arange(100), 16, order=lambda s=s: s) for s in (1, 1, 2))
     assert seen(first) == seen(again) != seen(other)
-
-
-def test_what_teachers_said_comes_with_its_image():
-    soft_targets = torch.arange(100.0).view(-1, 1).expand(-1, 7)
-    for pixels, labels, said in Batches((PIXELS, LABELS, soft_targets), torch.arange(100), 16, order=lambda: 5):
-        assert (said[:, 0] == labels).all()
-        assert (pixels[:, 0, 0] == labels).all()
-
-
-def test_without_an_order_images_come_as_they_stand():
     assert seen(Batches((PIXELS, LABELS), torch.tensor([3, 1, 2]), 2)) == [3, 1, 2]
 
 
@@ -77,8 +75,7 @@ class At:
         self.current_epoch = epoch
 
 
-def test_mixing_and_small_pictures_end_where_they_should():
-    faces = synthetic.draw(train=100, test=20)
+def test_mixing_and_small_pictures_end_where_they_should(faces):
     data = FERDataModule(faces, mix=Mix(7, mixup=1.0), mix_until=0.8, low_res=32, low_res_until=0.3)
     batch = (torch.from_numpy(faces.pixels[:50]), torch.from_numpy(faces.labels[:50].astype(np.int64)))
     for epoch in range(10):
@@ -93,31 +90,27 @@ def test_mixing_and_small_pictures_end_where_they_should():
     assert torch.equal(targets, batch[1])
 
 
-def test_small_pictures_are_the_whole_ones():
+def test_small_pictures_are_the_whole_ones(faces):
     """A picture that changes slowly is the same at any size."""
     ramp = torch.arange(48, dtype=torch.uint8).view(1, 1, -1).expand(2, 48, 48) * 5
-    data = FERDataModule(synthetic.draw(train=100, test=20), normalize=False)
+    data = FERDataModule(faces, normalize=False)
     small = data.train_faces(ramp, 32)
     centres = (torch.arange(32) + 0.5) * 1.5 - 0.5
     torch.testing.assert_close(small[0, 0, 7, 1:-1], 5 * centres[1:-1] / 255, atol=1e-3, rtol=0)
 
 
-def test_a_seed_of_its_own_for_the_split():
-    faces = synthetic.draw(train=200, test=20)
+def test_a_seed_of_its_own_for_the_split(faces):
     first, second = (FERDataModule(faces, seed=seed, split_seed=7) for seed in (1, 2))
     assert np.array_equal(first.splits["val"], second.splits["val"])
     assert np.array_equal(first.splits["val"], FERDataModule(faces, seed=7).splits["val"])
 
 
 def test_statistics_are_those_of_the_pixels_over_255():
-    pixels = np.random.default_rng(0).integers(0, 256, (3000, 48, 48), dtype=np.uint8)
-    positions = np.arange(0, 3000, 2)
+    pixels = np.random.default_rng(0).integers(0, 256, (500, 48, 48), dtype=np.uint8)
+    positions = np.arange(0, 500, 2)
     mean, std = pixel_statistics(pixels, positions)
     assert mean == pytest.approx((pixels[positions] / 255).mean(), abs=1e-12)
     assert std == pytest.approx((pixels[positions] / 255).std(), abs=1e-12)
-
-
-def test_constant_images_cannot_be_normalized():
     with pytest.raises(UserError, match="constant gray of 7"):
         pixel_statistics(np.full((5, 48, 48), 7, np.uint8), np.arange(5))
 
@@ -129,13 +122,11 @@ def test_statistics_of_the_real_training_rows(real_faces):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_a_split_of_the_same_images_with_other_labels_is_another(normalize):
-    faces = synthetic.draw(train=200, test=100)
-    state = FERDataModule(faces, normalize=normalize).state_dict()
+def test_a_split_of_the_same_images_with_other_labels_is_another(faces, normalize):
     labels = faces.labels.copy()
     labels[faces.where(TRAINING)[0]] = (labels[0] + 1) % 7
-    other = FERDataModule(replace(faces, labels=labels), normalize=normalize)
-    assert other.state_dict()["split"] != state["split"]
+    first, other = (FERDataModule(each, normalize=normalize) for each in (faces, replace(faces, labels=labels)))
+    assert first.state_dict()["split"] != other.state_dict()["split"]
 
 
 RARE = torch.tensor([0] * 70 + [2] * 25 + [6] * 5)  # classes of the hundred images
@@ -171,8 +162,8 @@ def test_class_weights_are_scikit_learns_balanced():
     assert weights[RARE].mean().item() == pytest.approx(1)
 
 
-def test_only_training_batches_are_balanced():
-    data = FERDataModule(synthetic.draw(train=200, test=40), balanced=True)
+def test_only_training_batches_are_balanced(faces):
+    data = FERDataModule(faces, balanced=True)
     data.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     counts = torch.cat([labels for _, labels in data.train_dataloader()]).bincount(minlength=7)
     assert counts.max() - counts.min() <= 2

@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
+from audit.test_search import faces_of
 
-from fer_lightning.data import synthetic
-from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, Faces, digest
+from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, Faces
 from fer_lightning.data.splits import hold_out, make_splits
 from fer_lightning.errors import UserError
 
 
 def random_faces(usage: list[int]) -> Faces:
     pixels = np.random.default_rng(0).integers(0, 256, (len(usage), 48, 48), dtype=np.uint8)
-    labels = (np.arange(len(usage)) % 7).astype(np.int8)
-    rows = np.arange(len(usage))
-    return Faces(pixels, labels, np.array(usage, np.uint8), rows, digest(pixels), None, "here", "random")
+    return faces_of(pixels, np.arange(len(usage)) % 7, usage)
 
 
 def test_every_class_gives_its_share():
@@ -44,20 +42,17 @@ def test_the_seed_decides():
     assert (splits[0] != splits[2]).any()
 
 
-def test_splits_cover_every_image_once():
-    faces = synthetic.draw(train=700, test=100)
-    splits = make_splits(faces, 0.1, seed=0)
-    assert sorted(np.concatenate(list(splits.values()))) == list(range(len(faces)))
+def test_splits_cover_every_image_once(few_faces):
+    splits = make_splits(few_faces, 0.1, seed=0)
+    assert sorted(np.concatenate(list(splits.values()))) == list(range(len(few_faces)))
     for name, usage in (("train", TRAINING), ("val", TRAINING), ("public", PUBLIC), ("private", PRIVATE)):
-        assert (faces.usage[splits[name]] == usage).all()
+        assert (few_faces.usage[splits[name]] == usage).all()
 
 
 def test_public_as_validation_trains_on_all_of_training_and_leaves_no_public_test():
-    faces = random_faces([0] * 50 + [1] * 20 + [2] * 10)
-    splits = make_splits(faces, "public", seed=0)
-    assert {name: len(where) for name, where in splits.items()} == {
-        "train": 50, "val": 20, "public": 0, "private": 10, "unlabelled": 0,
-    }  # fmt: skip
+    splits = make_splits(random_faces([0] * 50 + [1] * 20 + [2] * 10), "public", seed=0)
+    counts = {name: len(where) for name, where in splits.items()}
+    assert counts == {"train": 50, "val": 20, "public": 0, "private": 10, "unlabelled": 0}
 
 
 @pytest.mark.parametrize(("usage", "val_split"), [([0] * 50, "public"), ([0] * 5, 0.1), ([1] * 50, 0.1)])

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from audit.test_search import faces_of
 
 from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, USAGES, Faces
 from fer_lightning.errors import UserError
@@ -14,12 +15,8 @@ COLUMNS = dict(  # CHOICES: the columns of the public file
 )
 
 
-def faces_of(labels, usage) -> Faces:
-    n = len(labels)
-    pixels = np.zeros((n, 48, 48), np.uint8)
-    return Faces(
-        pixels, np.array(labels, np.int8), np.array(usage, np.uint8), np.arange(n), np.arange(n), None, "a.csv", ""
-    )
+def labelled(labels, usage) -> Faces:
+    return faces_of(np.zeros((len(labels), 48, 48), np.uint8), labels, usage, "a.csv")
 
 
 def write(path, rows):
@@ -35,7 +32,7 @@ def write(path, rows):
 
 @pytest.fixture
 def faces():
-    return faces_of([0, 3, 6, 2], [TRAINING, TRAINING, PUBLIC, PRIVATE])
+    return labelled([0, 3, 6, 2], [TRAINING, TRAINING, PUBLIC, PRIVATE])
 
 
 @pytest.fixture
@@ -55,30 +52,22 @@ def test_votes_stand_in_the_order_of_the_classes(votes, faces):
     assert table[0].tolist() == [10, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     second = {choice: count for choice, count in zip(CHOICES, table[1].tolist(), strict=True) if count}
     assert second == {"happy": 4, "surprise": 2, "contempt": 4}
-
-
-def test_an_emotion_wins_a_tie_and_only_more_votes_put_an_image_apart(votes, faces):
-    choice, count = majority(read_votes(votes, faces))
+    votes.write_bytes(b"\xef\xbb\xbf" + votes.read_bytes() + b"\r\n\r\n")  # a byte order mark, blank lines
+    np.testing.assert_array_equal(read_votes(votes, faces), table)
+    choice, count = majority(table)  # an emotion wins a tie, and only more votes put an image apart
     assert [CHOICES[i] for i in choice] == ["angry", "happy", "NF", "fear"]
     assert count.tolist() == [10, 4, 4, 5]
+    path = write(votes, [("Training", {"NF": 10})])  # nor is it a mistake that no image has an emotion
+    assert read_votes(path, labelled([0], [TRAINING])).tolist() == [[0] * 9 + [10]]
 
 
-def test_blank_lines_at_the_end_and_a_byte_order_mark_do_no_harm(votes, faces):
-    expected = read_votes(votes, faces)
-    votes.write_bytes(b"\xef\xbb\xbf" + votes.read_bytes() + b"\r\n\r\n")
-    np.testing.assert_array_equal(read_votes(votes, faces), expected)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("Usage,Image name", "usage,Image name", "line 1: expected the columns of FER.*Usage,Image name,neutral"),
-        ("PublicTest,", "Publictest,", "line 4, column Usage: 'Publictest'; right: Training, PublicTest, PrivateTest"),
-        ("0,0,0,0,10,", "0,0,0,0,11,", "line 2, column anger: '11'; right: a whole number of votes from 0 to 10"),
-        ("0,0,0,0,10,", "0,0,0,0,ten,", "line 2, column anger: 'ten'"),
-        ("0,0,0,0,10,", "0,0,0,0,", "line 2: 11 fields; right: 12"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("Usage,Image name", "usage,Image name", "line 1: expected the columns of FER.*Usage,Image name,neutral"),
+    ("PublicTest,", "Publictest,", "line 4, column Usage: 'Publictest'; right: Training, PublicTest, PrivateTest"),
+    ("0,0,0,0,10,", "0,0,0,0,11,", "line 2, column anger: '11'; right: a whole number of votes from 0 to 10"),
+    ("0,0,0,0,10,", "0,0,0,0,ten,", "line 2, column anger: 'ten'"),
+    ("0,0,0,0,10,", "0,0,0,0,", "line 2: 11 fields; right: 12"),
+])  # fmt: skip
 def test_what_is_wrong_in_the_file_is_told_with_its_line(votes, faces, old, new, message):
     text = votes.read_text()
     assert text.count(old) == 1
@@ -95,34 +84,26 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path, faces):
         read_votes(tmp_path / "picture.png", faces)
 
 
-def test_the_votes_must_be_on_the_same_rows(votes):
-    with pytest.raises(UserError, match=r"4 rows of votes for the 3 images of a.csv"):
-        read_votes(votes, faces_of([0, 6, 2], [TRAINING, PUBLIC, PRIVATE]))
-    with pytest.raises(UserError, match=r"line 4, column Usage: PublicTest, but image 2 of a.csv is PrivateTest \(2 s"):
-        read_votes(votes, faces_of([0, 3, 2, 6], [TRAINING, TRAINING, PRIVATE, PUBLIC]))
-
-
-def test_votes_on_a_split_that_the_data_lacks_are_left_out(votes, faces):
+def test_the_votes_must_be_on_the_same_rows_but_those_on_a_split_that_the_data_lack_are_left_out(votes, faces):
     """The public file has PrivateTest, many a copy of the data does not."""
-    everything = read_votes(votes, faces)
-    some = read_votes(votes, faces_of([0, 3, 2], [TRAINING, TRAINING, PRIVATE]))
-    np.testing.assert_array_equal(some, everything[[0, 1, 3]])
-    with pytest.raises(UserError, match=r"line 4, column Usage: PublicTest, but image 0 of a.csv is PrivateTest \(2 s"):
-        read_votes(votes, faces_of([2, 6], [PRIVATE, PUBLIC]))
+    some = labelled([0, 3, 2], [TRAINING, TRAINING, PRIVATE])
+    np.testing.assert_array_equal(read_votes(votes, some), read_votes(votes, faces)[[0, 1, 3]])
+    for usage, message in (
+        ([TRAINING, PUBLIC, PRIVATE], "4 rows of votes for the 3 images of a.csv"),
+        ([TRAINING, TRAINING, PRIVATE, PUBLIC], "line 4, .*: PublicTest, but image 2 of a.csv is PrivateTest .2 s"),
+        ([PRIVATE, PUBLIC], "line 4, column Usage: PublicTest, but image 0 of a.csv is PrivateTest .2 s"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_votes(votes, labelled([0] * len(usage), usage))
 
 
 def test_rows_in_another_order_are_noticed_by_their_labels(tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 7, 700)
     path = write(tmp_path / "votes.csv", [("Training", {CHOICES[label]: 10}) for label in labels])
-    read_votes(path, faces_of(labels, [TRAINING] * 700))
+    read_votes(path, labelled(labels, [TRAINING] * 700))
     with pytest.raises(UserError, match="stand in another order"):
-        read_votes(path, faces_of(rng.permutation(labels), [TRAINING] * 700))
-
-
-def test_votes_without_any_majority_emotion_are_no_mistake(tmp_path):
-    path = write(tmp_path / "votes.csv", [("Training", {"NF": 10})])
-    assert read_votes(path, faces_of([0], [TRAINING])).tolist() == [[0] * 9 + [10]]
+        read_votes(path, labelled(rng.permutation(labels), [TRAINING] * 700))
 
 
 @pytest.mark.slow
@@ -132,9 +113,9 @@ def test_real_votes(shared_rows, tmp_path):
         rows = list(csv.DictReader(file))
     usage = [USAGES.index(row["Usage"]) for row in rows]
     labels = np.array([int(row["emotion"]) for row in rows])
-    table = read_votes(tmp_path / "fer2013new.csv", faces_of(labels, usage))
+    table = read_votes(tmp_path / "fer2013new.csv", labelled(labels, usage))
     assert table[:, CHOICES.index("happy")].tolist() == [int(row["happiness"]) for row in rows]
     assert table[:, CHOICES.index("NF")].tolist() == [int(row["NF"]) for row in rows]
     shuffled = np.random.default_rng(0).permutation(labels)
     with pytest.raises(UserError, match="stand in another order"):
-        read_votes(tmp_path / "fer2013new.csv", faces_of(shuffled, usage))
+        read_votes(tmp_path / "fer2013new.csv", labelled(shuffled, usage))

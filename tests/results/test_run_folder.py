@@ -21,32 +21,14 @@ from fer_lightning.results.run_folder import (
 )
 
 METRICS = {
-    "model": "dnn",
-    "aug": "norm",
-    "data": "fer2013",
-    "seed": 0,
-    "params": 5_778_439,
-    "epochs": 3,
-    "best_epoch": 3,
-    "val_loss": 1.5,
-    "val_acc": 0.4,
-    "val_acc_95": [0.38, 0.42],
-    "test_public_acc": 0.41,
-    "test_private_acc": 0.42,
-    "test_public_acc_95": [0.39, 0.43],
-    "test_public_acc_unseen": 0.40,
-    "test_private_acc_95": [0.40, 0.44],
-    "test_private_acc_unseen": 0.41,
-    "train_seconds": 12.0,
-    "seconds_per_epoch": 4.0,
-    "images_per_second": 6460.0,
-    "precision": "32-true",
-    "device": "cpu",
-    "completed": True,
-    "synthetic": False,
-    "error": None,
-    "interrupted": False,
-}
+    "model": "dnn", "aug": "norm", "data": "fer2013", "seed": 0, "params": 5_778_439, "epochs": 3, "best_epoch": 3,
+    "val_loss": 1.5, "val_acc": 0.4, "val_acc_95": [0.38, 0.42],
+    "test_public_acc": 0.41, "test_public_acc_95": [0.39, 0.43], "test_public_acc_unseen": 0.40,
+    "test_private_acc": 0.42, "test_private_acc_95": [0.40, 0.44], "test_private_acc_unseen": 0.41,
+    "train_seconds": 12.0, "seconds_per_epoch": 4.0, "images_per_second": 6460.0,
+    "precision": "32-true", "device": "cpu",
+    "completed": True, "synthetic": False, "error": None, "interrupted": False,
+}  # fmt: skip
 CONFIG = {
     "model": {"_target_": "fer_lightning.models.DNN", "widths": [2048, 512]},
     "aug": {"name": "norm", "degrees": 0},
@@ -114,33 +96,23 @@ def test_a_runs_command_is_that_of_its_last_start_for_the_whole(tmp_path):
     assert overrides_of(tmp_path) is None
 
 
-def test_a_run_without_predictions_has_none(tmp_path):
-    assert read_run(write_run(tmp_path / "run")).predictions is None
-
-
-def test_predictions_are_read_when_wanted(tmp_path):
-    run = read_run(write_run(tmp_path / "run", predictions="nonsense"))
+def test_predictions_are_read_when_wanted_and_may_be_absent_as_keys_beyond_the_contract(tmp_path):
+    folder = write_run(tmp_path / "run")
+    few = {key: METRICS[key] for key in CONTRACT_KEYS} | {"data": "synthetic"}
+    (folder / "metrics.json").write_text(json.dumps(few))
+    assert read_run(folder).predictions is None
+    (folder / "predictions.csv").write_text("nonsense")
+    run = read_run(folder)
+    assert (run.metrics["test_public_acc_95"], run.metrics["synthetic"]) == (None, True)
     with pytest.raises(UserError, match=r"predictions\.csv, line 1"):
         _ = run.predictions
 
 
-def test_keys_beyond_the_contract_may_be_absent(tmp_path):
-    folder = write_run(tmp_path / "run")
-    few = {key: METRICS[key] for key in CONTRACT_KEYS} | {"data": "synthetic"}
-    (folder / "metrics.json").write_text(json.dumps(few))
-    metrics = read_run(folder).metrics
-    assert metrics["test_public_acc_95"] is None
-    assert metrics["synthetic"] is True
-
-
 @pytest.mark.parametrize("config", [CONFIG, None])
 def test_a_failed_run_may_have_few_files(tmp_path, config):
-    folder = write_run(
-        tmp_path / "run", metrics={"completed": False, "error": "ValueError: no"}, config=config, epochs=None
-    )
-    run = read_run(folder)
-    assert run.metrics["error"] == "ValueError: no"
-    assert run.config == (config or {})
+    failed = {"completed": False, "error": "ValueError: no"}
+    run = read_run(write_run(tmp_path / "run", metrics=failed, config=config, epochs=None))
+    assert (run.metrics["error"], run.config) == ("ValueError: no", config or {})
     assert run.epochs.empty
     assert list(run.epochs.columns) == list(EPOCH_COLUMNS)
 
@@ -152,7 +124,7 @@ def test_an_empty_cell_is_nan(tmp_path):
     assert read_run(folder).epochs[["val_loss", "val_acc", "train_cross_entropy"]].isna().all(axis=None)
 
 
-@pytest.mark.parametrize("half", ["3", "3,1.6,0.37,1.5,0.4,0.001,4", "3,1.85,0.37,1.5,0.4,0.001,4.0,1.", "\0\0\0"])
+@pytest.mark.parametrize("half", ["3", "3,1.85,0.37,1.5,0.4,0.001,4.0,1.", "\0\0\0"])
 def test_half_an_epoch_at_the_end_is_none(tmp_path, half):
     unfinished = {"completed": False, "epochs": 3}
     path = write_run(tmp_path / "run", metrics=unfinished, epochs=EPOCHS.head(2)) / "metrics.csv"
@@ -180,27 +152,24 @@ def test_of_the_first_epochs_what_comes_after_them_is_not_looked_at(tmp_path):
 ROW = "1,1.9,0.2,1.8,0.3,0.001,4,1.8"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("metrics.json", None, "cannot be read: No such file"),
-        ("metrics.json", b"{", "not JSON"),
-        ("metrics.json", b"[]", "expected one JSON object, found a list"),
-        ("metrics.json", b'{"val_acc": 1}', "lacks model, aug, data"),
-        ("metrics.json", b"\xff", "not UTF-8"),
-        ("config.yaml", None, "cannot be read: No such file"),
-        ("config.yaml", b"a: [", "not YAML: .*line 1"),
-        ("config.yaml", b"- 1", "expected configuration keys"),
-        ("config.yaml", b"", "expected configuration keys"),
-        ("metrics.csv", None, "cannot be read: No such file"),
-        ("metrics.csv", b"", "line 1: expected the columns epoch,train_loss,.*, found nothing"),
-        ("metrics.csv", b"epoch,loss\n", "line 1: expected .* found epoch,loss"),
-        ("metrics.csv", f"{HEADER}\n".encode(), "0 epochs in whole lines"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8\n".encode(), "line 3: 2 values, expected 8"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8,x,1,1,1,1,1\n".encode(), "line 3, column train_acc: 'x' is not"),
-        ("metrics.csv", f"{HEADER}\n{ROW}\n{ROW}\n".encode(), "line 3, column epoch: expected 2, found 1"),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("metrics.json", None, "cannot be read: No such file"),
+    ("metrics.json", b"{", "not JSON"),
+    ("metrics.json", b"[]", "expected one JSON object, found a list"),
+    ("metrics.json", b'{"val_acc": 1}', "lacks model, aug, data"),
+    ("metrics.json", b"\xff", "not UTF-8"),
+    ("config.yaml", None, "cannot be read: No such file"),
+    ("config.yaml", b"a: [", "not YAML: .*line 1"),
+    ("config.yaml", b"- 1", "expected configuration keys"),
+    ("config.yaml", b"", "expected configuration keys"),
+    ("metrics.csv", None, "cannot be read: No such file"),
+    ("metrics.csv", b"", "line 1: expected the columns epoch,train_loss,.*, found nothing"),
+    ("metrics.csv", b"epoch,loss\n", "line 1: expected .* found epoch,loss"),
+    ("metrics.csv", f"{HEADER}\n".encode(), "0 epochs in whole lines"),
+    ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8\n".encode(), "line 3: 2 values, expected 8"),
+    ("metrics.csv", f"{HEADER}\n{ROW}\n2,1.8,x,1,1,1,1,1\n".encode(), "line 3, column train_acc: 'x' is not"),
+    ("metrics.csv", f"{HEADER}\n{ROW}\n{ROW}\n".encode(), "line 3, column epoch: expected 2, found 1"),
+])  # fmt: skip
 def test_a_missing_or_broken_file_is_named(tmp_path, name, content, message):
     folder = write_run(tmp_path / "run")
     (folder / name).unlink()
@@ -210,36 +179,28 @@ def test_a_missing_or_broken_file_is_named(tmp_path, name, content, message):
         read_run(folder)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("predicted", "guess", "line 1: expected the columns split,index,target,predicted,"),
-        ("public", "test", "line 3, column split: 'test', expected one of val, public, private"),
-        ("17,fear", "17,scared", "line 2, column target: 'scared'"),
-        ("17", "-1", "line 2, column index: '-1'"),
-        ("0.6", "1.6", "line 2, column sad: '1.6', expected a probability"),
-        ("0.6", "high", "line 2, column sad: 'high'"),
-        (",1,0,0,0", "", "line 3, column happy: ''"),
-        (",1,0,0,0", ",1,0,0,0,0,0", "cannot be read as predictions: .*line 3"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("predicted", "guess", "line 1: expected the columns split,index,target,predicted,"),
+    ("public", "test", "line 3, column split: 'test', expected one of val, public, private"),
+    ("17,fear", "17,scared", "line 2, column target: 'scared'"),
+    ("17", "-1", "line 2, column index: '-1'"),
+    ("0.6", "1.6", "line 2, column sad: '1.6', expected a probability"),
+    ("0.6", "high", "line 2, column sad: 'high'"),
+    (",1,0,0,0", "", "line 3, column happy: ''"),
+    (",1,0,0,0", ",1,0,0,0,0,0", "cannot be read as predictions: .*line 3"),
+])  # fmt: skip
 def test_broken_predictions_are_named(tmp_path, old, new, message):
     run = read_run(write_run(tmp_path / "run", predictions=PREDICTIONS.replace(old, new, 1)))
     with pytest.raises(UserError, match=f"(?s)predictions.csv.*{message}"):
         _ = run.predictions
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "right"),
-    [
-        ("val_acc", "high", "a number or null"),
-        ("val_loss", float("nan"), "a number or null"),
-        ("seed", True, "a number or null"),
-        ("test_public_acc_95", [0.4], "two numbers or null"),
-        ("model", 3, "a text or null"),
-        ("completed", "yes", "true or false"),
-    ],
-)
+@pytest.mark.parametrize(("key", "value", "right"), [
+    ("val_acc", "high", "a number or null"),
+    ("val_loss", float("nan"), "a number or null"), ("seed", True, "a number or null"),
+    ("test_public_acc_95", [0.4], "two numbers or null"),
+    ("model", 3, "a text or null"), ("completed", "yes", "true or false"),
+])  # fmt: skip
 def test_a_value_of_another_kind_is_named(tmp_path, key, value, right):
     write_run(tmp_path / "run", metrics={key: value})
     with pytest.raises(UserError, match=rf"metrics\.json: {key} is .*; right: {right}"):
@@ -248,30 +209,24 @@ def test_a_value_of_another_kind_is_named(tmp_path, key, value, right):
 
 def test_runs_are_found_in_the_order_of_their_numbers(tmp_path):
     sweep = tmp_path / "2026-11-23" / "20-14-05"
-    for name in ("10-dnn-norm", "2-dnn-norm", "1-dnn-none"):
-        write_run(sweep / name)
-    write_run(tmp_path / "2026-11-23" / "9-00-00")
-    write_run(tmp_path / ".trash" / "run")
-    write_run(sweep / "1-dnn-none" / "evaluation" / "all")
-    assert [run.name for run in run_folders(sweep)] == ["1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
-    assert [run.name for run in run_folders(tmp_path)] == ["9-00-00", "1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
-    assert [run.name for run in run_folders(sweep / "2-dnn-norm")] == ["2-dnn-norm"]
-
-
-@pytest.mark.parametrize(("folder", "message"), [("empty", "no run in it"), ("absent", "no such folder")])
-def test_a_folder_without_runs_is_refused(tmp_path, folder, message):
+    folders = [sweep / name for name in ("10-dnn-norm", "2-dnn-norm", "1-dnn-none", "1-dnn-none/evaluation/all")]
+    for folder in (*folders, tmp_path / "2026-11-23" / "9-00-00", tmp_path / ".trash" / "run"):
+        write_run(folder)
+    jobs = ["1-dnn-none", "2-dnn-norm", "10-dnn-norm"]
+    for folder, names in ((sweep, jobs), (tmp_path, ["9-00-00", *jobs]), (sweep / "2-dnn-norm", ["2-dnn-norm"])):
+        assert [run.name for run in run_folders(folder)] == names
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=message):
-        run_folders(tmp_path / folder)
-    with pytest.raises(UserError):
-        read_run(tmp_path / folder)
+    for name, message in (("empty", "no run in it"), ("absent", "no such folder")):
+        with pytest.raises(UserError, match=message):
+            run_folders(tmp_path / name)
+        with pytest.raises(UserError):
+            read_run(tmp_path / name)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    write_file(path, b"old")
-    write_file(path, b"new")
-    assert path.read_bytes() == b"new"
+    write_file(tmp_path / "file", b"old")
+    write_file(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
         write_file(tmp_path / "folder", b"new")

@@ -19,33 +19,38 @@ def predictions():
     return target, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize(("correct", "n"), [(1, 1), (1, 50), (7, 20), (2050, 3589)])
 @pytest.mark.parametrize(("confidence", "z"), [(0.9, 1.6448536), (0.95, 1.9599640)])
-def test_the_bounds_of_wilsons_interval_are_the_shares_that_a_test_would_just_not_reject(correct, n, confidence, z):
-    for bound in scores.wilson_interval(correct, n, confidence):
-        assert abs(correct / n - bound) == pytest.approx(z * math.sqrt(bound * (1 - bound) / n), abs=1e-7)
-
-
-def test_wilson_interval_at_its_edges():
+def test_the_bounds_of_wilsons_interval_are_the_shares_that_a_test_would_just_not_reject(confidence, z):
+    for correct, n in ((1, 1), (1, 50), (7, 20), (2050, 3589)):
+        for bound in scores.wilson_interval(correct, n, confidence):
+            assert abs(correct / n - bound) == pytest.approx(z * math.sqrt(bound * (1 - bound) / n), abs=1e-7)
     assert scores.wilson_interval(0, 0) == (0.0, 1.0)
-    assert scores.wilson_interval(0, 9)[0] == 0.0
-    assert scores.wilson_interval(9, 9)[1] == 1.0
-    assert scores.wilson_interval(7, 20, 0.9)[0] > scores.wilson_interval(7, 20)[0]
+    assert (scores.wilson_interval(0, 9)[0], scores.wilson_interval(9, 9)[1]) == (0.0, 1.0)
     with pytest.raises(ValueError, match="not be greater than n"):
         scores.wilson_interval(3, 2)
 
 
-def test_confusion_and_per_class_scores_agree_with_scikit_learn(predictions):
+def test_confusion_and_per_class_scores_agree_with_scikit_learn_and_torchmetrics(predictions):
     target, probabilities = predictions
-    predicted = probabilities.argmax(1)
-    matrix = scores.confusion_matrix(target, predicted)
-    np.testing.assert_array_equal(matrix, sklearn.metrics.confusion_matrix(target, predicted))
-    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(target, predicted)
-    np.testing.assert_allclose(scores.precision(matrix), precision)
-    np.testing.assert_allclose(scores.recall(matrix), recall)
-    np.testing.assert_allclose(scores.f1(matrix), f1)
-    expected = sklearn.metrics.balanced_accuracy_score(target, predicted)
-    assert scores.balanced_accuracy(matrix) == pytest.approx(expected)
+    for classes in (7, 5):  # in the second turn two classes have no images, and one of them is never predicted
+        target, predicted = target % classes, probabilities.argmax(1)
+        predicted = np.where(predicted == 6, 0, predicted) if classes == 5 else predicted
+        matrix = scores.confusion_matrix(target, predicted)
+        np.testing.assert_array_equal(matrix, sklearn.metrics.confusion_matrix(target, predicted, labels=range(7)))
+        by_class = sklearn.metrics.precision_recall_fscore_support(
+            target, predicted, labels=range(7), zero_division=np.nan
+        )
+        given = {"preds": torch.tensor(predicted), "target": torch.tensor(target), "num_classes": 7}
+        np.testing.assert_array_equal(matrix, torchmetrics.multiclass_confusion_matrix(**given))
+        for name, expected in zip(("precision", "recall", "f1"), by_class[:3], strict=True):
+            found = getattr(scores, name)(matrix)
+            np.testing.assert_allclose(found, expected)
+            function = getattr(torchmetrics, f"multiclass_{name}{'_score' * (name == 'f1')}")
+            np.testing.assert_allclose(np.nan_to_num(found), function(**given, average=None), rtol=1e-6)
+        balanced = np.nanmean(by_class[1])
+        assert scores.balanced_accuracy(matrix) == pytest.approx(balanced)
+        if classes == 7:
+            assert balanced == pytest.approx(sklearn.metrics.balanced_accuracy_score(target, predicted))
 
 
 def test_scores_of_absent_classes_are_nan_and_leave_the_mean_alone():
@@ -64,21 +69,18 @@ def test_confusion_refuses_what_is_no_class_and_unequal_lengths(target, predicte
         scores.confusion_matrix(target, predicted)
 
 
-def test_confusion_of_nothing_is_zero():
+def test_log_loss_agrees_with_scikit_learn_also_for_a_certain_error(predictions):
+    certain = np.array([[1.0, 0.0]])  # a finite loss
+    for target, probabilities in (predictions, ([1], certain)):
+        expected = sklearn.metrics.log_loss(target, probabilities, labels=range(probabilities.shape[1]))
+        assert scores.log_loss(probabilities, target) == pytest.approx(expected)
+
+
+def test_of_nothing_there_is_no_score():
+    nothing = np.zeros((0, 7)), np.zeros(0, int)
     assert scores.confusion_matrix([], []).tolist() == np.zeros((7, 7), int).tolist()
-
-
-def test_log_loss_agrees_with_scikit_learn(predictions):
-    target, probabilities = predictions
-    expected = sklearn.metrics.log_loss(target, probabilities, labels=range(7))
-    assert scores.log_loss(probabilities, target) == pytest.approx(expected)
-
-
-def test_log_loss_of_a_certain_error_is_finite():
-    certain = np.array([[1.0, 0.0]])
-    expected = sklearn.metrics.log_loss([1], certain, labels=[0, 1])
-    assert scores.log_loss(certain, [1]) == pytest.approx(expected)
-    assert math.isnan(scores.log_loss(np.zeros((0, 7)), np.zeros(0, int)))
+    assert math.isnan(scores.log_loss(*nothing))
+    assert math.isnan(scores.expected_calibration_error(*nothing))
 
 
 def test_calibration_error_is_the_gap_in_each_bin(predictions):
@@ -91,11 +93,7 @@ def test_calibration_error_is_the_gap_in_each_bin(predictions):
     bins = np.digitize(confidence, np.linspace(0, 1, 16))  # 16 holds a confidence of exactly 1
     gaps = [abs((correct - confidence)[bins == number].sum()) for number in range(1, 17)]
     assert scores.expected_calibration_error(probabilities, target) == pytest.approx(sum(gaps) / 400, abs=1e-6)
-    assert math.isnan(scores.expected_calibration_error(np.zeros((0, 7)), np.zeros(0, int)))
-
-
-def test_a_confidence_that_rounds_to_more_than_one_is_no_logit():
-    certain = np.array([[1.0, 0.0], [0.0, 1 + 2e-16]])
+    certain = np.array([[1.0, 0.0], [0.0, 1 + 2e-16]])  # a confidence that rounds to more than 1 is no logit
     assert certain.max() > 1
     assert scores.expected_calibration_error(certain, [0, 0]) == pytest.approx(0.5)
 
@@ -107,27 +105,23 @@ def pair_of_results(b: int, c: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([only_a, agree]), np.concatenate([only_b, agree])
 
 
-@pytest.mark.parametrize(("b", "c"), [(1, 0), (5, 5), (3, 12), (12, 3), (40, 70), (460, 540)])
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (3, 12), (12, 3), (40, 70), (460, 540)])
 def test_mcnemar_is_exact_for_few_discordant_images(b, c):
     result = scores.mcnemar(*pair_of_results(b, c))
     assert (result["b"], result["c"]) == (b, c)
-    assert result["p"] == pytest.approx(stats.binomtest(b, b + c).pvalue, rel=1e-9)
+    assert result["p"] == pytest.approx(stats.binomtest(b, b + c).pvalue if b + c else 1, rel=1e-9)
 
 
-@pytest.mark.parametrize(("b", "c"), [(501, 500), (600, 600), (700, 600), (2000, 1500)])
+@pytest.mark.parametrize(("b", "c"), [(501, 500), (700, 600), (2000, 1500)])
 def test_mcnemar_is_chi_square_for_many(b, c):
     expected = stats.chi2.sf(max(abs(b - c) - 1, 0) ** 2 / (b + c), df=1)
     assert scores.mcnemar(*pair_of_results(b, c))["p"] == pytest.approx(expected, rel=1e-9)
     assert expected == pytest.approx(stats.binomtest(b, b + c).pvalue, abs=0.01)  # and close to the exact one
-
-
-def test_mcnemar_without_discordant_images_finds_no_difference():
-    assert scores.mcnemar([True, False], [True, False]) == {"b": 0, "c": 0, "p": 1.0}
     with pytest.raises(ValueError, match="same images"):
         scores.mcnemar([True], [True, False])
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_tests_over_seeds_agree_with_scipy(seed):
     rng = np.random.default_rng(seed)
     a = rng.normal(0.4, 0.01, rng.integers(2, 8)).tolist()
@@ -152,15 +146,11 @@ def test_several_comparisons_are_corrected():
 def test_overfitting_begins_at_the_lowest_smoothed_validation_loss():
     loss = np.abs(np.arange(1, 41) - 25) / 40 + 1
     assert scores.overfitting_epoch(loss) == 25
-    dip = loss.copy()
-    dip[9] -= 0.4  # epoch 10 is the lowest by far, but alone
-    assert np.argmin(dip) == 9
-    assert scores.overfitting_epoch(dip) == 25
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 12, 300])
-def test_a_loss_that_still_falls_does_not_overfit(epochs):
-    assert scores.overfitting_epoch(np.linspace(2, 1, epochs)) is None
+    loss[9] -= 0.4  # epoch 10 is the lowest by far, but alone
+    assert np.argmin(loss) == 9
+    assert scores.overfitting_epoch(loss) == 25
+    for epochs in (1, 2, 3, 4, 5, 12, 300):  # a loss that still falls
+        assert scores.overfitting_epoch(np.linspace(2, 1, epochs)) is None
 
 
 @pytest.mark.parametrize(
@@ -196,18 +186,3 @@ def test_confused_pairs_ranks_by_rate_and_not_by_count():
     assert second == (3, 6, 150, pytest.approx(0.1))
     assert len(others) == 19
     assert {(pair.images, pair.rate) for pair in others} == {(0, 0.0)}
-
-
-def test_confusion_and_per_class_scores_agree_with_torchmetrics(predictions):
-    target, probabilities = predictions
-    target = target % 5  # two classes without images
-    predicted = np.where(probabilities.argmax(1) == 6, 0, probabilities.argmax(1))  # one of them never predicted
-    matrix = scores.confusion_matrix(target, predicted)
-    given = {"preds": torch.tensor(predicted), "target": torch.tensor(target), "num_classes": 7}
-    np.testing.assert_array_equal(matrix, torchmetrics.multiclass_confusion_matrix(**given))
-    for name in ("precision", "recall"):
-        expected = getattr(torchmetrics, f"multiclass_{name}")(**given, average=None)  # it knows no undefined score
-        np.testing.assert_allclose(np.nan_to_num(getattr(scores, name)(matrix)), expected, rtol=1e-6)
-    expected = torchmetrics.multiclass_f1_score(**given, average=None)
-    np.testing.assert_allclose(np.nan_to_num(scores.f1(matrix)), expected, rtol=1e-6)
-    assert np.isnan(scores.f1(matrix)).tolist() == [False] * 6 + [True]

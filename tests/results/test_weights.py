@@ -51,11 +51,7 @@ def test_a_checkpoint_comes_back_rounded_to_half_precision(checkpoint, tmp_path)
     classifier = load(tmp_path / "w.safetensors")
     assert classifier.model.hparams["channels"] == [2, 2, 2, 2, 2]
     assert (classifier.normalize.mean, classifier.normalize.std) == (data["mean"], data["std"])
-
-
-def test_the_file_is_one_for_any_program_that_knows_safetensors(checkpoint, tmp_path):
-    write_weights(checkpoint, tmp_path / "w.safetensors")
-    tensors = load_file(tmp_path / "w.safetensors")
+    tensors = load_file(tmp_path / "w.safetensors")  # as any other program that knows safetensors
     assert set(tensors) == {*checkpoint["state_dict"], "training_digests"}
     assert {tensors[name].dtype for name in tensors if name.endswith("weight")} == {torch.float16}
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
@@ -70,15 +66,24 @@ def test_what_does_not_fit_into_half_precision_is_not_written(checkpoint, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+# What `python -m fer_lightning.evaluate --data PATH --split public` found on all of PublicTest, as the card says, and
+# in the same predictions on its first 256 images. Whoever changes the file counts again. Among these images the two
+# likeliest classes are 0.007 apart or more, so rounding on another processor changes no answer.
+RIGHT, OF_THE_FIRST_256, LOG_LOSS_OF_THEM = 2509, 183, 0.82865
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(packaged() is None, reason="no network comes with the package")
 def test_the_package_s_network_scores_what_its_card_says(real_faces):
     path = packaged()
     assert path is not None
     public = real_faces.where(PUBLIC)
-    predicted = load(path).probabilities(real_faces.pixels[public]).argmax(axis=1)
     (said,) = re.findall(r"^\| PublicTest \| 3,589 \| (0\.\d+) ", (path.parent / "README.md").read_text(), re.M)
-    assert (predicted == real_faces.labels[public]).mean() == pytest.approx(float(said), abs=0.002)
+    assert said == f"{RIGHT / len(public):.4f}"
+    labels = real_faces.labels[public[:256]]
+    chances = load(path).probabilities(real_faces.pixels[public[:256]])
+    assert (chances.argmax(axis=1) == labels).sum() == OF_THE_FIRST_256
+    assert -np.log(chances[range(256), labels]).mean() == pytest.approx(LOG_LOSS_OF_THEM, abs=1e-4)
 
 
 @pytest.mark.skipif(packaged() is None, reason="no network comes with the package")
@@ -123,47 +128,46 @@ def refusal(path: Path) -> str:
     return str(refused.value).removeprefix(f"{path}: ")
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [("text", "header too large"), ("foreign", "no JSON object 'fer_lightning'"), ("cut", "not fully covered")],
-)
-def test_a_file_that_holds_no_weights_of_ours(checkpoint, tmp_path, content, reason):
-    path = tmp_path / "w.safetensors"
-    if content == "text":
-        path.write_text("emotion,pixels,Usage\n")
-    elif content == "foreign":
-        save_file({"weight": torch.zeros(2)}, path)
-    else:
-        write_weights(checkpoint, path)
-        path.write_bytes(path.read_bytes()[:-100])
-    said = refusal(path)
-    assert said.startswith("not a checkpoint of fer_lightning, or a damaged one: ")
-    assert reason in said
+def test_a_file_that_holds_no_weights_of_ours(checkpoint, tmp_path):
+    path, weight = tmp_path / "w.safetensors", {"weight": torch.zeros(2)}
+    write_weights(checkpoint, path)
+    whole = path.read_bytes()
+    for write, reason in [
+        (lambda: path.write_text("emotion,pixels,Usage\n"), "header too large"),
+        (lambda: path.write_bytes(whole[:-100]), "not fully covered"),
+        (lambda: save_file(weight, path), "no JSON object 'fer_lightning'"),
+        *(
+            (lambda about=about: save_file(weight, path, {"fer_lightning": about}), "")
+            for about in ("[]", "null", '"network"', "{", "[" * 100_000)
+        ),
+        (lambda: torch.save({"state_dict": {}}, path), "header too large"),
+    ]:
+        write()
+        said = refusal(path)
+        assert said.startswith("not a checkpoint of fer_lightning, or a damaged one: ")
+        assert reason in said
 
 
-@pytest.mark.parametrize("about", ["[]", "5", "null", '"network"', "{", "[" * 100_000])
-def test_metadata_that_is_no_json_object(checkpoint, tmp_path, about):
-    save_file({"weight": torch.zeros(2)}, tmp_path / "w.safetensors", {"fer_lightning": about})
-    assert refusal(tmp_path / "w.safetensors").startswith("not a checkpoint of fer_lightning, or a damaged one: ")
+@pytest.mark.parametrize("content", [b"", b"emotion,pixels,Usage\n", b"PK\x03\x04", [1, 2], {"state_dict": {}}])
+def test_a_file_that_is_no_checkpoint(tmp_path, content):
+    path = tmp_path / "w.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    assert refusal(path).startswith("not a checkpoint of fer_lightning, or a damaged one: ")
 
 
 @FORMS
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        *((("network",), value) for value in (ABSENT, None, 5, ["fer_lightning.models.cnn.CNN"])),
-        *((("hyper_parameters",), value) for value in (ABSENT, None, [], "channels")),
-        *(((DATA_STATE,), value) for value in (ABSENT, None, [], "classes")),
-        *(((DATA_STATE, key), ABSENT) for key in ("classes", "mean", "val_split", "split", "training_digests")),
-        *(((DATA_STATE, "classes"), value) for value in (7, [1, 2])),
-        *(((DATA_STATE, "mean"), value) for value in ("0.5", float("nan"))),
-        *(((DATA_STATE, "std"), value) for value in (0.0, float("inf"))),
-        *(((DATA_STATE, "val_split"), value) for value in ("private", 1.5)),
-        ((DATA_STATE, "split_seed"), -1),
-        ((DATA_STATE, "synthetic"), "yes"),
-        ((DATA_STATE, "split"), {"train": "0"}),
-    ],
-)
+@pytest.mark.parametrize(("place", "value"), [
+    *((("network",), value) for value in (ABSENT, None, ["fer_lightning.models.cnn.CNN"])),
+    *((("hyper_parameters",), value) for value in (ABSENT, [])),
+    *(((DATA_STATE,), value) for value in (ABSENT, None, "classes")),
+    *(((DATA_STATE, key), ABSENT) for key in ("classes", "split", "training_digests")),
+    ((DATA_STATE, "classes"), [1, 2]),
+    *(((DATA_STATE, "mean"), value) for value in ("0.5", float("nan"))),
+    ((DATA_STATE, "std"), 0.0),
+    *(((DATA_STATE, "val_split"), value) for value in ("private", 1.5)),
+    ((DATA_STATE, "split_seed"), -1), ((DATA_STATE, "synthetic"), "yes"),
+    ((DATA_STATE, "split"), {"train": "0"}),
+])  # fmt: skip
 def test_a_part_that_is_missing_or_of_another_kind_is_named(checkpoint, tmp_path, form, place, value):
     *outer, key = place
     within = checkpoint[outer[0]] if outer else checkpoint
@@ -176,10 +180,7 @@ def test_a_part_that_is_missing_or_of_another_kind_is_named(checkpoint, tmp_path
 
 
 @FORMS
-@pytest.mark.parametrize(
-    "arguments",
-    [{"channels": 3}, {"channels": None}, {"channels": {}}, {"channels": "12345"}, {"hidden": []}, {"no_such": 1}],
-)
+@pytest.mark.parametrize("arguments", [{"channels": 3}, {"channels": "12345"}, {"hidden": 5}, {"no_such": 1}])
 def test_arguments_that_make_no_network(checkpoint, tmp_path, form, arguments):
     checkpoint["hyper_parameters"] |= arguments
     said = refusal(save(checkpoint, tmp_path / f"w.{form}"))
@@ -200,27 +201,22 @@ def test_loading_imports_nothing_that_a_file_names(checkpoint, tmp_path, form, m
     assert not (tmp_path / "ran").exists()
 
 
-@FORMS
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("", "CNN", "os.system", "torch.nn.modules.linear.Linear", "fer_lightning.errors.UserError"),
-        *("fer_lightning.models.cnn.", "fer_lightning.models.cnn.Nope", "fer_lightning.models.nope.Net"),
-        *("fer_lightning.models..CNN", "fer_lightning.models.classifier.EmotionClassifier", "a\nb.Net"),
-    ],
-)
-def test_a_name_that_is_no_network_s(checkpoint, tmp_path, form, name):
+@pytest.mark.parametrize("name", [
+    *("", "CNN", "os.system", "torch.nn.modules.linear.Linear", "fer_lightning.errors.UserError"),
+    *("fer_lightning.models.cnn.", "fer_lightning.models.cnn.Nope", "fer_lightning.models.nope.Net"),
+    *("fer_lightning.models..CNN", "fer_lightning.models.classifier.EmotionClassifier", "a\nb.Net"),
+])  # fmt: skip
+def test_a_name_that_is_no_network_s(checkpoint, tmp_path, name):
     checkpoint["network"] = name
-    assert refusal(save(checkpoint, tmp_path / f"w.{form}")).startswith(f"its network {name!r} is not known here")
+    assert refusal(save(checkpoint, tmp_path / "w.ckpt")).startswith(f"its network {name!r} is not known here")
 
 
-@FORMS
-def test_a_network_of_one_s_own_is_made_where_its_class_exists(checkpoint, tmp_path, form):
+def test_a_network_of_one_s_own_is_made_where_its_class_exists(checkpoint, tmp_path):
     class Own(CNN):
         pass
 
     checkpoint["network"] = f"{Own.__module__}.{Own.__qualname__}"
-    assert type(load(save(checkpoint, tmp_path / f"w.{form}")).model) is Own
+    assert type(load(save(checkpoint, tmp_path / "w.ckpt")).model) is Own
 
 
 def test_a_network_of_the_package_is_imported(checkpoint, tmp_path, monkeypatch):
