@@ -152,7 +152,7 @@ def why_unusable(run: Run | str) -> str | None:
     trainer = run.config.get("trainer") or {}
     limits = [f"trainer.{key}={trainer[key]}" for key in SHORTENED if str(trainer.get(key)) not in ("None", "1.0")]
     if run.metrics["trial"] or limits:
-        return f"a trial ({', '.join(limits) or 'debug=fast'}), whose figures say nothing"
+        return f"a trial ({'debug=fast' if run.metrics['trial'] else ', '.join(limits)}), whose figures say nothing"
     if reason := why_unfinished(run):
         return reason
     unknown = [key for key in ("model", "aug", "data", "seed", "val_acc") if run.metrics[key] is None]
