@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from fer_lightning import __version__, train
 from fer_lightning.__main__ import CONF
@@ -259,11 +260,25 @@ def test_tensorboard_has_epochs_on_its_axis_images_and_filled_hparams(run):
         assert [point.value for point in points] == pytest.approx([float(row[column]) for row in epochs])
     metrics = json.loads((run / "metrics.json").read_text())
     assert events.Scalars("test/public_acc")[0].value == pytest.approx(metrics["test_public_acc"])
-    assert events.Scalars("hp/val_acc")[0].value == pytest.approx(metrics["val_acc"])
-    assert set(events.Tags()["images"]) == {"curves", "confusion_matrix", "mistakes"}
-    assert "_hparams_/session_start_info" in events.summary_metadata
+    (best,) = events.Scalars("val/best_acc")
+    assert (best.step, best.value) == (4, pytest.approx(metrics["val_acc"]))
+    assert set(events.Tags()["images"]) == {"pictures/confusion_matrix", "pictures/mistakes"}
+    shown = {tag.partition("/")[0] for kind in ("scalars", "images") for tag in events.Tags()[kind]}
+    assert sorted(shown)[:2] == ["accuracy", "loss"]  # what TensorBoard opens with
+    for what, figure in (("accuracy", "acc"), ("loss", "loss")):
+        validation, train = events.Scalars(f"{what}/validation"), events.Scalars(f"{what}/train")
+        assert [point.value for point in validation] == [point.value for point in events.Scalars(f"val/{figure}")]
+        column = {"accuracy": "train_acc", "loss": "train_cross_entropy"}[what]
+        assert [point.value for point in train] == pytest.approx([float(row[column]) for row in epochs])
     (layout,) = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val
-    assert all(tag in layout for tag in (b"train/cross_entropy", b"val/loss", b"train/acc", b"val/acc"))
+    assert all(tag in layout for tag in (b"loss/train", b"loss/validation", b"accuracy/train", b"accuracy/validation"))
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    settings = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert (settings["model"].string_value, settings["lr"].number_value) == ("dnn", 0.001)
+    assert len(settings) == 13
+    content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    scores = HParamsPluginData.FromString(content).experiment.metric_infos
+    assert [score.name.tag for score in scores] == ["val/best_acc", "test/public_acc", "test/private_acc"]
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_others(cli, tmp_path, run):

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,21 @@ from fer_lightning.results.outputs import FIGURES
 from fer_lightning.training.processes import is_first_process
 
 PROJECT = "fer_lightning"  # of Weights & Biases, and MLflow's experiment, where the environment names no other
-CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one chart
-    "training": {
-        "loss": ["Multiline", ["train/cross_entropy", "val/loss"]],
-        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
+PICTURES = ("confusion_matrix", "mistakes")  # in TensorBoard, which has the curves themselves
+# TensorBoard sorts charts by the words of their names, and opens the first two groups (in Scalars three) alone: these.
+OPEN = {
+    "accuracy/train": "train/acc",
+    "accuracy/validation": "val/acc",
+    "loss/train": "train/cross_entropy",
+    "loss/validation": "val/loss",
+}
+CHARTS = {  # its Custom Scalars tab; of a chart with several lines a run, all have one colour
+    "training and validation": {
+        f"{what}: line validation, band to training": [
+            "Margin",
+            [f"{what}/validation", f"{what}/validation", f"{what}/train"],
+        ]
+        for what in ("accuracy", "loss")
     }
 }
 
@@ -32,12 +43,29 @@ def check_installed(names: Sequence[str]) -> None:
             raise UserError(f"logger={name}: it needs a package: pip install 'fer_lightning[{name}]'")
 
 
-def make_loggers(names: Sequence[str], folder: Path, goes_on: bool) -> list[Logger]:
+class Board(TensorBoardLogger):
+    """TensorBoard with the charts of OPEN and CHARTS.
+
+    The events of a run that goes on give way: told again, its earlier epochs would stand there twice, with
+    `--load_fast=false` also after a purge_step.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if is_first_process():
+            for events in folder.glob("events.out.tfevents.*"):
+                events.unlink()
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+        self.experiment.add_custom_scalars(CHARTS)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({**metrics, **{new: metrics[old] for new, old in OPEN.items() if old in metrics}}, step)
+
+
+def make_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
     """Loggers by name: tensorboard, csv, wandb, mlflow. A run that goes on tells them its earlier epochs again."""
     made: list[Logger] = []
     if "tensorboard" in names:
-        purge = 0 if goes_on else None  # earlier events give way
-        made.append(TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge))
+        made.append(Board(folder))
     if "csv" in names:
         if is_first_process():
             shutil.rmtree(folder / "csv", ignore_errors=True)
@@ -58,27 +86,47 @@ def make_loggers(names: Sequence[str], folder: Path, goes_on: bool) -> list[Logg
 
 
 def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
-    """The settings and the test scores; in TensorBoard also the figures, the charts' layout, and the HParams tab."""
-    settings = {key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))}
-    settings = {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings}
-    test = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
-    test = {name: value for name, value in test.items() if value is not None}
+    """The settings and the test scores; in TensorBoard the HParams tab of a few of them, and pictures."""
+    scores = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
+    scores = {name: value for name, value in scores.items() if value is not None}
     for logger in loggers:
-        if test:
-            logger.log_metrics(test, step=metrics["epochs"])
-        if isinstance(logger, TensorBoardLogger):
-            board = logger.experiment
-            for name, file in FIGURES.items():
-                if (folder / file).exists():
-                    picture = matplotlib.image.imread(folder / file)[..., :3]
-                    board.add_image(name, picture, metrics["epochs"], dataformats="HWC")
-            board.add_custom_scalars(CHARTS)
-            reached = {"hp/val_acc": metrics["val_acc"], "hp/val_loss": metrics["val_loss"]}
-            reached |= {name.replace("test/", "hp/test_"): value for name, value in test.items()}
-            logger.log_hyperparams(settings, {name: value for name, value in reached.items() if value is not None})
+        if isinstance(logger, Board):
+            for name in PICTURES:
+                picture = matplotlib.image.imread(folder / FIGURES[name])[..., :3]
+                logger.experiment.add_image(f"pictures/{name}", picture, metrics["epochs"], dataformats="HWC")
+            reached = {"val/best_acc": metrics["val_acc"], **scores}
+            logger.log_hyperparams(hyper_parameters(config, metrics), reached, step=metrics["epochs"])
         else:
-            logger.log_hyperparams(settings)
+            if scores:
+                logger.log_metrics(scores, step=metrics["epochs"])
+            settings = {
+                key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))
+            }
+            logger.log_hyperparams(
+                {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings}
+            )
         logger.finalize("failed" if metrics["interrupted"] else "success")
+
+
+def hyper_parameters(config: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """What tells most runs apart. TensorBoard sorts by name and shows the first five unless told otherwise."""
+    kinds = {group: config[group].get("_target_", "none") for group in ("optimizer", "scheduler", "averaging")}
+    kinds = {group: kind.rpartition(".")[2].lower() for group, kind in kinds.items()}
+    return {
+        "aug": metrics["aug"],
+        "batch_size": config["data"]["batch_size"],
+        "epochs": metrics["max_epochs"],
+        "lr": config["optimizer"].get("lr"),
+        "model": metrics["model"],
+        "optimizer": kinds["optimizer"],
+        "precision": metrics["precision"],
+        "scheduler": kinds["scheduler"],
+        "seed": metrics["seed"],
+        "trained_on": metrics["data"],
+        "val_split": str(config["data"]["val_split"]),  # a share, or public
+        "weight_averaging": kinds["averaging"],
+        "weight_decay": config["optimizer"].get("weight_decay"),
+    }
 
 
 def close(completed: bool) -> None:
