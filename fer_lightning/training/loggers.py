@@ -87,24 +87,21 @@ def make_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
 
 def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
     """The settings and the test scores; in TensorBoard the HParams tab of a few of them, and pictures."""
-    scores = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
-    scores = {name: value for name, value in scores.items() if value is not None}
+    settings = {key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))}
+    settings = {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings}
+    test = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
+    test = {name: value for name, value in test.items() if value is not None}
     for logger in loggers:
         if isinstance(logger, Board):
             for name in PICTURES:
                 picture = matplotlib.image.imread(folder / FIGURES[name])[..., :3]
                 logger.experiment.add_image(f"pictures/{name}", picture, metrics["epochs"], dataformats="HWC")
-            reached = {"val/best_acc": metrics["val_acc"], **scores}
+            reached = {"val/best_acc": metrics["val_acc"], **test}
             logger.log_hyperparams(hyper_parameters(config, metrics), reached, step=metrics["epochs"])
         else:
-            if scores:
-                logger.log_metrics(scores, step=metrics["epochs"])
-            settings = {
-                key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))
-            }
-            logger.log_hyperparams(
-                {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings}
-            )
+            if test:
+                logger.log_metrics(test, step=metrics["epochs"])
+            logger.log_hyperparams(settings)
         logger.finalize("failed" if metrics["interrupted"] else "success")
 
 
