@@ -42,7 +42,9 @@ SMALL = {
 }
 FILES = {
     "config.yaml", "model.txt", "metrics.csv", "metrics.json", "predictions.csv", "curves.png", "confusion_matrix.png",
-    "confusion_matrix.csv", "mistakes.png", "checkpoints/best.ckpt", ".hydra/config.yaml",
+    "confusion_matrix.csv", "confusion_matrix-public.png", "confusion_matrix-public.csv",
+    "confusion_matrix-private.png", "confusion_matrix-private.csv", "mistakes.png", "checkpoints/best.ckpt",
+    ".hydra/config.yaml",
 }  # fmt: skip
 
 
@@ -178,13 +180,14 @@ def test_test_scores_beside_those_without_training_images(run, few_faces):
     assert metrics["test_public_acc_unseen"] == pytest.approx(hits.mean())
 
 
-def test_confusion_matrix_is_scikit_learns(run):
+@pytest.mark.parametrize(("split", "suffix"), [("val", ""), ("public", "-public"), ("private", "-private")])
+def test_confusion_matrix_is_scikit_learns(run, split, suffix):
     table = pd.read_csv(run / "predictions.csv")
-    val = table[table["split"] == "val"]
-    written = pd.read_csv(run / "confusion_matrix.csv", index_col="target")
-    expected = confusion_matrix(val["target"], val["predicted"], labels=list(CLASSES))
+    part = table[table["split"] == split]
+    written = pd.read_csv(run / f"confusion_matrix{suffix}.csv", index_col="target")
+    expected = confusion_matrix(part["target"], part["predicted"], labels=list(CLASSES))
     np.testing.assert_array_equal(written[list(CLASSES)].to_numpy(), expected)
-    recall = recall_score(val["target"], val["predicted"], labels=list(CLASSES), average=None, zero_division=np.nan)
+    recall = recall_score(part["target"], part["predicted"], labels=list(CLASSES), average=None, zero_division=np.nan)
     np.testing.assert_allclose(written["recall"], recall, atol=1e-6)
 
 
@@ -304,6 +307,9 @@ def test_validating_on_public_leaves_no_public_test_score(trained, few_faces):
     metrics, faces = json.loads((run / "metrics.json").read_text()), few_faces
     assert metrics["test_public_acc"] is None
     assert metrics["test_private_acc"] is not None
+    assert {path.name for path in run.glob("confusion_matrix*.png")} == {
+        "confusion_matrix.png", "confusion_matrix-private.png",
+    }  # fmt: skip
     assert (metrics["train_n"], metrics["val_n"]) == ((faces.usage == 0).sum(), (faces.usage == 1).sum())
 
 

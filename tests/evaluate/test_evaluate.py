@@ -87,6 +87,13 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def written(*splits: str) -> set[str]:
+    """The files of an evaluation of these splits."""
+    pictures = {"val": "confusion_matrix", "public": "confusion_matrix-public", "private": "confusion_matrix-private"}
+    drawn = {f"{pictures[split]}{suffix}" for split in splits for suffix in (".png", ".csv")}
+    return {"evaluation.json", "predictions.csv"} | drawn
+
+
 # Figures
 
 
@@ -512,9 +519,12 @@ def test_the_files_of_the_run_stay_as_they_are(run, evaluate):
         assert evaluate("run", *arguments)[0] == 0
     after = tree(run)
     assert {name: after[name] for name in before} == before
-    folders = [f"evaluation/{name}" for name in ("all", "val", "all-tta", "all-ensemble")]
-    files = {f"{folder}/{name}" for folder in folders for name in ("evaluation.json", "predictions.csv")}
+    all_three = ("val", "public", "private")
+    folders = {"all": all_three, "val": ("val",), "all-tta": all_three, "all-ensemble": all_three}
+    files = {f"evaluation/{folder}/{name}" for folder, splits in folders.items() for name in written(*splits)}
     assert set(after) - set(before) == files
+    for split in ("", "-public", "-private"):
+        assert after[f"evaluation/all/confusion_matrix{split}.csv"] == after[f"confusion_matrix{split}.csv"]
     alone, twice = (report(run / "evaluation" / name)["splits"] for name in ("all", "all-ensemble"))
     assert alone == twice  # an ensemble of one checkpoint twice is that checkpoint
     assert after["evaluation/all/predictions.csv"] == after["evaluation/all-ensemble/predictions.csv"]
@@ -531,7 +541,7 @@ def test_a_repeated_evaluation_replaces_its_own_files_alone(run, evaluate, faces
     again = tree(folder)
     assert again.pop("notes.txt") == b"mine"
     assert again["predictions.csv"] == first["predictions.csv"]
-    assert set(again) == {"evaluation.json", "predictions.csv"}
+    assert set(again) == written("val", "public", "private")
     assert [path.name for path in folder.parent.iterdir()] == ["all"]
 
 
@@ -559,7 +569,7 @@ def test_another_evaluation_has_a_folder_of_its_own(run, evaluate, faces, tmp_pa
         assert (status, err) == (0, "")
         after = tree(home)
         assert {path: after[path] for path in before} == before
-        assert set(after) - set(before) == {f"{name}/evaluation.json", f"{name}/predictions.csv"}
+        assert set(after) - set(before) == {f"{name}/{file}" for file in written("public")}
         usual = home / name.rstrip("-2345")
         told = f"{usual}: it holds another evaluation (other {difference}), which is not overwritten; this evaluation "
         assert (told in out) == (difference is not None)
@@ -573,7 +583,7 @@ def test_another_evaluation_has_a_folder_of_its_own(run, evaluate, faces, tmp_pa
     assert set(tree(home)) == files
     altered(run, run / "checkpoints" / "best.ckpt")  # as where the training has gone on
     assert "(other checkpoints)" in evaluate("run", "--split", "public")[1]
-    assert set(tree(home)) == files | {"public-6/evaluation.json", "public-6/predictions.csv"}
+    assert set(tree(home)) == files | {f"public-6/{file}" for file in written("public")}
 
 
 def test_out_is_never_a_folder_of_a_run_or_with_other_predictions(run, evaluate, tmp_path):
