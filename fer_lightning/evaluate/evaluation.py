@@ -94,7 +94,9 @@ def evaluate(
     write_json(folder / "evaluation.json", report)  # first: it marks predictions.csv as an evaluation's
     table = prediction_table(faces, selection.scored, mine)
     write_predictions(table, folder / "predictions.csv")
-    write_confusions(table, folder, title=text.title(report), synthetic=faces.synthetic)
+    write_confusions(
+        table, folder, title=" + ".join(each["network"] for each in report["checkpoints"]), synthetic=faces.synthetic
+    )
     print(text.render(report))
     print(f"\n{report['seconds']} s; written: {folder / 'evaluation.json'}, predictions.csv, confusion matrices")
     return report

@@ -38,13 +38,6 @@ def head(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def title(report: dict[str, Any]) -> str:
-    """What was scored and how, in a few words."""
-    networks = [each["network"] for each in report["checkpoints"]]
-    name = networks[0] if len(networks) == 1 else f"ensemble of {len(networks)}"
-    return f"{name}, test-time augmentation" if report["tta"] else name
-
-
 def overview(splits: dict[str, dict[str, Any]], synthetic: str) -> str:
     """All scores but those of classes and votes, a column a split."""
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.image
+import pandas as pd
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from fer_lightning.errors import UserError
@@ -24,15 +25,23 @@ OPEN = {
     "loss/train": "train/cross_entropy",
     "loss/validation": "val/loss",
 }
-CHARTS = {  # its Custom Scalars tab; of a chart with several lines a run, all have one colour
+CHARTS = {  # its Custom Scalars tab, where several lines of a run would have one colour
     "training and validation": {
         f"{what}: line validation, band to training": [
             "Margin",
-            [f"{what}/validation", f"{what}/validation", f"{what}/train"],
+            [f"{what}/{part}" for part in ("validation", "validation", "train")],
         ]
         for what in ("accuracy", "loss")
     }
 }
+HPARAMS = {"model": "model", "aug": "aug", "trained_on": "data", "seed": "seed"} | {
+    key.partition(".")[2]: key
+    for key in (
+        *("data.batch_size", "data.val_split", "optimizer.lr", "optimizer.weight_decay"),
+        *("trainer.max_epochs", "trainer.precision"),
+    )
+}
+KINDS = {"optimizer": "optimizer", "scheduler": "scheduler", "weight_averaging": "averaging"}
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -87,8 +96,8 @@ def make_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
 
 def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
     """The settings and the test scores; in TensorBoard the HParams tab of a few of them, and pictures."""
-    settings = {key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))}
-    settings = {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings}
+    flat = {str(key): value for key, value in pd.json_normalize(config, sep=".").to_dict("records")[0].items()}
+    settings = {**flat, "model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"]}
     test = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
     test = {name: value for name, value in test.items() if value is not None}
     for logger in loggers:
@@ -97,7 +106,7 @@ def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str
                 picture = matplotlib.image.imread(folder / FIGURES[name])[..., :3]
                 logger.experiment.add_image(f"pictures/{name}", picture, metrics["epochs"], dataformats="HWC")
             reached = {"val/best_acc": metrics["val_acc"], **test}
-            logger.log_hyperparams(hyper_parameters(config, metrics), reached, step=metrics["epochs"])
+            logger.log_hyperparams(hyper_parameters(settings), reached, step=metrics["epochs"])
         else:
             if test:
                 logger.log_metrics(test, step=metrics["epochs"])
@@ -105,36 +114,13 @@ def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str
         logger.finalize("failed" if metrics["interrupted"] else "success")
 
 
-def hyper_parameters(config: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """What tells most runs apart. TensorBoard sorts by name and shows the first five unless told otherwise."""
-    kinds = {group: config[group].get("_target_", "none") for group in ("optimizer", "scheduler", "averaging")}
-    kinds = {group: kind.rpartition(".")[2].lower() for group, kind in kinds.items()}
-    return {
-        "aug": metrics["aug"],
-        "batch_size": config["data"]["batch_size"],
-        "epochs": metrics["max_epochs"],
-        "lr": config["optimizer"].get("lr"),
-        "model": metrics["model"],
-        "optimizer": kinds["optimizer"],
-        "precision": metrics["precision"],
-        "scheduler": kinds["scheduler"],
-        "seed": metrics["seed"],
-        "trained_on": metrics["data"],
-        "val_split": str(config["data"]["val_split"]),  # a share, or public
-        "weight_averaging": kinds["averaging"],
-        "weight_decay": config["optimizer"].get("weight_decay"),
-    }
+def hyper_parameters(settings: dict[str, Any]) -> dict[str, Any]:
+    """What tells most runs apart. TensorBoard sorts by name and shows the first five: down to the model."""
+    kinds = {group: str(settings.get(f"{key}._target_", "none")).rpartition(".")[2] for group, key in KINDS.items()}
+    return {name: settings[key] for name, key in HPARAMS.items() if key in settings} | kinds
 
 
 def close(completed: bool) -> None:
     """End the run of Weights & Biases, into which a sweep's next job would write otherwise."""
     if (wandb := sys.modules.get("wandb")) is not None:
         wandb.finish(exit_code=0 if completed else 1)
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found

@@ -12,7 +12,7 @@ from conftest import Ended, run_command
 from PIL import Image
 
 from fer_lightning.audit import __main__ as audit
-from fer_lightning.audit.findings import sentences
+from fer_lightning.audit.findings import conclusions, sentences
 from fer_lightning.data.faces import CLASSES, SIZE, USAGES
 
 
@@ -215,6 +215,39 @@ def test_the_page_is_well_formed_and_shows_the_faces(run, tmp_path):
         assert f"{USAGES[usage[row]]}\nrow {row}\n{CLASSES[labels[row]]}" in page.text
     for sentence in sentences(content):
         assert sentence in page.text
+
+
+def test_the_page_opens_with_a_verdict_in_three_lines(run, tmp_path):
+    pixels, labels, usage = pictures(20), np.arange(20) % 7, np.repeat([0, 1], 10)
+    pixels[10:13], labels[10:14] = pixels[:3], labels[:4]
+    pixels[13] = pixels[3] * 0.7
+    labels[10] = 6  # not angry
+    run(write_npz(tmp_path / "fer2013.npz", pixels, labels, usage))
+    page = Page()
+    assert [line.text for line in page.root.iter("dd")] == [
+        "20 images; known class counts of FER2013: differ (Training), differ (PublicTest), missing (PrivateTest).",
+        "4 PublicTest images (40.0%) are also in Training, 3 of them exactly. By heart, they turn a score of 65% into "
+        "up to 79%.",
+        "Of 2 identical images with several labels any network gets at least 1 wrong. "
+        "Groups of near duplicates and mirror images with several labels: 0.",
+    ]
+    assert page.text.index("3 of them exactly") < page.text.index("identical images") < page.text.index("\nrow 0\n")
+    content = json.loads(Path("audit/audit.json").read_text())
+    for entry in content["splits"].values():
+        entry["verdict"] = "match"
+    content |= {kind: {"found": [], "leaks": [], "conflicting": 0} for kind in ("identical", "mirrored", "near")}
+    assert conclusions(content)["Data"] == "20 images; known class counts of FER2013: all match, it is complete."
+    assert conclusions(content)["Leaks"] == "No test image is also in Training."
+    assert conclusions(content)["Labels"].startswith("No identical images have several labels.")
+
+
+def test_faces_of_the_worst_groups_come_first_and_harmless_ones_are_folded(run, tmp_path):
+    run(write_npz(tmp_path / "fer2013.npz", *faulty()))
+    sections = [("".join(part.find("summary").itertext()), part.get("open")) for part in Page().root.iter("details")]
+    ranks = ["across" not in title and 1 + ("one label" in title) for title, _ in sections]
+    assert ranks == sorted(ranks)
+    assert {0, 2} <= set(ranks)
+    assert [is_open is None for _, is_open in sections] == [rank == 2 for rank in ranks]
 
 
 def test_a_name_is_text_on_the_page(run, tmp_path):
