@@ -29,6 +29,7 @@ from fer_lightning.report import findings
 from fer_lightning.report.__main__ import work as report
 from fer_lightning.results import figures as plots
 from fer_lightning.results.checkpoint import load, read_checkpoint
+from fer_lightning.results.outputs import write_confusions
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.weights import write_weights
 from fer_lightning.settings import hydra_app
@@ -189,6 +190,13 @@ def test_confusion_matrix_is_scikit_learns(run, split, suffix):
     np.testing.assert_array_equal(written[list(CLASSES)].to_numpy(), expected)
     recall = recall_score(part["target"], part["predicted"], labels=list(CLASSES), average=None, zero_division=np.nan)
     np.testing.assert_allclose(written["recall"], recall, atol=1e-6)
+
+
+def test_confusion_matrices_of_splits_that_are_no_longer_scored_go(run, tmp_path):
+    table = pd.read_csv(run / "predictions.csv")
+    for scored, left in ((table, 6), (table[table["split"] == "val"], 2)):  # of a run gone on with
+        write_confusions(scored, tmp_path, title="DNN", synthetic=True)
+        assert len(list(tmp_path.glob("confusion_matrix*"))) == left
 
 
 def test_classes_have_precision_recall_and_f1_in_the_run_itself(run):

@@ -27,20 +27,14 @@ OPEN = {
 }
 CHARTS = {  # its Custom Scalars tab, where several lines of a run would have one colour
     "training and validation": {
-        f"{what}: line validation, band to training": [
-            "Margin",
-            [f"{what}/{part}" for part in ("validation", "validation", "train")],
-        ]
+        f"{what}: line validation, band to training": ["Margin", [*2 * [f"{what}/validation"], f"{what}/train"]]
         for what in ("accuracy", "loss")
     }
 }
-HPARAMS = {"model": "model", "aug": "aug", "trained_on": "data", "seed": "seed"} | {
-    key.partition(".")[2]: key
-    for key in (
-        *("data.batch_size", "data.val_split", "optimizer.lr", "optimizer.weight_decay"),
-        *("trainer.max_epochs", "trainer.precision"),
-    )
-}
+HPARAMS = (
+    *("model", "aug", "seed", "data.batch_size", "data.val_split", "optimizer.lr", "optimizer.weight_decay"),
+    *("trainer.max_epochs", "trainer.precision"),
+)
 KINDS = {"optimizer": "optimizer", "scheduler": "scheduler", "weight_averaging": "averaging"}
 
 
@@ -116,8 +110,9 @@ def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str
 
 def hyper_parameters(settings: dict[str, Any]) -> dict[str, Any]:
     """What tells most runs apart. TensorBoard sorts by name and shows the first five: down to the model."""
+    chosen = {key.rpartition(".")[2]: settings[key] for key in HPARAMS if key in settings}
     kinds = {group: str(settings.get(f"{key}._target_", "none")).rpartition(".")[2] for group, key in KINDS.items()}
-    return {name: settings[key] for name, key in HPARAMS.items() if key in settings} | kinds
+    return {**chosen, **kinds, "trained_on": settings["data"]}
 
 
 def close(completed: bool) -> None:
