@@ -96,7 +96,7 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     if is_first_process():
         write_settings(experiment, folder)
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
-    loggers = make_loggers(settings.logger.names, folder, goes_on=checkpoint is not None)
+    loggers = make_loggers(settings.logger.names, folder)
     recorder = Recorder(folder, experiment.decisive, rows, settings.trainer.patience)
     bar = [EpochBar()] if sys.stdout.isatty() and is_first_process() else []
     trainer = pl.Trainer(

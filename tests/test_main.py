@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from fer_lightning import __version__, train
 from fer_lightning.__main__ import CONF
@@ -28,6 +29,7 @@ from fer_lightning.report import findings
 from fer_lightning.report.__main__ import work as report
 from fer_lightning.results import figures as plots
 from fer_lightning.results.checkpoint import load, read_checkpoint
+from fer_lightning.results.outputs import write_confusions
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.weights import write_weights
 from fer_lightning.settings import hydra_app
@@ -41,7 +43,9 @@ SMALL = {
 }
 FILES = {
     "config.yaml", "model.txt", "metrics.csv", "metrics.json", "predictions.csv", "curves.png", "confusion_matrix.png",
-    "confusion_matrix.csv", "mistakes.png", "checkpoints/best.ckpt", ".hydra/config.yaml",
+    "confusion_matrix.csv", "confusion_matrix-public.png", "confusion_matrix-public.csv",
+    "confusion_matrix-private.png", "confusion_matrix-private.csv", "mistakes.png", "checkpoints/best.ckpt",
+    ".hydra/config.yaml",
 }  # fmt: skip
 
 
@@ -177,14 +181,22 @@ def test_test_scores_beside_those_without_training_images(run, few_faces):
     assert metrics["test_public_acc_unseen"] == pytest.approx(hits.mean())
 
 
-def test_confusion_matrix_is_scikit_learns(run):
+@pytest.mark.parametrize(("split", "suffix"), [("val", ""), ("public", "-public"), ("private", "-private")])
+def test_confusion_matrix_is_scikit_learns(run, split, suffix):
     table = pd.read_csv(run / "predictions.csv")
-    val = table[table["split"] == "val"]
-    written = pd.read_csv(run / "confusion_matrix.csv", index_col="target")
-    expected = confusion_matrix(val["target"], val["predicted"], labels=list(CLASSES))
+    part = table[table["split"] == split]
+    written = pd.read_csv(run / f"confusion_matrix{suffix}.csv", index_col="target")
+    expected = confusion_matrix(part["target"], part["predicted"], labels=list(CLASSES))
     np.testing.assert_array_equal(written[list(CLASSES)].to_numpy(), expected)
-    recall = recall_score(val["target"], val["predicted"], labels=list(CLASSES), average=None, zero_division=np.nan)
+    recall = recall_score(part["target"], part["predicted"], labels=list(CLASSES), average=None, zero_division=np.nan)
     np.testing.assert_allclose(written["recall"], recall, atol=1e-6)
+
+
+def test_confusion_matrices_of_splits_that_are_no_longer_scored_go(run, tmp_path):
+    table = pd.read_csv(run / "predictions.csv")
+    for scored, left in ((table, 6), (table[table["split"] == "val"], 2)):  # of a run gone on with
+        write_confusions(scored, tmp_path, title="DNN", synthetic=True)
+        assert len(list(tmp_path.glob("confusion_matrix*"))) == left
 
 
 def test_classes_have_precision_recall_and_f1_in_the_run_itself(run):
@@ -259,11 +271,25 @@ def test_tensorboard_has_epochs_on_its_axis_images_and_filled_hparams(run):
         assert [point.value for point in points] == pytest.approx([float(row[column]) for row in epochs])
     metrics = json.loads((run / "metrics.json").read_text())
     assert events.Scalars("test/public_acc")[0].value == pytest.approx(metrics["test_public_acc"])
-    assert events.Scalars("hp/val_acc")[0].value == pytest.approx(metrics["val_acc"])
-    assert set(events.Tags()["images"]) == {"curves", "confusion_matrix", "mistakes"}
-    assert "_hparams_/session_start_info" in events.summary_metadata
+    (best,) = events.Scalars("val/best_acc")
+    assert (best.step, best.value) == (4, pytest.approx(metrics["val_acc"]))
+    assert set(events.Tags()["images"]) == {"pictures/confusion_matrix", "pictures/mistakes"}
+    shown = {tag.partition("/")[0] for kind in ("scalars", "images") for tag in events.Tags()[kind]}
+    assert sorted(shown)[:2] == ["accuracy", "loss"]  # what TensorBoard opens with
+    for what, figure in (("accuracy", "acc"), ("loss", "loss")):
+        validation, train = events.Scalars(f"{what}/validation"), events.Scalars(f"{what}/train")
+        assert [point.value for point in validation] == [point.value for point in events.Scalars(f"val/{figure}")]
+        column = {"accuracy": "train_acc", "loss": "train_cross_entropy"}[what]
+        assert [point.value for point in train] == pytest.approx([float(row[column]) for row in epochs])
     (layout,) = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val
-    assert all(tag in layout for tag in (b"train/cross_entropy", b"val/loss", b"train/acc", b"val/acc"))
+    assert all(tag in layout for tag in (b"loss/train", b"loss/validation", b"accuracy/train", b"accuracy/validation"))
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    settings = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert (settings["model"].string_value, settings["lr"].number_value) == ("dnn", 0.001)
+    assert len(settings) == 13
+    content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    scores = HParamsPluginData.FromString(content).experiment.metric_infos
+    assert [score.name.tag for score in scores] == ["val/best_acc", "test/public_acc", "test/private_acc"]
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_others(cli, tmp_path, run):
@@ -289,6 +315,9 @@ def test_validating_on_public_leaves_no_public_test_score(trained, few_faces):
     metrics, faces = json.loads((run / "metrics.json").read_text()), few_faces
     assert metrics["test_public_acc"] is None
     assert metrics["test_private_acc"] is not None
+    assert {path.name for path in run.glob("confusion_matrix*.png")} == {
+        "confusion_matrix.png", "confusion_matrix-private.png",
+    }  # fmt: skip
     assert (metrics["train_n"], metrics["val_n"]) == ((faces.usage == 0).sum(), (faces.usage == 1).sum())
 
 

@@ -1,21 +1,17 @@
-"""The audit's page: the terminal's tables, then the faces of the worst groups of each kind, and of constant images."""
+"""The audit's page: three lines, the terminal's tables, then the faces of the worst groups and of constant images."""
 
 from typing import Any
 
 import numpy as np
 
-from fer_lightning.audit.findings import TITLES, counts_table, findings_table, sentences
+from fer_lightning.audit.findings import TITLES, conclusions, counts_table, findings_table, sentences
 from fer_lightning.audit.search import SAME, SHIFT
 from fer_lightning.data.faces import USAGES, Faces
 from fer_lightning.results.page import render
 
 GROUPS_SHOWN = 30  # in each section of the page, which stays below 4 MB
 FACES_SHOWN = 12  # of each group
-SORTS = {  # of groups, as audit.json has them
-    "across splits": lambda group: len({image["split"] for image in group["images"]}) > 1,
-    "in one split": lambda group: len({image["split"] for image in group["images"]}) == 1,
-    "with conflicting labels": lambda group: len(group["labels"]) > 1,
-}
+SORTS = ("across splits", "in one split, with several labels", "in one split, with one label")  # the worst first
 
 
 def to_html(faces: Faces, content: dict[str, Any]) -> str:
@@ -29,14 +25,15 @@ def to_html(faces: Faces, content: dict[str, Any]) -> str:
 
     sections = [
         (f"{title.capitalize()} {which}", kind, groups)
+        for which in SORTS
         for kind, title in TITLES.items()
-        for which, belongs in SORTS.items()
-        if (groups := [group for group in content[kind]["found"] if belongs(group)])
+        if (groups := [group for group in content[kind]["found"] if _sort(group) == which])
     ]
     return render(
         "audit.html.j2",
         title="Audit of FER2013",
         content=content,
+        conclusions=conclusions(content),
         tables=[counts_table(content), findings_table(content)],
         sentences=sentences(content),
         sections=sections,
@@ -44,6 +41,11 @@ def to_html(faces: Faces, content: dict[str, Any]) -> str:
         near=f"correlate by {SAME} or more, shifted by up to {SHIFT} pixels",
         most=(GROUPS_SHOWN, FACES_SHOWN),
     )
+
+
+def _sort(group: dict[str, Any]) -> str:
+    across = len({image["split"] for image in group["images"]}) > 1
+    return SORTS[0] if across else SORTS[1] if len(group["labels"]) > 1 else SORTS[2]
 
 
 def _caption(image: dict[str, Any]) -> str:

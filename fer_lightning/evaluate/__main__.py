@@ -12,7 +12,7 @@ DESCRIPTION = """\
 Score a run's best checkpoint, any checkpoint, or the network that comes with the package:
 accuracy with its 95 % Wilson interval, the same on the images that do not also stand among its
 Training rows (pixel for pixel), balanced accuracy, log loss, expected calibration error, precision,
-recall and F1 of each class, the confusion matrix. Writes evaluation.json and predictions.csv into
+recall and F1 of each class. Writes evaluation.json, predictions.csv and each split's confusion matrix into
 RUN/evaluation/<split>[-tta][-ensemble]/ (the package's network: into ./evaluation/). The same evaluation
 again replaces its files; another one gets a folder with a number, and a run's own files are never touched."""
 

@@ -25,7 +25,7 @@ from fer_lightning.evaluate.scoring import comparison, score
 from fer_lightning.evaluate.votes import read_votes
 from fer_lightning.results.checkpoint import TTA_COPIES, TTA_SHIFT, import_network
 from fer_lightning.results.files import write_json
-from fer_lightning.results.outputs import prediction_table, write_predictions
+from fer_lightning.results.outputs import prediction_table, write_confusions, write_predictions
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.threads import sharing_cores
 
@@ -92,7 +92,11 @@ def evaluate(
     if occupied(folder, report):  # by another evaluation that ran meanwhile
         folder = output_folder(report, members[0], out)
     write_json(folder / "evaluation.json", report)  # first: it marks predictions.csv as an evaluation's
-    write_predictions(prediction_table(faces, selection.scored, mine), folder / "predictions.csv")
+    table = prediction_table(faces, selection.scored, mine)
+    write_predictions(table, folder / "predictions.csv")
+    write_confusions(
+        table, folder, title=" + ".join(each["network"] for each in report["checkpoints"]), synthetic=faces.synthetic
+    )
     print(text.render(report))
-    print(f"\n{report['seconds']} s; written: {folder / 'evaluation.json'}, predictions.csv")
+    print(f"\n{report['seconds']} s; written: {folder / 'evaluation.json'}, predictions.csv, confusion matrices")
     return report

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch, which what only reads and draws a run does without
 
 CLASS_NAMES = np.array(CLASSES)
 FIGURES = {"curves": "curves.png", "confusion_matrix": "confusion_matrix.png", "mistakes": "mistakes.png"}
+SPLIT_TITLES = dict(zip(SCORED, ("validation data", "PublicTest", "PrivateTest"), strict=True))
 
 
 def predict_splits(
@@ -88,7 +89,7 @@ def write_submission(classifier: "Classifier", faces: Faces, splits: Splits, pre
 
 
 def draw_run(folder: Path, faces: Faces, splits: Splits) -> None:
-    """Draw the figures of a run from its metrics.csv, metrics.json and predictions.csv, and confusion_matrix.csv."""
+    """Draw the figures of a run from its metrics.csv, metrics.json and predictions.csv; also matrices as csv."""
     run = read_run(folder)
     trial = "TRIAL of " if run.metrics["trial"] else ""
     name = f"{trial}{run.metrics['model'].upper()}, aug={run.metrics['aug']}"
@@ -99,20 +100,34 @@ def draw_run(folder: Path, faces: Faces, splits: Splits) -> None:
     figures.save(drawn, folder / FIGURES["curves"])
     if run.predictions is None:
         return
-    matrix = confusion_of(run.predictions)
-    write_file(folder / "confusion_matrix.csv", confusion_csv(matrix).encode())
-    title = f"{name}: validation data"
-    figures.save(figures.confusion_matrix(matrix, CLASSES, title=title, **style), folder / FIGURES["confusion_matrix"])
+    write_confusions(run.predictions, folder, title=name, **style)
     rows = run.predictions[run.predictions["split"] == "val"]
     drawn = figures.mistakes(
         faces.pixels[splits["val"]],
         class_indices(rows["target"]),
         class_indices(rows["predicted"]),
         rows[list(CLASSES)].to_numpy(np.float64),
-        title=title,
+        title=f"{name}: {SPLIT_TITLES['val']}",
         **style,
     )
     figures.save(drawn, folder / FIGURES["mistakes"])
+
+
+def write_confusions(table: pd.DataFrame, folder: Path, *, title: str, synthetic: bool) -> None:
+    """confusion_matrix.png and .csv of validation data, confusion_matrix-public and -private of test splits.
+
+    Those of splits that have no rows in `table`, PREDICTION_COLUMNS, are removed.
+    """
+    for split, name in SPLIT_TITLES.items():
+        path = folder / ("confusion_matrix.png" if split == "val" else f"confusion_matrix-{split}.png")
+        matrix = confusion_of(table, split)
+        if matrix.any():
+            write_file(path.with_suffix(".csv"), confusion_csv(matrix).encode())
+            figure = figures.confusion_matrix(matrix, CLASSES, title=f"{title}: {name}", synthetic=synthetic)
+            figures.save(figure, path)
+        else:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".csv").unlink(missing_ok=True)
 
 
 def confusion_csv(matrix: np.ndarray) -> str:

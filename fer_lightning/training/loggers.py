@@ -4,11 +4,12 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
+import pandas as pd
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from fer_lightning.errors import UserError
@@ -16,12 +17,25 @@ from fer_lightning.results.outputs import FIGURES
 from fer_lightning.training.processes import is_first_process
 
 PROJECT = "fer_lightning"  # of Weights & Biases, and MLflow's experiment, where the environment names no other
-CHARTS = {  # TensorBoard's Custom Scalars tab: train and validation in one chart
-    "training": {
-        "loss": ["Multiline", ["train/cross_entropy", "val/loss"]],
-        "accuracy": ["Multiline", ["train/acc", "val/acc"]],
+PICTURES = ("confusion_matrix", "mistakes")  # in TensorBoard, which has the curves themselves
+# TensorBoard sorts charts by the words of their names, and opens the first two groups (in Scalars three) alone: these.
+OPEN = {
+    "accuracy/train": "train/acc",
+    "accuracy/validation": "val/acc",
+    "loss/train": "train/cross_entropy",
+    "loss/validation": "val/loss",
+}
+CHARTS = {  # its Custom Scalars tab, where several lines of a run would have one colour
+    "training and validation": {
+        f"{what}: line validation, band to training": ["Margin", [*2 * [f"{what}/validation"], f"{what}/train"]]
+        for what in ("accuracy", "loss")
     }
 }
+HPARAMS = (
+    *("model", "aug", "seed", "data.batch_size", "data.val_split", "optimizer.lr", "optimizer.weight_decay"),
+    *("trainer.max_epochs", "trainer.precision"),
+)
+KINDS = {"optimizer": "optimizer", "scheduler": "scheduler", "weight_averaging": "averaging"}
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -32,12 +46,29 @@ def check_installed(names: Sequence[str]) -> None:
             raise UserError(f"logger={name}: it needs a package: pip install 'fer_lightning[{name}]'")
 
 
-def make_loggers(names: Sequence[str], folder: Path, goes_on: bool) -> list[Logger]:
+class Board(TensorBoardLogger):
+    """TensorBoard with the charts of OPEN and CHARTS.
+
+    The events of a run that goes on give way: told again, its earlier epochs would stand there twice, with
+    `--load_fast=false` also after a purge_step.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if is_first_process():
+            for events in folder.glob("events.out.tfevents.*"):
+                events.unlink()
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+        self.experiment.add_custom_scalars(CHARTS)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({**metrics, **{new: metrics[old] for new, old in OPEN.items() if old in metrics}}, step)
+
+
+def make_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
     """Loggers by name: tensorboard, csv, wandb, mlflow. A run that goes on tells them its earlier epochs again."""
     made: list[Logger] = []
     if "tensorboard" in names:
-        purge = 0 if goes_on else None  # earlier events give way
-        made.append(TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge))
+        made.append(Board(folder))
     if "csv" in names:
         if is_first_process():
             shutil.rmtree(folder / "csv", ignore_errors=True)
@@ -58,38 +89,33 @@ def make_loggers(names: Sequence[str], folder: Path, goes_on: bool) -> list[Logg
 
 
 def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
-    """The settings and the test scores; in TensorBoard also the figures, the charts' layout, and the HParams tab."""
-    settings = {key: value for key, value in flat(config).items() if not key.endswith(("_target_", "_partial_"))}
-    settings = {"model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"], **settings}
+    """The settings and the test scores; in TensorBoard the HParams tab of a few of them, and pictures."""
+    flat = {str(key): value for key, value in pd.json_normalize(config, sep=".").to_dict("records")[0].items()}
+    settings = {**flat, "model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"]}
     test = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
     test = {name: value for name, value in test.items() if value is not None}
     for logger in loggers:
-        if test:
-            logger.log_metrics(test, step=metrics["epochs"])
-        if isinstance(logger, TensorBoardLogger):
-            board = logger.experiment
-            for name, file in FIGURES.items():
-                if (folder / file).exists():
-                    picture = matplotlib.image.imread(folder / file)[..., :3]
-                    board.add_image(name, picture, metrics["epochs"], dataformats="HWC")
-            board.add_custom_scalars(CHARTS)
-            reached = {"hp/val_acc": metrics["val_acc"], "hp/val_loss": metrics["val_loss"]}
-            reached |= {name.replace("test/", "hp/test_"): value for name, value in test.items()}
-            logger.log_hyperparams(settings, {name: value for name, value in reached.items() if value is not None})
+        if isinstance(logger, Board):
+            for name in PICTURES:
+                picture = matplotlib.image.imread(folder / FIGURES[name])[..., :3]
+                logger.experiment.add_image(f"pictures/{name}", picture, metrics["epochs"], dataformats="HWC")
+            reached = {"val/best_acc": metrics["val_acc"], **test}
+            logger.log_hyperparams(hyper_parameters(settings), reached, step=metrics["epochs"])
         else:
+            if test:
+                logger.log_metrics(test, step=metrics["epochs"])
             logger.log_hyperparams(settings)
         logger.finalize("failed" if metrics["interrupted"] else "success")
+
+
+def hyper_parameters(settings: dict[str, Any]) -> dict[str, Any]:
+    """What tells most runs apart. TensorBoard sorts by name and shows the first five: down to the model."""
+    chosen = {key.rpartition(".")[2]: settings[key] for key in HPARAMS if key in settings}
+    kinds = {group: str(settings.get(f"{key}._target_", "none")).rpartition(".")[2] for group, key in KINDS.items()}
+    return {**chosen, **kinds, "trained_on": settings["data"]}
 
 
 def close(completed: bool) -> None:
     """End the run of Weights & Biases, into which a sweep's next job would write otherwise."""
     if (wandb := sys.modules.get("wandb")) is not None:
         wandb.finish(exit_code=0 if completed else 1)
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found

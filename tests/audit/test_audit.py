@@ -13,7 +13,7 @@ from conftest import Ended, run_command
 from PIL import Image
 
 from fer_lightning.audit import __main__ as audit
-from fer_lightning.audit.findings import sentences
+from fer_lightning.audit.findings import conclusions, sentences
 from fer_lightning.data.faces import CLASSES, SIZE, USAGES
 
 
@@ -192,6 +192,46 @@ def test_the_page_is_well_formed_and_shows_the_faces_and_a_name_is_text_on_it(ru
         assert f"{USAGES[usage[row]]}\nrow {row}\n{CLASSES[labels[row]]}" in page.text
     for sentence in sentences(content):
         assert sentence in page.text
+
+
+def test_the_page_opens_with_a_verdict_in_three_lines(run, tmp_path):
+    pixels, labels, usage = pictures(20), np.arange(20) % 7, np.repeat([0, 1], 10)
+    pixels[10:13], labels[10:14] = pixels[:3], labels[:4]
+    pixels[13] = pixels[3] * 0.7
+    labels[10] = 6  # not angry
+    run(write_npz(tmp_path / "fer2013.npz", pixels, labels, usage))
+    page = Page()
+    assert [line.text for line in page.root.iter("dd")] == [
+        "20 images; not FER2013 as it is known: other counts of the classes in Training and PublicTest.",
+        "4 PublicTest images (40.0%) are also in Training, 3 pixel for pixel. Known by heart, they turn a score of 65% "
+        "into up to 79%.",
+        "Of 2 identical images with several labels any network gets at least 1 wrong. "
+        "Groups of near duplicates and mirror images with several labels: 0.",
+    ]
+    assert page.text.index("3 pixel for pixel") < page.text.index("identical images") < page.text.index("\nrow 0\n")
+    content = json.loads(Path("audit/audit.json").read_text())
+    content |= {kind: {"found": [], "leaks": [], "conflicting": 0} for kind in ("identical", "mirrored", "near")}
+    for verdicts, told in {
+        ("match", "match", "match"): "complete",
+        ("match", "missing", "missing"): "without PublicTest and PrivateTest",
+        ("match", "missing", "both test splits"): "both test splits in PrivateTest",
+    }.items():
+        for entry, found in zip(content["splits"].values(), verdicts, strict=True):
+            entry["verdict"] = found
+        assert conclusions(content)["Data"] == f"20 images; FER2013 by the counts of the classes, {told}."
+    assert conclusions(content)["Leaks"] == "No test image is also in Training."
+    assert conclusions(content)["Labels"].startswith("No identical images have several labels.")
+
+
+def test_faces_of_the_worst_groups_come_first_and_harmless_ones_are_folded(run, tmp_path):
+    pixels, labels, usage = faulty()
+    labels[[1, 41]], usage[[1, 41]] = 3, 0  # a harmless pair
+    run(write_npz(tmp_path / "fer2013.npz", pixels, labels, usage))
+    sections = [("".join(part.find("summary").itertext()), part.get("open")) for part in Page().root.iter("details")]
+    ranks = [0 if "across" in title else 1 if "several labels" in title else 2 for title, _ in sections]
+    assert ranks == sorted(ranks)
+    assert set(ranks) == {0, 1, 2}
+    assert [is_open is None for _, is_open in sections] == [rank == 2 for rank in ranks]
 
 
 def test_long_lists_are_cut_on_the_page_and_whole_in_the_json(run, tmp_path):

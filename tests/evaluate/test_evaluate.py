@@ -123,6 +123,13 @@ def precision_of(run: Path) -> str:
     return json.loads((run / "metrics.json").read_text())["precision"]
 
 
+def written(*splits: str) -> set[str]:
+    """The files of an evaluation of these splits."""
+    pictures = {"val": "confusion_matrix", "public": "confusion_matrix-public", "private": "confusion_matrix-private"}
+    drawn = {f"{pictures[split]}{suffix}" for split in splits for suffix in (".png", ".csv")}
+    return {"evaluation.json", "predictions.csv"} | drawn
+
+
 # Figures
 
 FIGURES = ("n", "acc", "acc_95")
@@ -442,9 +449,12 @@ def test_the_files_of_the_run_stay_as_they_are_and_each_kind_of_evaluation_has_a
     )
     after = tree(run)
     assert {name: after[name] for name in before} == before
-    folders = [f"evaluation/{name}" for name in ("all", "val", "all-tta", "all-ensemble")]
-    files = {f"{folder}/{name}" for folder in folders for name in ("evaluation.json", "predictions.csv")}
+    all_three = ("val", "public", "private")
+    folders = {"all": all_three, "val": ("val",), "all-tta": all_three, "all-ensemble": all_three}
+    files = {f"evaluation/{folder}/{name}" for folder, splits in folders.items() for name in written(*splits)}
     assert set(after) - set(before) == files
+    for split in ("", "-public", "-private"):
+        assert after[f"evaluation/all/confusion_matrix{split}.csv"] == after[f"confusion_matrix{split}.csv"]
     assert "10 copies" in tta.report["tta"]
     assert "test-time augmentation: mean over 10 copies" in tta.out
     expected = load(run).probabilities(faces.pixels[tta.rows["index"]], precision_of(run), tta=True)
@@ -476,7 +486,7 @@ def test_another_evaluation_has_a_folder_of_its_own(run, faces, tmp_path):
         before = tree(home) if home.exists() else {}
         mine, after = Evaluation("run", "--split", "public", *arguments), tree(home)
         assert {path: after[path] for path in before} == before
-        assert set(after) - set(before) == {f"{name}/evaluation.json", f"{name}/predictions.csv"}
+        assert set(after) - set(before) == {f"{name}/{file}" for file in written("public")}
         usual = Path("run/evaluation", name.rstrip("-2345"))
         told = f"{usual}: it holds another evaluation (other {difference}), which is not overwritten; this evaluation "
         assert (told in mine.out) == (difference is not None)
@@ -494,7 +504,7 @@ def test_another_evaluation_has_a_folder_of_its_own(run, faces, tmp_path):
     assert set(tree(home)) == set(files)
     altered(run, run / "checkpoints" / "best.ckpt")  # as where the training has gone on
     assert "(other checkpoints)" in Evaluation("run", "--split", "public").out
-    assert set(tree(home)) == set(files) | {"public-6/evaluation.json", "public-6/predictions.csv"}
+    assert set(tree(home)) == set(files) | {f"public-6/{file}" for file in written("public")}
 
 
 def test_out_is_never_a_folder_of_a_run_nor_with_other_predictions_or_another_evaluation(run, tmp_path):
