@@ -143,8 +143,14 @@ def chart(
     synthetic: bool,
 ) -> Figure:
     """One panel, for a page. marks: (x, colour, text) of vertical lines."""
-    figure = _figure(4.7, 3.7)
-    axes = figure.subplots()
+    labels = [textwrap.fill(line.label, 60) for line in lines if line.label and not line.faint]
+    columns = 2 if max(map(len, labels)) < 24 else 1
+    below = 0.6 + 0.17 * (math.ceil(len(labels) / columns) + sum(label.count("\n") for label in labels))  # inches
+    heading = textwrap.fill(_titled(title, synthetic), 56)
+    above = 0.3 + 0.17 * heading.count("\n")
+    height = 2.6 + below + above
+    figure = Figure((4.7, height), dpi=100)  # its margins are fixed: to find them takes as long as to draw it
+    axes = figure.add_axes((0.15, below / height, 0.82, 2.6 / height))
     _lines(axes, lines, x_label, y_label)
     for x, colour, text in marks:
         axes.axvline(x, color=colour, linewidth=1, linestyle=":", zorder=1)
@@ -152,17 +158,9 @@ def chart(
         place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
         place["ha"] = "right" if left else "left"
         axes.annotate(text, (x, 1), (-4 if left else 4, -4), **place, fontsize=8)
-    axes.set_title(_titled(title, synthetic), fontsize=10, loc="left")
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 2 if max(map(len, labels), default=0) < 24 else 1
-    figure.legend(
-        handles,
-        [textwrap.fill(label, 60) for label in labels],
-        loc="outside lower left",
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-    )
+    axes.set_title(heading, fontsize=10, loc="left", x=-0.1)
+    handles, _ = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower left", ncols=columns, frameon=False, fontsize=8)
     return figure
 
 
