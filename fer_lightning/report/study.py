@@ -1,6 +1,5 @@
 """The runs of a report, as conditions of one study, and the choices among them."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +10,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.report import published
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import Condition, conditions_of, label
-from fer_lightning.results.run_folder import Run, going_on, read_epochs, read_run, run_folders, why_unfinished
+from fer_lightning.results.run_folder import Run, read_run, run_folders, why_unfinished
 
 NETWORKS = ("cnn", "dnn")  # the study's
 SHORTENED = ("limit_train_batches", "limit_val_batches")  # of the trainer: batches left out
@@ -58,21 +57,15 @@ def read(paths: Sequence[str | Path]) -> Study:
     """
     found: dict[Path, Run | str] = {}  # or why it cannot be read
     for path in paths:
-        try:
-            places = [folder.resolve() for folder in run_folders(path)]
-        except UserError as error:
-            unfinished = [f"{place}: {cause}" for place, cause in without_metrics([path]).items()]
-            raise UserError("\n  ".join([str(error), *unfinished])) from None
+        places = [folder.resolve() for folder in run_folders(path)]
         for place in places:
             if place not in found:
                 found[place] = _read_or_why(place)
         broken = [cause for place in places if isinstance(cause := found[place], str)]
         if len(broken) == len(places):
             raise UserError("\n  ".join([f"{path}: no run in it can be read", *broken]))
-    killed = without_metrics(paths)
-    names = unique_names([*found, *killed])
-    left_out = {names[place]: cause for place, cause in killed.items()}
-    left_out |= {names[place]: why for place, run in found.items() if (why := why_unusable(run))}
+    names = unique_names([*found])
+    left_out = {names[place]: why for place, run in found.items() if (why := why_unusable(run))}
     usable = {names[place]: run for place, run in found.items() if isinstance(run, Run) and not why_unusable(run)}
     if not usable:
         listed = "; ".join(f"{name}: {cause}" for name, cause in left_out.items())
@@ -157,24 +150,6 @@ def why_unusable(run: Run | str) -> str | None:
         return reason
     unknown = [key for key in ("model", "aug", "data", "seed", "val_acc") if run.metrics[key] is None]
     return f"its metrics.json does not say {', '.join(unknown)}" if unknown else None
-
-
-def without_metrics(paths: Iterable[str | Path]) -> dict[Path, str]:
-    """Folders of runs that have not come to their metrics.json, and what is known of them."""
-    found: dict[Path, str] = {}
-    for path in paths:
-        for place, below, files in os.walk(path):
-            folder = Path(place).resolve()
-            if "metrics.json" in files or "metrics.csv" in files or ".hydra" in below:
-                below.clear()
-                if "metrics.json" not in files:
-                    try:
-                        epochs = len(read_epochs(folder / "metrics.csv")) if "metrics.csv" in files else 0
-                        found[folder] = going_on(folder, epochs)
-                    except UserError as error:
-                        found[folder] = str(error)
-            below[:] = sorted(name for name in below if not name.startswith("."))
-    return found
 
 
 def unique_names(folders: Sequence[Path]) -> dict[Path, str]:
