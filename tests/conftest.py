@@ -13,7 +13,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -21,9 +23,9 @@ from PIL import Image
 
 from fer_lightning.__main__ import CONF, main
 from fer_lightning.data import fer2013, synthetic
-from fer_lightning.data.faces import Faces
+from fer_lightning.data.faces import USAGES, Faces
 from fer_lightning.data.source import built_in_faces
-from fer_lightning.results import figures
+from fer_lightning.results import figures, outputs
 from fer_lightning.settings.hydra_app import register_resolvers
 
 SHARED = Path(__file__).parents[2] / "shared" / "fer2013"
@@ -76,11 +78,26 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_faces() -> Iterator[Faces]:
-    """The built-in faces of all runs in this process, a fifth of the usual ones; their pictures are blank."""
+    """The built-in faces of all runs in this process, a fifth of the usual ones.
+
+    Two things that take half of such a run's time are left out: pictures are blank, those of runs are not even drawn,
+    and Hydra composes a configuration once, not a first time to look for the `hydra.mode` that conf/ never sets.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic.draw, "__defaults__", (400, 150, 0))
         patch.setattr(figures, "save", lambda figure, path: Image.new("RGB", (1, 1)).save(path))
+        patch.setattr(outputs, "figures", create_autospec(figures))
+        patch.setattr(outputs.figures, "save", figures.save)
+        patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
         yield built_in_faces()
+
+
+@pytest.fixture(scope="session")
+def few_faces_file(few_faces: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same faces as a file of FER2013's form, for other processes."""
+    path, usage = tmp_path_factory.mktemp("few") / "faces.npz", np.array(USAGES)[few_faces.usage]
+    np.savez(path, pixels=few_faces.pixels, emotion=few_faces.labels, usage=usage)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -141,12 +158,12 @@ def trained(_trained_once: Callable[..., Path], tmp_path: Path) -> Callable[...,
 
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
-    """`composed("model=dnn", …)` is the configuration that the command would get."""
+    """`composed("model=dnn", …)` is the configuration that the command would get; `hydra=True`: with Hydra's own."""
 
-    def call(*overrides: str) -> DictConfig:
+    def call(*overrides: str, hydra: bool = False) -> DictConfig:
         register_resolvers()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", list(overrides))
+            return compose("config", list(overrides), return_hydra_config=hydra)
 
     return call
 

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import nbclient
@@ -56,15 +57,25 @@ def test_before_a_commit_ruff_has_the_version_of_the_lock():
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_on_the_built_in_faces(tmp_path):
+def test_the_notebook_runs(tmp_path, few_faces_file, capsys):
+    """On a file of FER2013's form; where there is none it takes the built-in faces."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "committed with its outputs"
+    sources = {cell.id: cell.source for cell in notebook.cells}
+    names = {"Path": Path, "COLAB": False}
+    exec(f"{sources['settings']}\n{sources['data']}", names)
+    assert names["DATA"] == "data=synthetic"
+    assert "NO FER2013 FOUND" in capsys.readouterr().out
+
     (settings,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     settings.source += "\nMODEL, EPOCHS = 'dnn', 1"
+    shutil.copytree(few_faces_file.parent, tmp_path / "data")
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-    assert "NO FER2013 FOUND" in said
+    assert f"FER2013: {tmp_path / 'data'}\n" in said
     assert "epoch 1/1" in re.sub(r" +", " ", said)
+    assert "Warning" not in said
+    assert "GPU available" not in said
     (run,) = (tmp_path / "outputs").iterdir()
     assert (run / "evaluation").is_dir()
     assert (tmp_path / "report.html").stat().st_size > 10_000

@@ -16,7 +16,6 @@ from bench import baseline, contestants, data, handwritten, rows, worker
 from bench.table import Bar, Line, in_columns, markdown, verdicts
 from fer_lightning import train
 from fer_lightning.data import fer2013, synthetic
-from fer_lightning.data.augment import Augment
 from fer_lightning.data.datamodule import FERDataModule
 
 pytestmark = pytest.mark.slow
@@ -113,7 +112,7 @@ def bench(faces, tmp_path, monkeypatch) -> rows.Bench:
     return rows.Bench(faces, tmp_path, 1, TINY, networks=("dnn",))
 
 
-@pytest.mark.parametrize("row", rows.ROWS)
+@pytest.mark.parametrize("row", sorted(rows.ROWS.keys() - {"cnn"}))  # the same code as dnn's
 def test_every_row_is_measured(bench, row):
     lines = rows.ROWS[row](bench)
     assert lines
@@ -153,11 +152,6 @@ def test_all_see_the_same_images_normalized_alike(prepared):
     torch.testing.assert_close(ours.on_after_batch_transfer(batch, 0)[0][0], image)
 
 
-def test_the_loop_augments_as_configured():
-    assert Augment(**contestants.augment_keys()).warps
-    assert contestants.augment_keys()["flip"] == 0.5
-
-
 def test_repeated_rows_are_no_duplicates(faces):
     pixels, labels, usage = data.resize(faces, 500, 30)
     assert len(np.unique(pixels[:500].reshape(500, -1), axis=0)) == 500
@@ -175,9 +169,9 @@ def test_faults_stand_where_they_are_said_to(faces):
 
 def test_a_worker_answers_line_by_line(prepared):
     with worker.Worker(
-        "contestants:handwritten", {"OMP_NUM_THREADS": "1"}, network="dnn", rows=str(prepared.rows)
+        "contestants:baseline", {"OMP_NUM_THREADS": "1"}, network="dnn", rows=str(prepared.rows), probe=0, workers=0
     ) as loop:
-        assert "bf16" in loop.read()
+        assert "workers" in loop.read()
         assert loop.ask()["seconds"] > 0
         assert loop.ask()["seconds"] > 0
     assert loop.process.returncode == 0

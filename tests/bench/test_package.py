@@ -2,11 +2,9 @@
 
 import shutil
 
-import numpy as np
 import pytest
 
 from bench.package import package
-from fer_lightning.data.faces import USAGES
 from fer_lightning.errors import UserError
 from fer_lightning.evaluate.evaluation import evaluate
 from fer_lightning.results.checkpoint import load, read_checkpoint
@@ -19,12 +17,9 @@ pytestmark = pytest.mark.slow
 SETTINGS = ("model=dnn", "model.widths=[8,8]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
 
 
-@pytest.fixture(scope="module")
-def data(few_faces, tmp_path_factory) -> str:
-    """A file of FER2013's form, as an argument."""
-    path, usage = tmp_path_factory.mktemp("data") / "faces.npz", np.array(USAGES)[few_faces.usage]
-    np.savez(path, pixels=few_faces.pixels, emotion=few_faces.labels, usage=usage)
-    return f"data.root={path}"
+@pytest.fixture
+def data(few_faces_file) -> str:
+    return f"data.root={few_faces_file}"
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_main import QUICK, SMALL, figures, rows, tree
 
-from fer_lightning.results.outputs import FIGURES
 from fer_lightning.results.run_folder import read_run, why_unfinished
+from fer_lightning.settings.build import learning_rates, resolve
+from fer_lightning.settings.resume import laid_out
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
 from fer_lightning.training.distillation import Teachers
 from fer_lightning.training.recorder import Recorder
@@ -35,17 +35,6 @@ RECIPES = {
     "low_res": (*RUN[len(SMALL["dnn"]) :], *SMALL["cnn"], "trainer.precision=32-true", "+trainer.limit_train_batches=3",
                 "aug.low_res_until=0.7"),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _blank_pictures(monkeypatch):
-    """Drawing takes a third of such a small run, and other tests look at it."""
-
-    def draw(folder: Path, *_: object) -> None:
-        for name in FIGURES.values():
-            Image.new("RGB", (1, 1)).save(folder / name)
-
-    monkeypatch.setattr("fer_lightning.train.draw_run", draw)
 
 
 @pytest.fixture
@@ -230,32 +219,32 @@ def test_more_epochs_continue_a_finished_run_as_if_it_had_not_ended_and_keep_its
     assert (tmp_path / "parts" / ".hydra" / "overrides.yaml").read_text() == hydra
 
 
-def test_a_student_goes_on_with_its_teacher(cli, trained, tmp_path, interrupt):
+def test_a_student_goes_on_with_its_teacher_and_its_balanced_sampling(cli, trained, tmp_path, interrupt):
     trained("teacher", *RUN, "trainer.max_epochs=1")
-    run = (*RUN, "distill.teachers=[teacher]")
-    assert cli(*run, "hydra.run.dir=whole").status == 0
-    interrupt(3)
-    assert cli(*run, "hydra.run.dir=parts").status == 130
-    assert cli(*run, "ckpt_path=parts").status == 0
+    run = (*RUN, *MIXED, "trainer.max_epochs=3")
+    student = ("distill.teachers=[teacher]", "data.sampling=balanced")
+    assert cli(*run, *student, "hydra.run.dir=whole").status == 0
+    interrupt(2)
+    assert cli(*run, *student, "hydra.run.dir=parts").status == 130
+    shutil.copytree(tmp_path / "parts", tmp_path / "other")
+    assert cli(*run, *student, "ckpt_path=parts").status == 0
     assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
     trained("another", *RUN, "trainer.max_epochs=1", "optimizer.lr=0.01")
-    ended = cli(*RUN, "distill.teachers=[another]", "trainer.max_epochs=7", "ckpt_path=parts")
+    ended = cli(*run, "distill.teachers=[another]", "ckpt_path=other")
     assert ended.status == 2
-    assert "trained with other teachers" in ended.err
+    assert "data.sampling=balanced (now None)" in ended.err
+    assert "other teachers" in ended.err
 
 
-def test_last_ckpt_is_written_at_each_best_epoch_and_every_30_seconds_and_at_the_end(cli, tmp_path, monkeypatch):
+def test_last_ckpt_is_written_at_each_best_epoch_and_at_the_end(cli, tmp_path, monkeypatch):
+    """And every SAVED_EVERY seconds, see the first test."""
     written, usual = [], Checkpoints.write
     monkeypatch.setattr(Checkpoints, "write", lambda self, best: written.append(self.state.epochs) or usual(self, best))
-    assert cli(*RUN, "trainer.max_epochs=12", "hydra.run.dir=short").status == 0
-    accuracies = pd.read_csv(tmp_path / "short" / "metrics.csv")["val_acc"]
+    assert cli(*RUN, "trainer.max_epochs=12", "hydra.run.dir=run").status == 0
+    accuracies = pd.read_csv(tmp_path / "run" / "metrics.csv")["val_acc"]
     best = [epoch for epoch in range(1, 13) if accuracies[epoch - 1] > max(accuracies[: epoch - 1], default=0)]
     assert written == sorted({0, *best, 12})
     assert len(written) < 13
-    written.clear()
-    monkeypatch.setattr("fer_lightning.training.recorder.SAVED_EVERY", 0)
-    assert cli(*RUN, "trainer.max_epochs=12", "hydra.run.dir=long").status == 0
-    assert written == list(range(13))
 
 
 def test_ctrl_c_after_an_epoch_and_before_its_state_is_taken_leaves_files_of_one_state(
@@ -281,19 +270,14 @@ def test_ctrl_c_after_an_epoch_and_before_its_state_is_taken_leaves_files_of_one
     assert figures(run) == figures(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("left", ["none", "an earlier one"])
-def test_best_ckpt_is_made_again_where_a_run_was_killed_between_last_ckpt_and_it(cli, trained, left):
+def test_best_ckpt_is_made_again_where_a_run_was_killed_between_last_ckpt_and_it(cli, trained):
     run = (*RUN, "averaging=ema", "trainer.max_epochs=2")
     folder = trained("run", *run)
     metrics, predictions = (folder / "metrics.json").read_text(), (folder / "predictions.csv").read_bytes()
     assert json.loads(metrics)["best_epoch"] == 2
-    best = folder / "checkpoints" / "best.ckpt"
-    if left == "none":
-        best.unlink()
-    else:
-        other = torch.load(best, weights_only=True)
-        other["state_dict"] = {name: torch.zeros_like(tensor) for name, tensor in other["state_dict"].items()}
-        torch.save(other | {"epoch": 0}, best)
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in best["state_dict"].items()}
+    torch.save(best | {"epoch": 0, "state_dict": zeros}, folder / "checkpoints" / "best.ckpt")
     (folder / "metrics.json").write_text(metrics.replace('"completed": true', '"completed": false'))
     (folder / "predictions.csv").unlink()
     assert cli(*run, "ckpt_path=run").status == 0
@@ -337,15 +321,8 @@ def test_another_number_of_processes_and_other_images_are_refused(cli, trained, 
     trained("run", *RUN, "trainer.max_epochs=1")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    kept = checkpoint[DECISIVE]
-    for other, said in (
-        ({"number of processes": 2}, "number of processes=2 (now 1)"),
-        ({"split": {"train": "0", "val": "0"}}, "other training or validation images, or labels"),
-    ):
-        torch.save(checkpoint | {DECISIVE: kept | other}, last)
-        ended = cli(*RUN, "ckpt_path=run")
-        assert ended.status == 2
-        assert said in ended.err
+    torch.save(checkpoint | {DECISIVE: checkpoint[DECISIVE] | {"number of processes": 2}}, last)
+    assert "number of processes=2 (now 1)" in cli(*RUN, "ckpt_path=run").err
     torch.save(checkpoint, last)
     labels = few_faces.labels.copy()
     labels[0] = (labels[0] + 1) % 7
@@ -364,28 +341,20 @@ def test_ctrl_c_before_anything_changed_leaves_a_finished_runs_scores(cli, train
 
 
 def test_gradients_are_clipped_where_the_optimizer_allows(cli, tmp_path):
-    clipped = (*RUN, "optimizer.lr=0.003", "trainer.precision=bf16-mixed", "optimizer.fused=false")
+    clipped = (*RUN, "trainer.max_epochs=2", "trainer.precision=bf16-mixed", "optimizer.fused=false")
     for value in (1e-9, 1):
         assert cli(*clipped, f"+trainer.gradient_clip_val={value}", f"hydra.run.dir={value}").status == 0
     losses = [float(rows(tmp_path / str(value) / "metrics.csv")[-1]["train_loss"]) for value in (1e-9, 1)]
     assert losses[0] > losses[1]
 
 
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        (("aug.mixup=0.2", "aug.mix_until=0.5"), "aug.mix_until"),
-        ((*SMALL["cnn"], "aug.low_res_until=0.5"), "aug.low_res_until"),
-        (("averaging=swa", "averaging.start=0.5"), "averaging.start"),
-    ],
-)
-def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, ended_before_scoring, settings, named):
+def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, ended_before_scoring):
     """So the run keeps no last.ckpt once it is complete."""
-    run = (*RUN[len(SMALL["dnn"]) :], *(() if "model=cnn" in settings else SMALL["dnn"]), *settings)
+    run = (*RUN, "averaging=swa", "averaging.start=0.5")
     ended_before_scoring(*run, "trainer.max_epochs=2", "hydra.run.dir=run")
     ended = cli(*run, "trainer.max_epochs=4", "ckpt_path=run")
     assert ended.status == 2
-    assert f"{named} was laid out for 2 epochs" in ended.err
+    assert "averaging.start was laid out for 2 epochs" in ended.err
     assert cli(*run, "trainer.max_epochs=2", "ckpt_path=run").status == 0
     assert not Path("run/checkpoints/last.ckpt").exists()
     ended = cli(*run, "trainer.max_epochs=4", "ckpt_path=run")
@@ -393,11 +362,18 @@ def test_what_ends_at_a_share_of_the_epochs_keeps_their_number(cli, ended_before
 
 
 @pytest.mark.parametrize(
-    ("schedule", "refused"), [("towards_the_end", True), ("whatever_the_length", False)], ids=["planned", "open"]
+    ("overrides", "named"),
+    [
+        ([], None),
+        (["aug.mixup=0.2", "aug.mix_until=0.5"], "aug.mix_until"),
+        (["model=cnn", "aug.low_res_until=0.5"], "aug.low_res_until"),
+        (["scheduler=cosine"], "its schedule"),
+        (["scheduler._target_=own_schedules.towards_the_end"], "its schedule"),
+        (["scheduler._target_=own_schedules.whatever_the_length"], None),
+    ],
 )
-def test_a_schedule_of_ones_own_is_asked_whether_it_depends_on_the_length(
-    cli, ended_before_scoring, tmp_path, monkeypatch, schedule, refused
-):
+def test_what_depends_on_the_planned_length(composed, tmp_path, monkeypatch, overrides, named):
+    """A schedule, of one's own too, is asked for its learning rates."""
     (tmp_path / "own_schedules.py").write_text(
         "from torch.optim.lr_scheduler import LambdaLR\n"
         "def towards_the_end(optimizer, epochs, steps_per_epoch):\n"
@@ -406,61 +382,54 @@ def test_a_schedule_of_ones_own_is_asked_whether_it_depends_on_the_length(
         "    return {'scheduler': LambdaLR(optimizer, lambda epoch: 0.9**epoch), 'interval': 'epoch'}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    run = (*RUN, f"scheduler._target_=own_schedules.{schedule}")
-    ended_before_scoring(*run, "trainer.max_epochs=1", "hydra.run.dir=run")
-    ended = cli(*run, "trainer.max_epochs=2", "ckpt_path=run")
-    assert ended.status == (2 if refused else 0), ended.err
-    assert ("its schedule was laid out for 1 epochs, not 2" in ended.err) == refused
+    settings = resolve(composed("model=dnn", *overrides))
+    assert laid_out(settings, 1, 2, lambda *length: learning_rates(settings, *length)) == named
 
 
-def test_a_run_goes_on_in_its_folder_however_it_is_named(cli, tmp_path, monkeypatch):
+def test_a_run_goes_on_in_its_folder_however_it_is_named_and_may_lie_in_the_home_folder(cli, tmp_path, monkeypatch):
+    """So may a teacher and a sweep."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cli(*RUN, "trainer.max_epochs=1", "hydra.run.dir='~/run'").status == 0
     assert (tmp_path / "run" / "metrics.csv").is_file()
     assert cli(*RUN, "trainer.max_epochs=2", "ckpt_path='~/run'").status == 0
+    student = ("trainer.max_epochs=1", "distill.teachers=['~/run']")
+    assert cli("--multirun", *RUN, *student, "hydra.sweep.dir='~/sweep'").status == 0
+    assert (tmp_path / "sweep" / "comparison.csv").is_file()
     monkeypatch.chdir(tmp_path / "run" / "checkpoints")
     assert cli(*RUN, "trainer.max_epochs=3", "ckpt_path=last.ckpt").status == 0
     assert len(rows(tmp_path / "run" / "metrics.csv")) == 3
-    assert not [*tmp_path.rglob("outputs"), *tmp_path.rglob("~")]
-
-
-def test_a_teacher_and_a_sweep_may_lie_in_the_home_folder(cli, trained, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    trained("teacher", *RUN, "trainer.max_epochs=1")
-    student = ("trainer.max_epochs=1", "distill.teachers=['~/teacher']")
-    ended = cli("--multirun", *RUN, *student, "hydra.sweep.dir='~/sweep'")
-    assert ended.status == 0, ended.err
-    assert (tmp_path / "sweep" / "comparison.csv").is_file()
-    assert {path.name for path in tmp_path.iterdir()} == {"sweep", "teacher"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "sweep"}
 
 
 def test_what_cannot_go_on_is_refused_with_the_remedy(cli, ended_before_scoring, tmp_path):
     ended_before_scoring(*RUN, "trainer.max_epochs=2", "scheduler=onecycle", "hydra.run.dir=run")
+    (tmp_path / "run" / "config.yaml").unlink()  # the checkpoint tells it
     before = tree(tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "other")
     more = ("scheduler=onecycle", "trainer.max_epochs=4")
-    for arguments, remedy in (
+    changed = {
+        "model.widths=[32,32]": "model.widths=[64, 32] (now [32, 32])",
+        "optimizer.weight_decay=0.1": "optimizer.weight_decay=0 (now 0.1)",
+        "+optimizer.betas=[0.5,0.9]": "optimizer.betas=None (now [0.5, 0.9])",
+        "seed=3": "seed=0 (now 3)",
+        "aug=norm": "aug.degrees=10 (now 0)",
+        "averaging=ema": "averaging=none (now EMA)",
+        "data.batch_size=32": "data.batch_size=64 (now 32)",
+        "+trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches=None (now 2)",
+    }
+    for arguments, *remedies in (
         ((*RUN, *more, "ckpt_path=run"), "laid out for 2 epochs"),
         ((*QUICK, *SMALL["cnn"], "trainer.max_epochs=4", "ckpt_path=run"), "model=dnn"),
-        ((*RUN, "model.widths=[32,32]", "ckpt_path=run"), "model.widths"),
         ((*RUN, "ckpt_path=run/checkpoints/best.ckpt"), "last.ckpt"),
         ((*RUN, *more, "optimizer=adamw", "ckpt_path=run"), "optimizer=Adam (now AdamW)"),
-        ((*RUN, *more, "optimizer.weight_decay=0.1", "ckpt_path=run"), "optimizer.weight_decay=0 (now 0.1)"),
-        ((*RUN, *more, "+optimizer.betas=[0.5,0.9]", "ckpt_path=run"), "optimizer.betas=None (now [0.5, 0.9])"),
-        ((*RUN, "seed=3", "scheduler=constant", "ckpt_path=run"), "seed=0 (now 3)"),
         ((*RUN, "ckpt_path=other/checkpoints/last.ckpt", "hydra.run.dir=run"), "already holds a run"),
         ((*RUN, "ckpt_path=run/metrics.csv"), "not a checkpoint of fer_lightning"),
-        (
-            (*RUN, "trainer.max_epochs=4", "ckpt_path=run"),
-            "its own settings and data: python -m fer_lightning model=dnn",
-        ),
-        ((*RUN, *more, "aug=norm", "ckpt_path=run"), "aug.degrees=10 (now 0)"),
-        ((*RUN, *more, "data.batch_size=32", "ckpt_path=run"), "data.batch_size=64 (now 32)"),
-        ((*RUN, *more, "+trainer.accumulate_grad_batches=2", "ckpt_path=run"), "accumulate_grad_batches=None (now 2)"),
+        ((*RUN, "trainer.max_epochs=4", "ckpt_path=run"), "own settings and data: python -m fer_lightning model=dnn"),
+        ((*RUN, *more, *changed, "ckpt_path=run"), *changed.values()),
     ):
         ended = cli(*arguments)
         assert ended.status == 2, arguments
-        assert remedy in ended.err
+        assert [remedy for remedy in remedies if remedy not in ended.err] == []
         assert "Traceback" not in ended.err
     assert tree(tmp_path / "run") == before
 
@@ -468,7 +437,7 @@ def test_what_cannot_go_on_is_refused_with_the_remedy(cli, ended_before_scoring,
 STALLING = (*RUN, "trainer.max_epochs=40", "trainer.patience=2", "optimizer.lr=0.02")
 
 
-def test_a_run_without_a_better_epoch_ends_early_and_counts_as_finished(cli, tmp_path, interrupt, monkeypatch):
+def test_a_run_without_a_better_epoch_ends_early_and_counts_as_finished(cli, tmp_path, interrupt, ended_before_scoring):
     """Interrupted before, or killed between its last epoch and its scores, it ends as the undisturbed one."""
     ended = cli(*STALLING, "hydra.run.dir=whole")
     assert ended.status == 0, ended.err
@@ -489,12 +458,7 @@ def test_a_run_without_a_better_epoch_ends_early_and_counts_as_finished(cli, tmp
     assert cli(*STALLING, "hydra.run.dir=interrupted").status == 130
     assert not json.loads((tmp_path / "interrupted" / "metrics.json").read_text())["stopped_early"]
 
-    def pressed(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("fer_lightning.train.predict_splits", pressed)
-        assert cli(*STALLING, "hydra.run.dir=killed").status == 130
+    ended_before_scoring(*STALLING, "hydra.run.dir=killed")
     for name in ("interrupted", "killed"):
         assert cli(*STALLING, f"ckpt_path={name}").status == 0
         assert figures(tmp_path / name) == figures(whole)
@@ -509,13 +473,3 @@ def test_a_run_without_a_better_epoch_ends_early_and_counts_as_finished(cli, tmp
     assert cli(*STALLING, "trainer.patience=null", f"trainer.max_epochs={epochs + 1}", "ckpt_path=whole").status == 0
     assert figures(whole)[:epochs] == figures(tmp_path / "killed")
     assert json.loads((whole / "metrics.json").read_text())["stopped_early"] is False
-
-
-def test_balanced_sampling_goes_on_as_it_began(cli, tmp_path, interrupt):
-    run = (*RUN, *MIXED, "trainer.max_epochs=2", "logger=none")
-    assert cli(*run, "data.sampling=balanced", "hydra.run.dir=whole").status == 0
-    interrupt(2)
-    assert cli(*run, "data.sampling=balanced", "hydra.run.dir=parts").status == 130
-    assert "data.sampling=balanced (now None)" in cli(*run, "ckpt_path=parts").err
-    assert cli(*run, "data.sampling=balanced", "ckpt_path=parts").status == 0
-    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")

@@ -152,29 +152,3 @@ def test_an_epochs_seconds_are_of_its_training_alone(cli, tmp_path, monkeypatch)
     assert cli(*RUN, *KINDS["ema"], "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
     assert now[0] > 1000
     assert pd.read_csv(tmp_path / "run" / "metrics.csv")["seconds"].tolist() == [1]
-
-
-@pytest.mark.slow
-def test_to_go_on_takes_the_same_averaging(cli, trained):
-    run = trained("run", *RUN, *KINDS["ema"], "trainer.max_epochs=4")
-    trained("plain", *RUN, "trainer.max_epochs=4")
-    (run / "config.yaml").unlink()  # the checkpoint tells it
-    others = {
-        ("run",): "averaging=EMA (now none)",
-        ("run", "averaging=swa"): "averaging=EMA (now SWA)",
-        ("run", "averaging=ema", "averaging.decay=0.5"): "averaging.decay=0.9 (now 0.5)",
-        ("plain", *KINDS["ema"]): "averaging=none (now EMA)",
-    }
-    for (run, *other), said in others.items():
-        ended = cli(*RUN, *other, "trainer.max_epochs=5", f"ckpt_path={run}")
-        assert ended.status == 2
-        assert said in ended.err
-
-
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [(lambda: EMA(decay=1.0), "decay"), (lambda: EMA(every=0), "every"), (lambda: SWA(start=1.0), "start")],
-)
-def test_impossible_arguments_are_refused(make, named):
-    with pytest.raises(ValueError, match=named):
-        make()

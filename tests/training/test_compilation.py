@@ -21,19 +21,19 @@ def figures(folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-@torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True)
+@torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True)
 def test_each_job_of_a_sweep_is_compiled_and_has_the_figures_of_another(cli, trained, tmp_path):
     """The compiler gives up a function that it compiled `recompile_limit` times; each split's pixels have a mean.
 
     The figures are compared without what is drawn at random, where the compiler has a generator of its own.
     """
     eager = figures(trained("eager", *SMALL, "aug=norm", "trainer.compile=false"))
-    sweep = (*SMALL, "aug=norm", "trainer.compile=true", "seed=0,1,2", "hydra.sweep.dir=sweep")
+    sweep = (*SMALL, "aug=norm", "trainer.compile=true", "seed=0,1", "hydra.sweep.dir=sweep")
     ended = cli("--multirun", *sweep)
     assert ended.status == 0, ended.err
     assert "not compiled" not in ended.out
     jobs = sorted((tmp_path / "sweep").glob("*/"))
-    assert [json.loads((job / "metrics.json").read_text())["compiled"] for job in jobs] == [True] * 3
+    assert [json.loads((job / "metrics.json").read_text())["compiled"] for job in jobs] == [True] * 2
     compiled = figures(jobs[0])
     losses = ["train_loss", "val_loss"]
     pd.testing.assert_frame_equal(compiled[losses], eager[losses], atol=5e-3, rtol=0)

@@ -41,8 +41,7 @@ def test_several_loggers_are_a_list(composed):
     assert (chosen.tensorboard, chosen.csv, chosen.wandb) == (True, True, True)
 
 
-@pytest.mark.parametrize("name", ["wandb", "mlflow"])
-@pytest.mark.parametrize("folder", [False, True], ids=["nothing", "a folder"])
+@pytest.mark.parametrize(("name", "folder"), [("wandb", False), ("mlflow", True)])
 def test_a_missing_package_is_one_message_before_any_work(cli, tmp_path, monkeypatch, name, folder):
     """A folder of the package's name, as its program leaves it in the current one, is no package."""
     if folder:

@@ -12,17 +12,17 @@ from fer_lightning.training import threads
 
 linux = pytest.mark.skipif(not threads.TASKS.is_dir(), reason="only Linux tells how long threads wait for a core")
 
-# How often a step's threads go to sleep (in /proc, voluntary switches), quiet and with other teams beside them
+# How often the threads of 100 steps go to sleep (in /proc, voluntary switches) with an idle team beside them
 SLEEPS = """
-import sys, threading, time
+import threading, time
 import torch
 from fer_lightning.training import threads
 torch.set_num_threads(2)
 released = threading.Event()
-if sys.argv[1] == "idle teams":
-    threading.Thread(target=threads._idle_team, args=(released,), daemon=True).start()
-    time.sleep(0.2)
-x, sums = torch.arange(1 << 18).float(), []
+x = torch.arange(1 << 18).float()
+sums = [(x * 1.5).sum().item()]
+threading.Thread(target=threads._idle_team, args=(released,), daemon=True).start()
+time.sleep(0.2)
 def sleeps():
     status = [path.read_text() for path in threads.TASKS.glob("*/status")]
     return sum(int(text.split("voluntary_ctxt_switches:")[1].split()[0]) for text in status)
@@ -31,20 +31,19 @@ for _ in range(100):
     sums.append((x * 1.5).sum().item())
     until = time.perf_counter() + 0.0005  # a gap in which the other thread waits
     while time.perf_counter() < until: pass
-print(sleeps() - before, sums[-1])
+print(sleeps() - before, len(set(sums)))
 """
 
 
 @linux
+@pytest.mark.slow
 def test_idle_teams_make_waiting_threads_sleep_and_change_no_figure():
-    def told(setting: str) -> list[str]:
-        return subprocess.run([sys.executable, "-c", SLEEPS, setting], capture_output=True, text=True).stdout.split()
-
+    """Without them they sleep hardly ever on cores of their own, but as often where others want those."""
     if len(threads.os.sched_getaffinity(0)) > 3:
         pytest.skip("one idle team of two is enough for up to three cores only")
-    (alone, total), (beside, same) = told("alone"), told("idle teams")
-    assert int(beside) > int(alone) + 50
-    assert total == same
+    slept, sums = subprocess.check_output([sys.executable, "-c", SLEEPS], text=True).split()
+    assert int(slept) > 100
+    assert sums == "1"
 
 
 @pytest.fixture
