@@ -23,7 +23,7 @@ from fer_lightning.data.faces import CLASSES, USAGES
 from fer_lightning.errors import UserError
 from fer_lightning.evaluate.evaluation import evaluate
 from fer_lightning.models import ResNet18
-from fer_lightning.report import findings
+from fer_lightning.report import study
 from fer_lightning.report.__main__ import work as report
 from fer_lightning.results import figures as plots
 from fer_lightning.results import outputs
@@ -479,7 +479,7 @@ def test_trials_are_short_and_marked_and_not_compared_and_stay_trials(cli, tmp_p
     assert "Trials, left out: 0-published_cnn-norm, 1-published_cnn-none\n" in ended.out
     assert (pd.read_csv(tmp_path / "sweep" / "comparison.csv")["runs"] == 0).all()
     with pytest.raises(UserError, match=r"trials aside; nothing to report \(0-published_cnn-norm: a trial \("):
-        findings.read([tmp_path / "sweep"])
+        study.read([tmp_path / "sweep"])
     run = tmp_path / "sweep" / "0-published_cnn-norm"
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["trial"], metrics["epochs"], metrics["completed"]) == (True, 2, True)

@@ -23,7 +23,7 @@ def test_the_wheel_brings_what_it_needs(tmp_path):
     code = """
 import fer_lightning.__main__ as command
 from fer_lightning.results import page
-print(command.CONF, page.document("Title", page.table(["a"], [[1]])))
+print(command.CONF, page.table(["Title"], [[1]]))
 command.main()
 """
     ended = subprocess.run(
@@ -38,6 +38,8 @@ command.main()
     assert ended.stdout.startswith(str(tmp_path / "site" / "fer_lightning" / "conf"))
     assert "fer_lightning.models.DNN" in ended.stdout
     assert "name: too_strong" in ended.stdout
-    assert "<h1>Title</h1>" in ended.stdout
+    assert ">Title</th>" in ended.stdout
+    templates = {path.relative_to(root) for path in (root / "fer_lightning").rglob("*.j2")}
+    assert templates == {path.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("*.j2")}
     for path in (root / "fer_lightning" / "weights").glob("[!_]*.*"):  # the network and its card, where there is one
         assert (tmp_path / "site" / "fer_lightning" / "weights" / path.name).read_bytes() == path.read_bytes()
