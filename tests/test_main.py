@@ -577,5 +577,5 @@ def test_resnet18_trains_is_scored_and_reported_as_the_others(cli, tmp_path):
     ResNet18.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     write_weights(read_checkpoint(best_checkpoint(tmp_path / "run")), tmp_path / "run.safetensors")
     assert isinstance(load(tmp_path / "run.safetensors").model, ResNet18)
-    report(["run"], tmp_path / "report.md")
-    assert "RESNET18" in (tmp_path / "report.md").read_text()
+    report(["run"], tmp_path / "report.html")
+    assert "RESNET18" in (tmp_path / "report.html").read_text()
