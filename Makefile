@@ -27,7 +27,7 @@ demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (2.5 to 6 minutes 
 test: $(INSTALLED) ## run the tests (ARGS="-k resume": a part of them)
 	$(BIN)/python -m pytest $(ARGS)
 
-quick: $(INSTALLED) ## run the tests that are not slow, a bit of everything: about two minutes
+quick: $(INSTALLED) ## run the tests that are not slow, a bit of everything: about a minute
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy

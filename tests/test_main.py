@@ -376,6 +376,7 @@ def test_a_mistake_is_one_message_before_any_work(cli, tmp_path, name, sweep):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_compares_its_runs_and_names_the_failed_one(cli, tmp_path, monkeypatch, run):
     """A learning rate of 1e30 passes every check and diverges at once; the jobs after it still run.
 

@@ -63,6 +63,7 @@ def test_where_compiling_fails_a_message_says_so_and_the_run_is_the_same(cli, tr
     pd.testing.assert_frame_equal(figures(tmp_path / "fallen-back"), figures(eager), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_mixing_keeps_one_form_of_targets_and_teachers_are_compiled_too(cli, trained, tmp_path, monkeypatch):
     """Another form, once nothing is mixed any more, would be compiled anew in the middle of a training."""
     trained("teacher", *SMALL)

@@ -22,6 +22,7 @@ def recorded(run: Path) -> dict[str, list[float]]:
     return {name: pytest.approx([float(row[column]) for row in table], rel=1e-6) for name, column in CURVES.items()}
 
 
+@pytest.mark.slow
 def test_the_csv_logger_has_the_curves_once_also_of_a_run_that_went_on(cli, tmp_path):
     assert cli(*RUN, "logger=csv", "hydra.run.dir=run").status == 0
     assert cli(*RUN, "logger=csv", "trainer.max_epochs=3", "ckpt_path=run").status == 0
