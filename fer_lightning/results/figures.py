@@ -294,7 +294,7 @@ def dots(
     rows: (label, style, dots). references: (low, high, text) of vertical bands, lines where both are the same.
     names: what filled and hollow dots are.
     """
-    labels = [textwrap.fill(label, 28) for label, *_ in rows]
+    labels = [textwrap.fill(textwrap.shorten(label, 56, placeholder=" …"), 28) for label, *_ in rows]
     row_height = 0.32 + 0.15 * max(label.count("\n") for label in labels)
     figure = _figure(7.2, 1.2 + row_height * len(rows) + (0.9 if references else 0))
     axes = figure.subplots()

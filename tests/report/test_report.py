@@ -359,7 +359,7 @@ def test_cnn_and_dnn_are_compared_at_the_same_epoch_and_in_one_place(page, runs,
     dnn = np.mean([pd.read_csv(job / "metrics.csv")["val_acc"][EPOCHS - 1] for job in jobs(runs, "norm_aug")])
     text = page.answers[0][1]
     assert text.startswith(
-        f"Validation accuracy at epoch {EPOCHS}: CNN {cnn:.3f}, DNN {dnn:.3f}; at their best 0.600 and"
+        f"Validation accuracy at epoch {EPOCHS}: CNN {cnn:.3f}, DNN {dnn:.3f}; at their best 0.600 (of 32) and"
     )
     assert text.endswith("An epoch takes the CNN 10 times as long as the DNN.")
     assert f"The CNN is ahead at {EPOCHS} of {EPOCHS} epochs" in page.text
