@@ -19,7 +19,6 @@ from fer_lightning.results.run_folder import TRAIN_LOSS, Run
 
 TOO_STRONG = "too_strong"  # aug.name of experiment=too_strong
 SPEED, ACCURACY = "training loss", "validation accuracy"
-RANKS = ((published.SPEED, SPEED), (published.ACCURACY, ACCURACY))
 
 
 @dataclass
@@ -65,6 +64,12 @@ class Ablation:
         """How many epochs all of the studied have."""
         return min(condition.epochs for condition in self.studied.values())
 
+    @property
+    def ranks(self) -> tuple[tuple[dict[str, int], str], ...]:
+        """The study's ranks of both quantities."""
+        accuracy = published.DNN_ACCURACY if self.network == "dnn" else published.ACCURACY
+        return (published.SPEED, SPEED), (accuracy, ACCURACY)
+
     def values(self, aug: str, quantity: str) -> list[float]:
         """Of each run."""
         condition = self.studied[aug]
@@ -79,7 +84,7 @@ class Ablation:
     def claims(self) -> list[Claim]:
         """Each pair of settings in each of the study's two columns, better one first, corrected for being several."""
         made = []
-        for ranks, quantity in RANKS:
+        for ranks, quantity in self.ranks:
             order = sorted(self.studied, key=ranks.__getitem__)
             pairs = [(better, worse) for i, better in enumerate(order) for worse in order[i + 1 :]]
             found = [self._compare(self.studied[a], self.studied[b], quantity) for a, b in pairs]
@@ -150,7 +155,7 @@ def _table(ablation: Ablation) -> list[dict[str, Any]]:
     rows = []
     for aug in ablation.studied:
         cells = []
-        for ranks, quantity in RANKS:
+        for ranks, quantity in ablation.ranks:
             order = [name for name, _ in ablation.order(quantity)]
             above = order[order.index(aug) - 1] if aug != order[0] else None
             claims = [c for c in ablation.claims if c.quantity == quantity and {c.better, c.worse} == {aug, above}]

@@ -74,7 +74,7 @@ def settings(study: Study) -> dict[str, Any]:
         key for key in sorted(keys, key=lambda key: groups.index(key.partition(".")[0])) if not HIDDEN.fullmatch(key)
     ]
     rows = [(key, published.SETTINGS.get(key, ""), *(_setting(c.keys.get(key)) for c in mains)) for key in shown]
-    rows.append(("seeds", "not said", *(", ".join(map(str, condition.seeds)) for condition in mains)))
+    rows.append(("seeds", "not said", *(f"seed {', '.join(map(str, condition.seeds))}" for condition in mains)))
     return {"headers": ("key", "in the study", *(condition.title for condition in mains)), "rows": rows}
 
 

@@ -59,6 +59,7 @@ SETTINGS = {  # configuration keys: what the study says of them
 AUGS = ("none", "norm", "norm_aug")  # the three settings of the study's table, which names no network
 SPEED = {"norm": 1, "none": 2, "norm_aug": 3}  # rank of the speed at which the loss falls, 1 the fastest
 ACCURACY = {"norm_aug": 1, "norm": 2, "none": 3}  # rank of validation accuracy, 1 the highest
+DNN_ACCURACY = {"norm": 1, "norm_aug": 2, "none": 3}  # which, it says, cannot cope with augmented images
 
 WORST_CLASSES = ("fear", "sad")
 PAIRS = (("fear", "sad"), ("fear", "surprise"), ("sad", "neutral"))
