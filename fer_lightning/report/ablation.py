@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
+from math import inf, isfinite
 from statistics import fmean
 from typing import Any
 
@@ -76,20 +78,25 @@ class Ablation:
         return condition.values("val_acc") if quantity == ACCURACY else condition.mean_training_losses(self.epochs)
 
     def order(self, quantity: str) -> list[tuple[str, float]]:
-        """The studied settings with their values, the best first."""
+        """The studied settings with their values, the best first, those unknown last."""
         means = {aug: fmean(self.values(aug, quantity)) for aug in self.studied}
-        return sorted(means.items(), key=lambda item: item[1], reverse=quantity == ACCURACY)
+        sign = -1 if quantity == ACCURACY else 1
+        return sorted(means.items(), key=lambda item: sign * item[1] if isfinite(item[1]) else inf)
 
     @cached_property
     def claims(self) -> list[Claim]:
-        """Each pair of settings in each of the study's two columns, better one first, corrected for being several."""
-        made = []
-        for ranks, quantity in self.ranks:
-            order = sorted(self.studied, key=ranks.__getitem__)
-            pairs = [(better, worse) for i, better in enumerate(order) for worse in order[i + 1 :]]
-            found = [self._compare(self.studied[a], self.studied[b], quantity) for a, b in pairs]
-            made += [Claim(*pair, quantity, one) for pair, one in zip(pairs, adjusted(found), strict=True)]
-        return made
+        """Pairs of settings that the study ranks, better one first, corrected for being several.
+
+        Speed is compared over the epochs that all have.
+        """
+        pairs = [
+            (better, worse, quantity)
+            for ranks, quantity in self.ranks
+            for better, worse in permutations(self.studied, 2)
+            if ranks[better] < ranks[worse]
+        ]
+        found = [self._compare(self.studied[a], self.studied[b], quantity) for a, b, quantity in pairs]
+        return [Claim(*pair, one) for pair, one in zip(pairs, adjusted(found), strict=True)]
 
     def _compare(self, a: Condition, b: Condition, quantity: str) -> Comparison:
         return compare_accuracy(a, b) if quantity == ACCURACY else compare_speed(a, b, self.epochs)
@@ -103,8 +110,7 @@ def ablations(study: Study) -> dict[str, Ablation]:
         for condition in conditions:
             rest = {key: value for key, value in condition.keys.items() if key.partition(".")[0] != "aug"}
             members = groups.setdefault(json.dumps(rest, sort_keys=True), {})
-            if condition.aug not in members or len(condition.runs) > len(members[condition.aug].runs):
-                members[condition.aug] = condition
+            members[condition.aug] = main_condition([condition, members.get(condition.aug, condition)])
         best = max(groups.values(), key=_merit)
         studied = {aug: best[aug] for aug in published.AUGS if aug in best}
         others = {aug: condition for aug, condition in best.items() if aug not in published.AUGS}
@@ -145,7 +151,8 @@ def answers(study: Study, found: Iterable[Ablation]) -> list[Answer]:
         claims = [claim for claim in one.claims if claim.outcome == decided and claim.found.p is not None]
         sign = 1 if decided == CONTRADICTED else -1
         claim = min(claims or one.claims, key=lambda claim: sign * (claim.found.p or 0))
-        numbers = {"claim": claim, "accuracy": one.order(ACCURACY), "speed": one.order(SPEED)}
+        untested = {claim.quantity for claim in one.claims if claim.found.p is None}
+        numbers = {"claim": claim, "accuracy": one.order(ACCURACY), "speed": one.order(SPEED), "untested": untested}
         made.append(Answer("ablation", word(study, one.epochs, decided), one.network.upper(), numbers))
     return made or [Answer("ablation", NOT_RUN)]
 
@@ -161,7 +168,7 @@ def _table(ablation: Ablation) -> list[dict[str, Any]]:
             claims = [c for c in ablation.claims if c.quantity == quantity and {c.better, c.worse} == {aug, above}]
             cells.append(
                 {
-                    "study": sorted(ablation.studied, key=ranks.__getitem__).index(aug) + 1,
+                    "study": 1 + sum(ranks[other] < ranks[aug] for other in ablation.studied),
                     "here": order.index(aug) + 1,
                     "runs": ablation.values(aug, quantity),
                     "above": above,

@@ -49,20 +49,28 @@ def commands(runs: list[Run]) -> tuple[list[str], list[str]]:
     seeds: dict[tuple[str, ...], list[str]] = {}
     unknown = []
     for run in runs:
-        overrides = overrides_of(run.folder)
-        if overrides is None:
+        given = _given(run)
+        if given is None:
             unknown.append(run.name)
             continue
-        given = [part for part in overrides if not part.startswith(("seed=", "hydra."))]
-        threads = re.search(r", (\d+) threads?$", run.metrics["device"] or "")
-        if threads and not any(part.startswith("trainer.threads=") for part in given):
-            given.append(f"trainer.threads={threads[1]}")
         seeds.setdefault(tuple(given), []).append(str(run.metrics["seed"]))
     made = [
         ["python", "-m", "fer_lightning", *["--multirun"][: len(found) - 1], *given, f"seed={','.join(found)}"]
         for given, found in seeds.items()
     ]
     return [shlex.join(command) for command in made], unknown
+
+
+def _given(run: Run) -> list[str] | None:
+    """Its command line without seed and folders, with the number of threads; None where nobody knows."""
+    overrides = overrides_of(run.folder)
+    if overrides is None:
+        return None
+    given = [part for part in overrides if not part.startswith(("seed=", "hydra."))]
+    threads = re.search(r", (\d+) threads?$", run.metrics["device"] or "")
+    if threads and not any(part.startswith("trainer.threads=") for part in given):
+        given.append(f"trainer.threads={threads[1]}")
+    return given
 
 
 def settings(study: Study) -> dict[str, Any]:
@@ -92,7 +100,8 @@ def missing(study: Study, ablations: dict[str, Ablation]) -> list[tuple[str, str
             continue
         have = ablation.studied or {condition.aug for condition in study.networks[network]}
         if lacking := [aug for aug in published.AUGS if aug not in have]:
-            command = f"python -m fer_lightning --multirun model={network} aug={','.join(lacking)}"
+            given = [part for part in _given(study.mains[network].runs[0]) or [] if not part.startswith("aug=")]
+            command = shlex.join(["python", "-m", "fer_lightning", "--multirun", *given, f"aug={','.join(lacking)}"])
             items.append((f"{name}: {', '.join(lacking)}, with otherwise the same settings", command))
         elif not ablation.studied:
             items.append((f"{name}: none, norm and norm_aug with otherwise the same settings", ""))

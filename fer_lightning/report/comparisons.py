@@ -7,7 +7,6 @@ from statistics import fmean
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.scores import holm, mcnemar, more_than_chance, paired_t_test, welch_t_test
 
-SPLIT_NAMES = {"val": "validation", "public": "PublicTest", "private": "PrivateTest"}
 SETTINGS, NETWORKS = "the settings differ", "these two networks differ"  # what a test over seeds, of one run each, says
 
 
@@ -16,14 +15,13 @@ class Comparison:
     """a − b, and the probability of so large a difference by chance alone; None where nothing can tell.
 
     between: the two values, means over what was compared. test: what was done. differ: what it says where it finds a
-    difference. images: which the values are of.
+    difference.
     """
 
     between: tuple[float, float]
     p: float | None
     test: str
     differ: str = ""
-    images: str = SPLIT_NAMES["val"]
 
     @property
     def difference(self) -> float:
@@ -42,12 +40,8 @@ def compare_accuracy(a: Condition, b: Condition) -> Comparison:
 
 def compare_speed(a: Condition, b: Condition, last: int) -> Comparison:
     """The training loss, mean over the epochs 1 … last."""
-    return compare(a, b, a.mean_training_losses(last), b.mean_training_losses(last))
-
-
-def compare(a: Condition, b: Condition, values_a: Sequence[float], values_b: Sequence[float]) -> Comparison:
-    """A value for each run of the two."""
-    return _over_seeds(a, b, values_a, values_b) or _untested(values_a, values_b)
+    values = a.mean_training_losses(last), b.mean_training_losses(last)
+    return _over_seeds(a, b, *values) or _untested(*values)
 
 
 def _over_seeds(a: Condition, b: Condition, values_a: Sequence[float], values_b: Sequence[float]) -> Comparison | None:
@@ -69,22 +63,38 @@ def _over_seeds(a: Condition, b: Condition, values_a: Sequence[float], values_b:
 
 
 def _same_images(a: Condition, b: Condition) -> Comparison | None:
-    """McNemar's test of one run each, of the same seed if there is one: on validation, else on test images.
-
-    None where the two were scored on no split of the same images.
-    """
-    pairs = [(x, y) for x in a.runs for y in b.runs if x.metrics["seed"] == y.metrics["seed"]]
-    one, other = pairs[0] if pairs else (a.runs[0], b.runs[0])
-    if one.predictions is None or other.predictions is None:
+    """McNemar's test of one run each on validation images; None where there are more, or they were not the same."""
+    tables = [run.predictions for run in (*a.runs, *b.runs)]
+    if len(tables) != 2 or tables[0] is None or tables[1] is None:
         return None
-    for split, name in SPLIT_NAMES.items():
-        x, y = (t[t["split"] == split].sort_values("index") for t in (one.predictions, other.predictions))
-        if len(x) and x[["index", "target"]].to_numpy().tolist() == y[["index", "target"]].to_numpy().tolist():
-            right_x, right_y = ((t["target"] == t["predicted"]).to_numpy() for t in (x, y))
-            found = mcnemar(right_x, right_y)
-            test = f"McNemar’s test, {len(x):,} {name} images, {found['b']:,} against {found['c']:,} right alone"
-            return Comparison((float(right_x.mean()), float(right_y.mean())), float(found["p"]), test, NETWORKS, name)
-    return None
+    x, y = (table[table["split"] == "val"].sort_values("index") for table in tables if table is not None)
+    if not len(x) or x[["index", "target"]].to_numpy().tolist() != y[["index", "target"]].to_numpy().tolist():
+        return None
+    right_x, right_y = ((table["target"] == table["predicted"]).to_numpy() for table in (x, y))
+    found = mcnemar(right_x, right_y)
+    test = f"McNemar’s test, {len(x):,} images, {found['b']:,} against {found['c']:,} right alone"
+    return Comparison((float(right_x.mean()), float(right_y.mean())), float(found["p"]), test, NETWORKS)
+
+
+def compare_at(a: Condition, b: Condition, epoch: int) -> Comparison:
+    """Validation accuracy at an epoch, of which no image's prediction is known.
+
+    Where seeds are too few, by Fisher's test of one run each, of the same seed if there is one.
+    """
+    values = a.at("val_acc", epoch), b.at("val_acc", epoch)
+    if found := _over_seeds(a, b, *values):
+        return found
+    pairs = [(i, b.seeds.index(seed)) for i, seed in enumerate(a.seeds) if seed in b.seeds]
+    i, j = pairs[0] if pairs else (0, 0)
+    images, shares = (a.runs[i].metrics["val_n"], b.runs[j].metrics["val_n"]), (values[0][i], values[1][j])
+    if not all(images):
+        return _untested(*values)
+    from scipy.stats import fisher_exact
+
+    right = [round(share * n) for share, n in zip(shares, images, strict=True)]
+    p = float(fisher_exact([[hits, n - hits] for hits, n in zip(right, images, strict=True)]).pvalue)
+    test = f"Fisher’s test, seeds {a.seeds[i]} and {b.seeds[j]}, {images[0]:,} images each"
+    return Comparison(shares, p, test, NETWORKS)
 
 
 def _untested(values_a: Sequence[float], values_b: Sequence[float]) -> Comparison:

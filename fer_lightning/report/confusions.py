@@ -9,15 +9,14 @@ from fer_lightning.data.faces import CLASSES, Faces
 from fer_lightning.report import published
 from fer_lightning.report.answers import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, word
 from fer_lightning.report.archive import Archive, positions
-from fer_lightning.report.comparisons import SPLIT_NAMES
 from fer_lightning.report.pictures import picture
 from fer_lightning.report.study import Study
 from fer_lightning.results import figures, scores
 from fer_lightning.results.conditions import Condition
-from fer_lightning.results.outputs import confusion_of
+from fer_lightning.results.outputs import SPLIT_TITLES, confusion_of
 from fer_lightning.results.run_folder import Run
 
-PAIRS_WITH_FACES, PAIRS_LISTED, FACES = 3, 6, 8  # faces of each direction of a pair
+PAIRS_WITH_FACES, PAIRS_LISTED, FACES = 3, 6, 4  # faces of each direction of a pair
 
 Pair = tuple[str, str]
 
@@ -28,13 +27,15 @@ def section(study: Study, archive: Archive) -> list[dict[str, Any]]:
 
 
 def answers(study: Study) -> list[Answer]:
+    """Confirmed where both of the study's classes are the worst and their pair is the most confused one."""
     found = []
-    for condition, _, matrix in _runs(study):
+    for condition, run, matrix in _runs(study):
         worst = _worst(matrix)
         pairs = [(CLASSES[pair.a], CLASSES[pair.b]) for pair in scores.confused_pairs(matrix)]
-        numbers = {**worst, "pairs": [(pair, 1 + pairs.index(pair)) for pair in published.PAIRS], "of": len(pairs)}
-        decided = word(study, condition.epochs, worst["outcome"])
-        found.append(Answer("confusions", decided, condition.network.upper(), numbers))
+        ranks = [(pair, 1 + pairs.index(pair)) for pair in published.PAIRS]
+        outcome = UNDECIDED if worst["outcome"] == CONFIRMED and ranks[0][1] > 1 else worst["outcome"]
+        numbers = {**worst, "pairs": ranks, "of": len(pairs), "seed": run.metrics["seed"]}
+        found.append(Answer("confusions", word(study, condition.epochs, outcome), condition.network.upper(), numbers))
     return found or [Answer("confusions", NOT_RUN)]
 
 
@@ -48,31 +49,34 @@ def _runs(study: Study) -> list[tuple[Condition, Run, np.ndarray]]:
 
 
 def _worst(matrix: np.ndarray) -> dict[str, Any]:
-    """The recall of the study's two worst classes, and whether that of another one is lower, by Fisher's exact test.
+    """The recall of the study's two worst classes against each other class's, by Fisher's exact test.
 
-    Held against each other are the better one of the two and the worst of the others.
+    The better one of the two is held against the others, with Holm's correction for their number.
     """
     from scipy.stats import fisher_exact
 
     recall, images, right = scores.recall(matrix), matrix.sum(axis=1), np.diag(matrix)
     two = sorted((CLASSES.index(name) for name in published.WORST_CLASSES), key=lambda i: recall[i])
-    others = [i for i in range(len(CLASSES)) if i not in two and images[i]]
+    others = sorted((i for i in range(len(CLASSES)) if i not in two and images[i]), key=lambda i: recall[i])
     if not others or not all(images[two]):
         return {"outcome": UNDECIDED, "two": [], "other": None, "p": None}
-    best, other = two[-1], min(others, key=lambda i: recall[i])
-    p = float(fisher_exact([[right[i], images[i] - right[i]] for i in (best, other)]).pvalue)
-    outcome = CONFIRMED if recall[best] < recall[other] else CONTRADICTED
+    best = two[-1]
+    tables = [[[right[i], images[i] - right[i]] for i in (best, other)] for other in others]
+    ps = scores.holm([float(fisher_exact(table).pvalue) for table in tables])
+    signs = [
+        scores.more_than_chance(p) * (1 if recall[best] < recall[i] else -1) for p, i in zip(ps, others, strict=True)
+    ]
     return {
-        "outcome": outcome if scores.more_than_chance(p) else UNDECIDED,
+        "outcome": CONTRADICTED if -1 in signs else CONFIRMED if set(signs) == {1} else UNDECIDED,
         "two": [(CLASSES[i], recall[i]) for i in two],
-        "other": (CLASSES[other], recall[other]),
-        "p": p,
+        "other": (CLASSES[others[0]], recall[others[0]]),
+        "p": ps[0],
     }
 
 
 def _network(study: Study, condition: Condition, run: Run, archive: Archive) -> dict[str, Any]:
     assert run.predictions is not None
-    matrices = {split: confusion_of(run.predictions, split) for split in SPLIT_NAMES}
+    matrices = {split: confusion_of(run.predictions, split) for split in SPLIT_TITLES}
     matrix = matrices["val"]
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     found = [((CLASSES[pair.a], CLASSES[pair.b]), pair) for pair in scores.confused_pairs(matrix)]
@@ -94,7 +98,7 @@ def _network(study: Study, condition: Condition, run: Run, archive: Archive) -> 
         "title": condition.title,
         "seed": run.metrics["seed"],
         "matrices": [
-            _matrix(study, f"{condition.title}: {SPLIT_NAMES[name]}", m) for name, m in matrices.items() if m.any()
+            _matrix(study, f"{condition.title}: {SPLIT_TITLES[name]}", m) for name, m in matrices.items() if m.any()
         ],
         "pairs": pairs,
         "faces": [(row, _faces(run, row["pair"], faces)) for row in shown] if isinstance(faces, Faces) else [],

@@ -12,6 +12,7 @@ from fer_lightning.report.study import Study
 from fer_lightning.results import scores
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.figures import PANELS
+from fer_lightning.results.page import count
 
 NEAR = 0.2  # an onset this share before or after the study's is near it
 
@@ -50,14 +51,16 @@ def median_onset(onsets: Sequence[int | None]) -> float | None:
 
 def in_words(condition: Condition) -> str:
     """Where overfitting begins, by seed where there are several."""
-    if condition.epochs < scores.ONSET_EPOCHS:
-        return f"overfitting is not looked for in {condition.epochs} epochs"
-    onset = median_onset(condition.onsets)
+    last, found = condition.epochs, [onset for onset in condition.onsets if onset is not None]
+    if last < scores.ONSET_EPOCHS:
+        return f"overfitting is not looked for in {count(last, 'epoch')}"
     by_seed = ", ".join("none" if epoch is None else str(epoch) for epoch in condition.onsets)
     seeds = f" (by seed {by_seed})" if len(condition.runs) > 1 else ""
-    if onset is None:
-        return f"no overfitting within {condition.epochs} epochs{seeds}"
-    return f"overfitting from epoch {onset:g} of {condition.epochs}{seeds}"
+    if not found:
+        return f"no overfitting within {last} epochs"
+    if len(found) < len(condition.runs):
+        return f"overfitting in {len(found)} of {len(condition.runs)} seeds{seeds}"
+    return f"overfitting from epoch {median(found):g} of {max(len(run.epochs) for run in condition.runs)}{seeds}"
 
 
 def pictures(study: Study, condition: Condition) -> list[Picture]:

@@ -13,7 +13,7 @@ from fer_lightning.results.conditions import TESTS, Condition
 from fer_lightning.results.page import interval, number
 from fer_lightning.results.scores import wilson_interval
 
-VALIDATION = ("val_acc", "validation")
+VALIDATION = ("val_acc", "validation images")
 
 
 def section(study: Study, ablations: Iterable[ablation.Ablation]) -> dict[str, Any]:
@@ -23,19 +23,22 @@ def section(study: Study, ablations: Iterable[ablation.Ablation]) -> dict[str, A
 
 
 def _accuracies(study: Study) -> Picture:
-    """On the first test split that any run has (validation where none has one), the unseen images beside all."""
-    tests = [(score, name) for score, name in TESTS.items() if any(map(_known(score), study.conditions))]
-    score, name = (*tests, VALIDATION)[0]
+    """On the first test split that any run has, the unseen images beside all; where there is none, on validation."""
+    tests = [(score, name) for score, name in TESTS.items() if any(_has(c, score) for c in study.conditions)]
+    test, name = (*tests, VALIDATION)[0]
     rows: list[tuple[str, figures.Style, list[figures.Dot]]] = []
     cells = []
-    for condition in filter(_known(score), study.conditions):
+    for condition in study.conditions:
+        score = test if _has(condition, test) else VALIDATION[0]
         found = condition.summary
         dots = [figures.Dot(found[score], found[f"{score}_lo"], found[f"{score}_hi"], filled=True)]
-        unseen = found.get(f"{score}_unseen", math.nan)
-        if not math.isnan(unseen):
-            dots.append(figures.Dot(unseen, *_unseen_interval(condition, score), filled=False))
-        rows.append((condition.title, study.styles[condition.setting], dots))
-        cells.append((condition.title, *(text for dot in dots for text in (number(dot.value), interval(*dot[1:3])))))
+        if _has(condition, f"{score}_unseen"):
+            bounds = _unseen_interval(condition, score)
+            dots.append(figures.Dot(found[f"{score}_unseen"], *bounds, filled=False))
+        held_out = "PublicTest as validation" if condition.keys.get("data.val_split") == "public" else "validation"
+        label = condition.title + (f" ({held_out})" if score == VALIDATION[0] else "")
+        rows.append((label, study.styles[condition.setting], dots))
+        cells.append((label, *(text for dot in dots for text in (number(dot.value), interval(*dot[1:3])))))
     marked = [(low, high, text) for network, low, high, text in published.MARKED if network in ("", *study.networks)]
     if study.synthetic:
         marked = []
@@ -47,8 +50,8 @@ def _accuracies(study: Study) -> Picture:
     return picture(figure, title, ("setting", name, "95 %", "unseen", "95 %")[:width], padded)
 
 
-def _known(score: str) -> Any:
-    return lambda condition: not math.isnan(condition.summary[score])
+def _has(condition: Condition, score: str) -> bool:
+    return not math.isnan(condition.summary.get(score, math.nan))
 
 
 def _unseen_interval(condition: Condition, score: str) -> tuple[float, float]:

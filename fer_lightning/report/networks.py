@@ -9,7 +9,7 @@ import numpy as np
 from fer_lightning.report import published
 from fer_lightning.report import study as studies
 from fer_lightning.report.answers import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, word
-from fer_lightning.report.comparisons import Comparison, compare, compare_accuracy
+from fer_lightning.report.comparisons import compare_at
 from fer_lightning.report.pictures import Curve, lines
 from fer_lightning.report.study import Study
 from fer_lightning.results.conditions import Condition
@@ -20,13 +20,14 @@ def section(study: Study) -> dict[str, Any]:
     rivals = studies.rivals(study)
     shown = rivals or [*study.mains.values()]
     curves = [Curve(c.title, c, "val_acc") for c in shown]
-    timed = [Curve(c.title, c, "val_acc", against=_minutes) for c in shown]
+    pictures = [lines(study, "Validation accuracy", "accuracy", curves)]
+    if all(np.isfinite(_minutes(run)).all() for c in shown for run in c.runs):
+        timed = [Curve(c.title, c, "val_acc", against=_minutes) for c in shown]
+        title = "Validation accuracy by training time"
+        pictures.append(lines(study, title, "accuracy", timed, x_label="minutes of training"))
     return {
         "networks": [_facts(network, condition) for network, condition in study.mains.items()],
-        "pictures": [
-            lines(study, "Validation accuracy", "accuracy", curves),
-            lines(study, "Validation accuracy by training time", "accuracy", timed, x_label="minutes of training"),
-        ],
+        "pictures": pictures,
         "beside": _beside(*rivals) if rivals else None,
     }
 
@@ -37,9 +38,9 @@ def answer(study: Study) -> Answer:
         lacking = [name.upper() for name in studies.NETWORKS if name not in study.networks]
         return Answer("networks", NOT_RUN, numbers={"lacking": lacking})
     beside = _beside(*rivals)
-    found = beside["best"]
+    found = beside["at_last"]
     decided = UNDECIDED if not found.certain else CONFIRMED if found.difference > 0 else CONTRADICTED
-    return Answer("networks", word(study, min(c.epochs for c in rivals), decided), numbers=beside)
+    return Answer("networks", word(study, beside["last"], decided), numbers=beside)
 
 
 def _facts(network: str, condition: Condition) -> dict[str, Any]:
@@ -61,19 +62,16 @@ def _minutes(run: Run) -> np.ndarray:
 
 def _beside(cnn: Condition, dnn: Condition) -> dict[str, Any]:
     last = min(cnn.epochs, dnn.epochs)
-    values = cnn.at("val_acc", last), dnn.at("val_acc", last)
     curves = [c.mean_curve("val_acc")[:last] for c in (cnn, dnn)]
     seconds = [c.summary["seconds_per_epoch"] for c in (cnn, dnn)]
     places = [{f"{run.metrics['device']}, {run.metrics['precision']}" for run in c.runs} for c in (cnn, dnn)]
-    at_last: Comparison = compare(cnn, dnn, *values)
     return {
         "cnn": cnn,
         "dnn": dnn,
         "last": last,
-        "values": [fmean(each) for each in values],
-        "at_last": at_last,
+        "at_last": compare_at(cnn, dnn, last),
         "ahead": int((curves[0] > curves[1]).sum()),
-        "best": compare_accuracy(cnn, dnn),
+        "best": [fmean(c.values("val_acc")) for c in (cnn, dnn)],
         "apart": studies.differences(cnn, dnn, "model"),
         "seconds": None if any(map(math.isnan, seconds)) else seconds,
         "same_place": len(places[0] | places[1]) == 1,

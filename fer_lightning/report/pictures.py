@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from markupsafe import Markup
@@ -46,7 +47,7 @@ class Curve:
 
 
 def picture(figure: Figure, title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Picture:
-    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    name = f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}-{crc32(title.encode(errors='replace')):x}"
     return Picture(title, Markup(figures.svg(figure, name, str(escape(title)))), headers, rows)
 
 

@@ -13,6 +13,7 @@ from fer_lightning.results.conditions import Condition, conditions_of, label
 from fer_lightning.results.run_folder import Run, read_run, run_folders, why_unfinished
 
 NETWORKS = ("cnn", "dnn")  # the study's
+TRAINER_KEYS = ("trainer.max_epochs", "trainer.precision", "trainer.gradient_clip_val", "trainer.patience")
 SHORTENED = ("limit_train_batches", "limit_val_batches")  # of the trainer: batches left out
 
 
@@ -109,6 +110,11 @@ def labelled(conditions: list[Condition]) -> list[Condition]:
         several = [condition.keys, *(other.keys for other in beside)]
         keys = label(condition.keys, several) if condition is not main else ""
         found.append(replace(condition, label=" ".join(part for part in (name, keys) if part)))
+    settings = [condition.setting for condition in found]
+    for condition, setting in zip(found, settings, strict=True):
+        same = [other for other, name in zip(found, settings, strict=True) if name == setting]
+        apart = sorted({key for other in same for key in differences(condition, other, "")})
+        condition.label += "".join(f" {key}={condition.keys.get(key)}" for key in apart)  # what the label left out
     return found
 
 
@@ -117,7 +123,7 @@ def _comparable(run: Run) -> Run:
     config = dict(run.config)
     if isinstance(config.get("data"), dict):
         kept = {key: value for key, value in config["data"].items() if key not in ("name", "root")}
-        config["data"] = {**kept, "source": run.metrics.get("source")}
+        config["data"] = {**kept, "fingerprint": run.metrics["data_fingerprint"]}
     return replace(run, config=config)
 
 
@@ -187,6 +193,7 @@ def rivals(study: Study) -> tuple[Condition, Condition] | None:
 
 
 def differences(a: Condition, b: Condition, without: str) -> list[str]:
-    """The configuration keys in which two conditions differ, the group `without` aside."""
+    """The configuration keys in which two conditions differ, the group `without` and the machine's aside."""
     names = [key for key in dict.fromkeys([*a.keys, *b.keys]) if key.partition(".")[0] != without]
+    names = [key for key in names if not key.startswith("trainer.") or key in TRAINER_KEYS]
     return [key for key in names if a.keys.get(key) != b.keys.get(key)]

@@ -42,7 +42,7 @@ MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (  # the columns of comparis
         ("overfitting_epoch",),
         "where overfitting begins: the epoch of the lowest validation loss, smoothed over 5 epochs; the median over "
         "the runs, one whose loss still fell at the end counting as later than all others; empty where that is the "
-        "median, and in runs of fewer than 10 epochs.",
+        "median, where it rose by no more than noise, and in runs of fewer than 10 epochs.",
     ),
     (("seconds_per_epoch",), "the training part of an epoch, without validation, the mean over the runs."),
     (("test_public_acc_std", "test_private_acc_std"), "the sample standard deviations of the test accuracies."),

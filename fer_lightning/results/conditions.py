@@ -80,7 +80,7 @@ class Condition:
 
     def mean_training_losses(self, last: int) -> list[float]:
         """The mean of the training cross-entropy over the epochs 1 … last, for each run: the lower, the faster."""
-        return [float(run.epochs[TRAIN_LOSS].iloc[:last].mean()) for run in self.runs]
+        return [float(run.epochs[TRAIN_LOSS].to_numpy(np.float64)[:last].mean()) for run in self.runs]
 
     @cached_property
     def summary(self) -> dict[str, float]:

@@ -39,9 +39,9 @@ COLOURS = {  # names, as a page's styles have them: (on white, on black)
     "line": (GRID, "#3a414a"),
     "page": ("#ffffff", "#15181c"),
     "heat": (HEAT, "#1f5f96"),
-    # Okabe and Ito's, which colour-blind readers can tell apart, 3:1 and more on white: the CNN's cool, the DNN's warm
+    # after Okabe and Ito, for colour-blind readers too, 3:1 and more on white: the CNN's cool, the DNN's warm
     "cnn-none": ("#3a97cf", "#56b4e9"),
-    "cnn-norm": ("#0072b2", "#3b9fe0"),
+    "cnn-norm": ("#23408e", "#7d9bf0"),
     "cnn-norm_aug": ("#009e73", "#12b886"),
     "dnn-none": ("#bf7f00", "#e69f00"),
     "dnn-norm": ("#c26a9b", "#cc79a7"),
@@ -54,8 +54,9 @@ COLOURS = {  # names, as a page's styles have them: (on white, on black)
     "other-4": ("#7a4a21", "#c08552"),
 }
 OTHERS = [name for name in COLOURS if name.startswith("other")]
-MARKERS = {"none": "o", "norm": "s", "norm_aug": "^"}
-OTHER_MARKERS = ("D", "v", "P", "X", "<", ">", "*")
+MARKERS = dict(zip([name for name in COLOURS if "nn-" in name], "os^Dvp", strict=True))
+OTHER_MARKERS = ("P", "X", "<", ">", "*", "h", "8")
+matplotlib.rcParams["text.parse_math"] = False  # names of settings are text, "$" included
 PANELS = ((TRAIN_LOSS, "val_loss", "loss (cross-entropy)"), ("train_acc", "val_acc", "accuracy"))
 FEW_EPOCHS = 30  # up to here each epoch gets its own mark
 PAIR_ROWS, CLASS_ROWS, FACES_A_ROW = 4, 2, 10  # of the picture of mistakes
@@ -79,7 +80,7 @@ def styles(settings: Sequence[Setting]) -> dict[Setting, Style]:
         network, aug, label = setting
         name = f"{network}-{aug}"
         if name in COLOURS and not label:
-            found[setting] = Style(COLOURS[name][0], MARKERS[aug])
+            found[setting] = Style(COLOURS[name][0], MARKERS[name])
             continue
         start = crc32(" ".join(setting).encode())
         taken = [style.colour for style in found.values()]
@@ -151,7 +152,7 @@ def chart(
     height = 2.6 + below + above
     figure = Figure((4.7, height), dpi=100)  # its margins are fixed: to find them takes as long as to draw it
     axes = figure.add_axes((0.15, below / height, 0.82, 2.6 / height))
-    _lines(axes, lines, x_label, y_label)
+    handles = _lines(axes, lines, x_label, y_label)
     for x, colour, text in marks:
         axes.axvline(x, color=colour, linewidth=1, linestyle=":", zorder=1)
         left = x > sum(axes.get_xlim()) / 2
@@ -159,7 +160,6 @@ def chart(
         place["ha"] = "right" if left else "left"
         axes.annotate(text, (x, 1), (-4 if left else 4, -4), **place, fontsize=8)
     axes.set_title(heading, fontsize=10, loc="left", x=-0.1)
-    handles, _ = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower left", ncols=columns, frameon=False, fontsize=8)
     return figure
 
@@ -233,18 +233,23 @@ def comparison(runs: Sequence[tuple[Setting, pd.DataFrame]], *, synthetic: bool,
     return figure
 
 
-def _lines(axes: Axes, lines: Sequence[Line], x_label: str, y_label: str) -> None:
-    """Lines, and axes that fit them: the upper end is cut where one diverging epoch would flatten all else."""
+def _lines(axes: Axes, lines: Sequence[Line], x_label: str, y_label: str) -> list[Line2D]:
+    """Lines, and axes that fit them: the upper end is cut where one diverging epoch would flatten all else.
+
+    Returns those that a legend names.
+    """
+    named = []
     for line in sorted(lines, key=lambda line: not line.faint):
         look: dict[str, Any] = {"color": line.style.colour, "linestyle": "--" if line.dashed else "-"}
         if line.faint:
             look |= {"linewidth": 0.8, "alpha": 0.4}
         else:
             look |= {"linewidth": 1 if line.dashed else 1.5, "alpha": 0.6 if line.dashed else 1}
-            if not line.dashed:
+            if not line.dashed or len(line.x) == 1:
                 look |= {"marker": line.style.marker, "markersize": 4}
                 look["markevery"] = 1 if line.style.marker == "." else max(1, len(line.x) // 10)
-        axes.plot(line.x, line.y, label="_" if line.faint or not line.label else line.label, **look)
+        drawn = axes.plot(line.x, line.y, label=line.label, **look)
+        named += drawn if line.label and not line.faint else []
     first = min((line.x[0] for line in lines if len(line.x)), default=1.0)
     last = max((line.x[-1] for line in lines if len(line.x)), default=first)
     margin = (last - first) / 50 or 0.5
@@ -254,6 +259,7 @@ def _lines(axes: Axes, lines: Sequence[Line], x_label: str, y_label: str) -> Non
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.grid(color=GRID, linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
+    return named
 
 
 def y_range(values: np.ndarray) -> tuple[float, float, float | None]:
@@ -294,13 +300,13 @@ def dots(
     rows: (label, style, dots). references: (low, high, text) of vertical bands, lines where both are the same.
     names: what filled and hollow dots are.
     """
-    labels = [textwrap.fill(textwrap.shorten(label, 56, placeholder=" …"), 28) for label, *_ in rows]
-    row_height = 0.32 + 0.15 * max(label.count("\n") for label in labels)
-    figure = _figure(7.2, 1.2 + row_height * len(rows) + (0.9 if references else 0))
+    figure = _figure(5.2, 1.3 + 0.46 * len(rows) + (1 if references else 0))
     axes = figure.subplots()
-    for place, (_, style, found) in enumerate(rows):
+    for place, (label, style, found) in enumerate(rows):
+        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
+        axes.annotate(textwrap.shorten(label, 64, placeholder=" …"), (0.01, place - 0.34), **at)
         for dot in found:
-            y = place + (-0.14 if dot.filled else 0.14)
+            y = place + (-0.04 if dot.filled else 0.22)
             axes.plot([dot.low, dot.high], [y, y], color=style.colour, linewidth=1.4)
             face = style.colour if dot.filled else "#ffffff"
             axes.plot(dot.value, y, style.marker, color=style.colour, markerfacecolor=face, markersize=6)
@@ -313,10 +319,9 @@ def dots(
         axes.axvspan(start, max(stop, start), color=GRID, zorder=0, linewidth=1)
         axes.axvline((start + stop) / 2, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
         axes.annotate(text, ((start + stop) / 2, 1), (0, 3), **above, fontsize=8, color=GREY, ha="left", va="bottom")
-    axes.set(xlim=(low - margin, high + margin), ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy (share of the images)")
-    axes.set_yticks(range(len(rows)), labels, fontsize=9)
+    axes.set(xlim=(low - margin, high + margin), ylim=(len(rows) - 0.55, -0.6), xlabel="accuracy (share of the images)")
+    axes.set_yticks([])
     axes.grid(axis="x", color=GRID, linewidth=0.7)
-    axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     kinds = [Line2D([], [], color=GREY, marker="o", linewidth=1.4, markerfacecolor=face) for face in (GREY, "#ffffff")]
     shown = {dot.filled for *_, found in rows for dot in found}
@@ -340,8 +345,9 @@ def confusion_matrix(
     images = matrix.sum(axis=1)
     share = matrix / np.maximum(images, 1)[:, None]
     recall = scores.recall(matrix)
-    figure = _figure(7.6, 5.6)
-    axes, side = figure.subplots(1, 2, width_ratios=[7, 1.5], sharey=True)
+    figure = Figure((7.6, 5.6), dpi=100)  # its margins are fixed: to find them takes as long as to draw it
+    axes = figure.add_axes((0.13, 0.11, 0.66, 0.76))
+    side = figure.add_axes((0.82, 0.11, 0.17, 0.76), sharey=axes)
     for row, column in np.ndindex(matrix.shape):
         box = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, facecolor=HEAT, linewidth=0)
         box.set_alpha(0.04 + 0.96 * share[row, column])
@@ -375,7 +381,7 @@ def confusion_matrix(
         f"{_images(matrix.sum())}, accuracy {accuracy:.3f}, balanced accuracy {scores.balanced_accuracy(matrix):.3f}. "
         "Cells: share of the true class, images"
     )
-    figure.suptitle(_titled(title, synthetic), fontsize=12)
+    figure.suptitle(textwrap.fill(_titled(title, synthetic), 80), fontsize=12)
     axes.set_title(note, fontsize=9, color=GREY)
     return figure
 

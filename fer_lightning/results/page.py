@@ -85,12 +85,12 @@ def number(value: float | None, form: str = ".3f") -> str:
 
 
 def signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return "" if math.isnan(value) else f"{value:+z.3f}".replace("-", "−")
 
 
 def spread(values: Sequence[float | None], form: str = ".3f") -> str:
     """`0.412 ± 0.004`: mean and sample standard deviation; of a single value only itself."""
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and math.isfinite(value)]
     if not known or len(known) < len(values):
         return ""
     return number(fmean(known), form) + (f" ± {stdev(known):{form}}" if len(known) > 1 else "")

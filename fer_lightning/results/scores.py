@@ -146,29 +146,23 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, int | float
     return {"b": b, "c": c, "p": float(p)}
 
 
-def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float:
-    """The two-sided p of a paired t test; at least 2 pairs.
-
-    Differences that are all the same leave no chance to measure: p = 0, or 1 where they are 0 (scipy: NaN).
-    """
+def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The two-sided p of a paired t test; at least 2 pairs. None where all differences are the same."""
     from scipy.stats import ttest_rel
 
     differences = np.subtract(a, b)
     if np.ptp(differences) <= 1e-12 * np.abs(differences).max():  # the same but for rounding
-        return 0.0 if differences.any() else 1.0
+        return None
     return float(ttest_rel(a, b).pvalue)
 
 
-def welch_t_test(a: Sequence[float], b: Sequence[float]) -> float:
-    """The two-sided p of Welch's t test; at least 2 values each.
-
-    Values without spread leave no chance to measure: p = 0, or 1 where both are the same (scipy: NaN).
-    """
+def welch_t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The two-sided p of Welch's t test; at least 2 values each. None where neither has any spread."""
     from scipy.stats import ttest_ind_from_stats
 
     means, deviations = (fmean(a), fmean(b)), (stdev(a), stdev(b))
     if not any(deviations):
-        return 0.0 if means[0] != means[1] else 1.0
+        return None
     # from means and deviations, since scipy warns of each sample without spread, here where only one has none
     test = ttest_ind_from_stats(means[0], deviations[0], len(a), means[1], deviations[1], len(b), equal_var=False)
     return float(test.pvalue)
@@ -192,13 +186,15 @@ def overfitting_epoch(val_loss: ArrayLike) -> int | None:
 
     From float (N,), one an epoch; None for fewer than 10 epochs, which say too little. Smoothed with a centred running
     mean over 5 epochs, which shrinks at both ends. "Still falls" means that the lowest value stands in the last 2
-    epochs. A loss that turns NaN or infinite ends the curve before it.
+    epochs, or that the end lies above it by no more than noise: twice the scatter of the losses around the smoothed
+    ones. A loss that turns NaN or infinite ends the curve before it.
     """
     loss = _finite_start(val_loss)
     if len(loss) < ONSET_EPOCHS:
         return None
-    smooth = [loss[max(0, i - 2) : i + 3].mean() for i in range(len(loss))]
-    if (lowest := int(np.argmin(smooth))) >= len(loss) - 2:
+    smooth = np.array([loss[max(0, i - 2) : i + 3].mean() for i in range(len(loss))])
+    lowest = int(np.argmin(smooth))
+    if lowest >= len(loss) - 2 or loss[-5:].mean() - smooth[lowest] <= 2 * (loss - smooth)[5:].std():
         return None
     return lowest + 1
 
