@@ -304,7 +304,7 @@ def dots(
     axes = figure.subplots()
     for place, (label, style, found) in enumerate(rows):
         at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
-        axes.annotate(textwrap.shorten(label, 64, placeholder=" …"), (0.01, place - 0.34), **at)
+        axes.annotate(textwrap.shorten(label, 54, placeholder=" …"), (0.01, place - 0.34), **at)
         for dot in found:
             y = place + (-0.04 if dot.filled else 0.22)
             axes.plot([dot.low, dot.high], [y, y], color=style.colour, linewidth=1.4)
