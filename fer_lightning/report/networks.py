@@ -49,7 +49,7 @@ def _facts(network: str, condition: Condition) -> dict[str, Any]:
     return {
         "network": network.upper(),
         "condition": condition,
-        "said": published.ACCURACIES.get((network, "val_acc"), "") if condition.aug == "norm_aug" else "",
+        "said": published.VALIDATION.get(network, "") if condition.aug == "norm_aug" else "",
         "params": metrics["params"],
         "published": published.PARAMS.get(network),
         "layers": model.read_text(encoding="utf-8", errors="replace").strip() if model.is_file() else None,
