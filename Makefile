@@ -11,12 +11,12 @@ ARGS ?=
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
 
-install: $(INSTALLED) ## make .venv with the tested versions (5.7 GB on disk, mostly torch)
+install: $(INSTALLED) ## make .venv with the tested versions (6.7 GB on disk, mostly torch)
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 …"; exit 2; }
-	@echo "Installing torch, Lightning, Hydra and the rest into $(VENV) (5.7 GB, some minutes) …"
+	@echo "Installing torch, Lightning, Hydra and the rest into $(VENV) (6.7 GB, some minutes) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[dev]"
 	@touch $@

@@ -125,7 +125,7 @@ def _faces(run: Run, pair: Pair, faces: Faces) -> list[dict[str, Any]]:
         _, first = np.unique(faces.digests[where], axis=0, return_index=True)
         kept = np.sort(first)[:FACES]
         rows = wrong.iloc[kept]
-        texts = [f"{p:.2f}, row {row}" for p, row in zip(rows["confidence"], rows["index"], strict=True)]
+        texts = [f"{p:.2f}\nrow {row}" for p, row in zip(rows["confidence"], rows["index"], strict=True)]
         shown = [(faces.pixels[at], text) for at, text in zip(where[kept], texts, strict=True)]
         found.append({"true": true, "predicted": predicted, "errors": len(wrong), "faces": shown})
     return found

@@ -5,7 +5,7 @@ PARAMS = {"cnn": 5_758_791, "dnn": 5_778_439}
 VALIDATION = {"cnn": "0.69–0.70", "dnn": "0.425–0.435"}  # accuracies; normalization and augmentation both on
 EPOCHS = 250  # the study trained for more
 ONSET = 250  # of the CNN: overfitting begins near it
-ONSETS = {"cnn": "near epoch 250", "dnn": "not said"}
+ONSETS = {"cnn": "near epoch 250"}
 QUESTIONS = {  # what the study asks, and its answer
     "networks": (
         "Is a CNN better than a DNN of its size?",

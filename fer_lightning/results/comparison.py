@@ -116,7 +116,8 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
         parts.append("Synthetic faces: these are no scores on FER2013.")
     parts.append(
         "Validation, the best first (±: standard deviation over seeds; 95 %: interval for that many images;\n"
-        "overfit: epoch from which the validation loss rises, empty where it still fell at the end):"
+        "gap: training − validation accuracy, validation − training loss; overfit: epoch from which the\n"
+        "validation loss rises by more than noise, empty where it does not or in fewer than 10 epochs):"
     )
     training = [
         (
@@ -132,7 +133,7 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
         for name, row in rows
     ]
     heads = ("setting", "runs", "val_acc", "95 %", "gap_acc", "gap_loss", "overfit", "s/epoch")
-    parts.append(_pipes(heads, training, width))
+    parts = [*parts, _pipes(heads, training, width)] if training else ["No job completed."]
     tests = [
         (name, split, _with_std(row, score), _interval(row, score), _number(row[f"{score}_unseen"], ".3f"))
         for name, row in rows
@@ -143,8 +144,9 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
         parts.append("Test, all images and those that do not also stand in Training:")
         parts.append(_pipes(("setting", "test", "accuracy", "95 %", "unseen"), tests, width))
     levels = [(name, *(_number(row[f"epochs_to_loss_{level}"], "g") for level in LOSS_LEVELS)) for name, row in rows]
-    parts.append("Epochs until the training loss (plain cross-entropy) fell to:")
-    parts.append(_pipes(("setting", *map(str, LOSS_LEVELS)), levels, width))
+    if levels:
+        parts.append("Epochs until the training loss (plain cross-entropy) fell to:")
+        parts.append(_pipes(("setting", *map(str, LOSS_LEVELS)), levels, width))
     if trials := [name for name in table["trials"] if name]:
         listed = ", ".join(trials)
         parts.append(textwrap.fill(f"Trials, left out: {listed}", width or 10**6, break_on_hyphens=False))

@@ -74,12 +74,16 @@ class Style(NamedTuple):
 
 
 def styles(settings: Sequence[Setting]) -> dict[Setting, Style]:
-    """A colour and a marker for each: the study's six have their own, any other one the first free after its hash."""
+    """A colour and a marker for each: the study's six have their own, any other one the first free after its hash.
+
+    A label counts where it sets a setting apart from another one of the network and augmentation.
+    """
     found: dict[Setting, Style] = {}
+    several = [setting[:2] for setting in dict.fromkeys(settings)]
     for setting in dict.fromkeys(settings):
         network, aug, label = setting
         name = f"{network}-{aug}"
-        if name in COLOURS and not label:
+        if name in COLOURS and (not label or several.count(setting[:2]) == 1):
             found[setting] = Style(COLOURS[name][0], MARKERS[name])
             continue
         start = crc32(" ".join(setting).encode())
@@ -151,7 +155,7 @@ def chart(
     above = 0.3 + 0.17 * heading.count("\n")
     height = 2.6 + below + above
     figure = Figure((4.7, height), dpi=100)  # its margins are fixed: to find them takes as long as to draw it
-    axes = figure.add_axes((0.15, below / height, 0.82, 2.6 / height))
+    axes = figure.add_axes((0.18, below / height, 0.79, 2.6 / height))
     handles = _lines(axes, lines, x_label, y_label)
     for x, colour, text in marks:
         axes.axvline(x, color=colour, linewidth=1, linestyle=":", zorder=1)
@@ -159,7 +163,7 @@ def chart(
         place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
         place["ha"] = "right" if left else "left"
         axes.annotate(text, (x, 1), (-4 if left else 4, -4), **place, fontsize=8)
-    axes.set_title(heading, fontsize=10, loc="left", x=-0.1)
+    axes.set_title(heading, fontsize=10, loc="left", x=-0.15)
     figure.legend(handles, labels, loc="lower left", ncols=columns, frameon=False, fontsize=8)
     return figure
 
@@ -416,8 +420,10 @@ def mistakes(
     for pair in [pair for pair in scores.confused_pairs(matrix) if pair.images][:PAIR_ROWS]:
         one = wrong[(targets[wrong] == pair.a) & (predicted[wrong] == pair.b)]
         other = wrong[(targets[wrong] == pair.b) & (predicted[wrong] == pair.a)]
+        shown = both_ways(one, other, FACES_A_ROW)
         text = f"{_images(pair.images)} taken for each other, on average {pair.rate:.1%} of a class"
-        rows.append((f"{CLASSES[pair.a]} / {CLASSES[pair.b]}", text, both_ways(one, other, FACES_A_ROW)))
+        text += f"; {len(shown)} shown" if len(shown) < pair.images else ""
+        rows.append((f"{CLASSES[pair.a]} / {CLASSES[pair.b]}", text, shown))
     recall = scores.recall(matrix)
     for worst in np.argsort(recall, kind="stable")[:CLASS_ROWS]:
         missed = wrong[targets[wrong] == worst]

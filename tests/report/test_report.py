@@ -550,7 +550,7 @@ def test_faces_are_those_of_the_data_surest_first_in_both_directions_and_once(pa
             title = said(direction.find("p")).partition(":")[0]
             confidences = []
             for figure in direction.iter("figure"):
-                confidence, row = re.fullmatch(r"([\d.]+), row (\d+)", figure.findtext("figcaption")).groups()
+                confidence, row = re.fullmatch(r"([\d.]+)\nrow (\d+)", figure.findtext("figcaption")).groups()
                 image = Image.open(io.BytesIO(base64.b64decode(figure.find("img").get("src").partition(",")[2])))
                 np.testing.assert_array_equal(np.asarray(image).ravel(), pixels[int(row)])
                 assert title.startswith(f"{CLASSES[int(row) % 7]} → ")
