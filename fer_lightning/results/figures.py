@@ -258,8 +258,15 @@ def _lines(axes: Axes, lines: Sequence[Line], x_label: str, y_label: str) -> lis
     last = max((line.x[-1] for line in lines if len(line.x)), default=first)
     margin = (last - first) / 50 or 0.5
     low, high, highest = y_range(np.concatenate([*(line.y for line in lines), []]))
-    label = y_label if highest is None else f"{y_label} (axis cut, highest {highest:.3g})"
-    axes.set(xlabel=x_label, ylabel=label, xlim=(first - margin, last + margin), ylim=(low, high))
+    if highest is not None:
+        beside: dict[str, Any] = {
+            "xycoords": "axes fraction",
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": "top",
+        }
+        axes.annotate(f"axis cut, highest {highest:.3g}", (1, 1), (-2, -2), **beside, fontsize=8, color=GREY)
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=(first - margin, last + margin), ylim=(low, high))
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.grid(color=GRID, linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
