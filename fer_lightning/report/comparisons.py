@@ -55,11 +55,13 @@ def _over_seeds(a: Condition, b: Condition, values_a: Sequence[float], values_b:
     both = sorted(by_seed[0].keys() & by_seed[1].keys()) if alike else []
     if len(both) > 1:
         x, y = ([values[seed] for seed in both] for values in by_seed)
-        return Comparison((fmean(x), fmean(y)), paired_t_test(x, y), f"paired t test, {len(both)} seeds", SETTINGS)
-    if min(len(values_a), len(values_b)) > 1:
-        test = f"Welch’s t test, {len(values_a)} and {len(values_b)} seeds"
-        return Comparison((fmean(values_a), fmean(values_b)), welch_t_test(values_a, values_b), test, SETTINGS)
-    return None
+        p, test = paired_t_test(x, y), f"paired t test, {len(both)} seeds"
+    elif min(len(values_a), len(values_b)) > 1:
+        x, y = list(values_a), list(values_b)
+        p, test = welch_t_test(x, y), f"Welch’s t test, {len(x)} and {len(y)} seeds"
+    else:
+        return None
+    return Comparison((fmean(x), fmean(y)), p, test if p is not None else "no test: seeds without spread", SETTINGS)
 
 
 def _same_images(a: Condition, b: Condition) -> Comparison | None:

@@ -71,6 +71,7 @@ def _worst(matrix: np.ndarray) -> dict[str, Any]:
         "two": [(CLASSES[i], recall[i]) for i in two],
         "other": (CLASSES[others[0]], recall[others[0]]),
         "p": ps[0],
+        "certain": scores.more_than_chance(ps[0]),
     }
 
 

@@ -83,12 +83,9 @@ def read(paths: Sequence[str | Path]) -> Study:
 
 def group(runs: dict[str, Run], left_out: dict[str, str]) -> list[Condition]:
     """Conditions of runs by unique names; second runs of a condition with the same seed join `left_out`."""
-    kinds: dict[tuple[str, str], list[Run]] = {}
     names = {run.folder: name for name, run in runs.items()}
-    for run in runs.values():
-        kinds.setdefault((run.metrics["model"], run.metrics["aug"]), []).append(_comparable(run))
     conditions = []
-    for condition in (condition for kind in kinds.values() for condition in conditions_of(kind)):
+    for condition in conditions_of([_comparable(run) for run in runs.values()]):
         by_seed: dict[int, Run] = {}
         for run in condition.runs:
             first = by_seed.setdefault(run.metrics["seed"], run)

@@ -129,12 +129,13 @@ def why_unfinished(run: Run) -> str | None:
 
 
 def going_on(folder: Path, epochs: int) -> str:
-    """What a run is that has not said how it ended: running where its files are recent, else killed."""
+    """What a run is that has not said how it ended: running where its files are recent."""
     newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
     so_far = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-    if time.time() - newest < RECENT:
+    silent = time.time() - newest
+    if silent < RECENT:
         return f"running, {so_far} so far"
-    return f"killed after {so_far}"
+    return f"killed, or in a long epoch: {so_far} so far, nothing written for {silent / 60:,.0f} minutes"
 
 
 def versions_of(metrics: dict[str, Any]) -> str:

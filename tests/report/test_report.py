@@ -496,6 +496,11 @@ def test_runs_of_other_seeds_are_not_compared_or_by_welch(tmp_path, small_csv):
     expected = scipy.stats.ttest_ind([*values["none"].values()], [*values["norm"].values()], equal_var=False)
     assert found.p == pytest.approx(expected.pvalue)
     assert found.test == "Welch’s t test, 2 and 3 seeds"
+    for aug, accuracies in {"none": (0.25, 0.375), "norm": (0.5, 0.625)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            write_trained(tmp_path / "level" / f"{aug}{seed}", small_csv, aug=aug, seed=seed, val_acc=accuracy)
+    found = compare_accuracy(*studies.read([tmp_path / "level"]).conditions)
+    assert (found.p, found.test) == (None, "no test: seeds without spread")
 
 
 # --- confusions
@@ -695,7 +700,7 @@ def test_runs_that_did_not_complete_or_are_trials_are_named_and_not_counted(tmp_
     assert sorted(page.left_out) == [
         "1-failed: RuntimeError: the loss became `nan` (after 0 epochs)",
         "2-stopped: interrupted (after 3 epochs)",
-        "3-killed: killed after 3 epochs",
+        "3-killed: killed, or in a long epoch: 3 epochs so far, nothing written for 11 minutes",
         "4-running: running, 3 epochs so far",
         "5-again: repeats 0-good: the same settings and seed",
         "6-trial: a trial (debug=fast), whose figures say nothing",
