@@ -740,11 +740,11 @@ def test_a_run_given_twice_counts_once_and_runs_of_one_name_are_told_apart(runs,
 
 
 def test_what_only_says_where_things_lie_makes_no_other_setting(tmp_path, small_csv):
-    for seed, root in enumerate([str(small_csv), None]):
-        write_trained(tmp_path / str(seed), small_csv, seed=seed)
-        config = tmp_path / str(seed) / "config.yaml"
-        text = config.read_text().replace(f"root: {small_csv}", f"root: {root or 'null'}")
-        text = text.replace("ckpt_path: null", f"ckpt_path: elsewhere/{seed}.ckpt")
+    mark = fingerprint_of(str(small_csv))
+    for seed in range(2):
+        folder = write_trained(tmp_path / str(seed), f"/place/{seed}.csv", seed=seed, data_fingerprint=mark)
+        config = folder / "config.yaml"
+        text = config.read_text().replace("ckpt_path: null", f"ckpt_path: elsewhere/{seed}.ckpt")
         config.write_text(f"{text}logger:\n  x: {seed}\n")
     assert [condition.seeds for condition in studies.read([tmp_path]).conditions] == [[0, 1]]
 
@@ -784,9 +784,6 @@ def test_odd_runs_are_reported_too(tmp_path, small_csv):
         write_trained(tmp_path / f"lost{seed}", small_csv, aug="a$b_$c{", seed=seed, epochs=nowhere)
     write_trained(tmp_path / "one", small_csv, aug="norm", epochs=curve(1))
     public = write_trained(tmp_path / "public", small_csv, test_public_acc=None, test_public_acc_unseen=None)
-    write_trained(
-        tmp_path / "elsewhere", tmp_path / "gone.csv", seed=1, data_fingerprint=fingerprint_of(str(small_csv))
-    )
     for name, lr in {"sgd1": 0.1, "sgd2": 0.01}.items():
         folder = write_trained(tmp_path / name, small_csv, aug="norm_aug")
         config = (folder / "config.yaml").read_text()
