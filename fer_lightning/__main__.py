@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 
 from fer_lightning import __version__
 from fer_lightning.errors import UserError, run_command
+from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import last_checkpoint, override
-from fer_lightning.settings.hydra_app import end_sweep, register_resolvers
+from fer_lightning.settings.hydra_app import end_sweep, register_resolvers, release_folders
 from fer_lightning.settings.hydra_errors import CONF, as_user_error, foreign_options
 from fer_lightning.training.processes import is_first_process
 
@@ -33,10 +34,12 @@ def job(cfg: DictConfig) -> float | None:
         logging.disable(logging.WARNING)  # the first one tells it
     from fer_lightning.train import train  # torch and Lightning, so not before a run is wanted
 
+    in_sweep = settings.mode == RunMode.MULTIRUN
     try:
-        metrics = train(cfg, folder)
+        with FolderLock(folder) if in_sweep else nullcontext():  # a single run's is held already
+            metrics = train(cfg, folder)
     except Exception as error:
-        if settings.mode != RunMode.MULTIRUN:
+        if not in_sweep:
             raise
         if isinstance(error, UserError):
             log.error("failed: %s: %s", folder.name, error)
@@ -44,14 +47,12 @@ def job(cfg: DictConfig) -> float | None:
             log.exception("failed: %s", folder.name)
         return None
     if metrics["interrupted"]:
-        given = sys.argv[1:]
-        if settings.mode == RunMode.MULTIRUN:
+        if in_sweep:
             end_sweep(folder.parent)
-            log.info("the jobs of the sweep behind this one were not begun")
-            given = settings.overrides.task
-        log.info("interrupted; %s", how_to_go_on(folder, given))
+        log.info("interrupted; %s", how_to_go_on(cfg, folder, in_sweep))
         sys.exit(130)
-    if cfg.ckpt_path is not None and (folder.parent / "multirun.yaml").is_file() and is_first_process():
+    goes_on = cfg.ckpt_path is not None or cfg.resume
+    if goes_on and not in_sweep and (folder.parent / "multirun.yaml").is_file() and is_first_process():
         try:
             end_sweep(folder.parent)  # whose comparison does not know yet that this job has completed
         except Exception:
@@ -59,12 +60,13 @@ def job(cfg: DictConfig) -> float | None:
     return metrics.get("val_acc")
 
 
-def how_to_go_on(folder: Path, given: Sequence[str]) -> str:
-    last = last_checkpoint(folder)
-    if not last.is_file():
-        return f"it had no epoch to go on from yet: start it again, in another folder than {folder}"
-    arguments = [argument for argument in given if not argument.startswith("ckpt_path=")]
-    return f"go on with: python -m fer_lightning {shlex.join([*arguments, override('ckpt_path', last)])}"
+def how_to_go_on(cfg: DictConfig, folder: Path, in_sweep: bool) -> str:
+    if cfg.ckpt_path is not None and not last_checkpoint(folder).is_file():
+        return f"nothing was taken over from {cfg.ckpt_path} yet: start it again, in another folder than {folder}"
+    key = "hydra.sweep.dir" if in_sweep else "hydra.run.dir"
+    given = [word for word in sys.argv[1:] if not word.startswith(("ckpt_path=", "resume=", f"{key}="))]
+    place = override(key, os.path.relpath(folder.parent if in_sweep else folder))
+    return f"go on with: python -m fer_lightning {shlex.join([*given, place, 'resume=true'])}"
 
 
 def main() -> None:
@@ -87,6 +89,8 @@ def work() -> None:
         if (mistake := as_user_error(error)) is None:
             raise
         raise mistake from None
+    finally:
+        release_folders()
 
 
 if __name__ == "__main__":

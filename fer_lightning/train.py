@@ -20,12 +20,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lightning.data.datamodule import epoch_seed
-from fer_lightning.data.faces import Faces, fingerprint
+from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
 from fer_lightning.results import scores
 from fer_lightning.results.checkpoint import load
-from fer_lightning.results.files import write_file, write_json
+from fer_lightning.results.files import keep, write_file, write_json
 from fer_lightning.results.outputs import (
     confusion_of,
     draw_run,
@@ -35,9 +35,10 @@ from fer_lightning.results.outputs import (
     write_submission,
 )
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint
-from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row
+from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
 from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
 from fer_lightning.settings.resume import laid_out, take_over
+from fer_lightning.training.checkpoints import DECISIVE
 from fer_lightning.training.loggers import close, log_results, make_loggers
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.processes import is_first_process
@@ -52,7 +53,7 @@ TRIAL_IMAGES = 256  # of each split that a trial scores at most
 
 
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Train, score and draw one run into `folder`; its metrics.json as a dictionary.
+    """Train, score and draw one run into `folder`, or what `resume` finds missing there; its metrics.json.
 
     An interruption (Ctrl-C) returns as usual with `interrupted` set, whatever the run was at. A failure leaves a
     metrics.json that says so and is raised again. UserError for a mistake in the configuration or the data.
@@ -65,9 +66,12 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if settings.trial:
             log.info("TRIAL: it shows whether things work; reports and comparisons leave it out")
         faces = open_faces(settings.data.name, settings.data.root)
-        log.info(describe(faces))
         torch.manual_seed(settings.seed)  # the initial weights; every epoch has a seed of its own
-        experiment = build(settings, faces)
+        experiment = build(settings, faces, folder)
+        if experiment.complete:
+            log.info(f"complete already, skipped: {os.path.relpath(folder)}")
+            return read_metrics(folder / "metrics.json")
+        log.info(describe(faces))
         metrics = {**header(experiment, faces), **metrics}
         torch.set_num_threads(experiment.threads)
         with sharing_cores():
@@ -194,7 +198,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "synthetic": faces.synthetic,
         "source": faces.source,
         "form": faces.form,
-        "data_fingerprint": fingerprint(faces),
+        "data_fingerprint": experiment.data_fingerprint,
         "seed": settings.seed,
         "trial": settings.trial,
         "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
@@ -203,6 +207,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "max_epochs": experiment.epochs,
         "precision": settings.trainer.precision,
         "versions": versions(),
+        DECISIVE: experiment.decisive,
     }
 
 
@@ -237,8 +242,7 @@ def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
 def write_settings(experiment: Experiment, folder: Path) -> None:
     """config.yaml and model.txt. A resumed run's earlier config.yaml is kept as config-1.yaml, config-2.yaml, …"""
     path = folder / "config.yaml"
-    if path.exists():
-        path.rename(folder / f"config-{1 + len(list(folder.glob('config-*.yaml')))}.yaml")
+    keep(path)
     write_file(path, OmegaConf.to_yaml(experiment.settings.dump()).encode())
     params = sum(p.numel() for p in experiment.model.parameters() if p.requires_grad)
     write_file(folder / "model.txt", f"{experiment.model}\n\n{params:,} trainable parameters\n".encode())

@@ -23,8 +23,8 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.data.faults import shown
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.results.paths import best_checkpoint, holds_run, last_checkpoint, nearest
-from fer_lightning.results.run_folder import in_order, is_completed, read_epochs
+from fer_lightning.results.paths import best_checkpoint, holds_run, in_order, last_checkpoint, nearest
+from fer_lightning.results.run_folder import is_completed, read_epochs
 from fer_lightning.results.weights import SUFFIX, read_weights
 
 TTA_SHIFT = 2  # pixels

@@ -12,7 +12,8 @@ from fer_lightning.errors import UserError
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import ACCURACIES, LOSS_LEVELS, TESTS, Condition, conditions_of
 from fer_lightning.results.files import write_file
-from fer_lightning.results.run_folder import Run, going_on, in_order, read_run, why_unfinished
+from fer_lightning.results.paths import in_order
+from fer_lightning.results.run_folder import Run, going_on, read_run, why_unfinished
 
 SEPARATOR = "; "  # of the names in the column `failed`
 

@@ -133,7 +133,7 @@ def _keys(run: Run) -> dict[str, Any]:
     for group, value in run.config.items():
         # No figure depends on the loggers; of a trial nothing is compared, and earlier runs do not know the key.
         # A resumed run is the one that it would be had it never been interrupted.
-        if group in ("seed", "logger", "trial", "ckpt_path"):
+        if group in ("seed", "logger", "trial", "ckpt_path", "resume"):
             continue
         if isinstance(value, dict):
             keys[group] = value.get("name") or str(value.get("_target_", "")).rpartition(".")[2]

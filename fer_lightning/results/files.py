@@ -30,3 +30,9 @@ def write_file(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     write_file(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def keep(path: Path) -> None:
+    """Make room for a new file of that name: the present one becomes `<name>-1<suffix>`, the next one -2."""
+    if path.exists():
+        path.rename(path.with_stem(f"{path.stem}-{1 + len(list(path.parent.glob(f'{path.stem}-*{path.suffix}')))}"))

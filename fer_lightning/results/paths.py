@@ -31,6 +31,14 @@ def run_of(checkpoint: Path) -> Path:
     return checkpoint.resolve().parents[1]
 
 
+def in_order(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A key to sort paths by in which runs of digits compare as numbers: `2-dnn` < `10-dnn`."""
+    return [
+        [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", part) if piece]
+        for part in path.parts
+    ]
+
+
 def override(key: str, path: str | Path) -> str:
     """`key=path` as Hydra reads it on a command line."""
     return f"{key}={quoted(path)}"

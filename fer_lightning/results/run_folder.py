@@ -8,7 +8,6 @@ import io
 import json
 import math
 import os
-import re
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +23,7 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import UserError
 from fer_lightning.results.files import write_file
-from fer_lightning.results.paths import nearest
+from fer_lightning.results.paths import in_order, nearest
 
 TRAIN_LOSS = "train_cross_entropy"  # what compares with val_loss: train_loss is the objective, smoothing and all
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds", TRAIN_LOSS)
@@ -39,6 +38,7 @@ TEXT_KEYS = ("model", "aug", "data", "data_fingerprint", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
     *("data_fingerprint", "synthetic", "trial", "error", "interrupted", "stopped_early"),
+    "decisive_settings",
     *("val_acc_95", "val_n", "recall", "classes"),
     *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),
     *("test_private_acc_95", "test_private_acc_unseen", "test_private_n"),
@@ -78,7 +78,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a run's folder is wanted (it holds metrics.json)")
-    metrics = _read_metrics(folder / "metrics.json")
+    metrics = read_metrics(folder / "metrics.json")
     completed, settings, curves = metrics["completed"], folder / "config.yaml", folder / "metrics.csv"
     config = read_config(settings) if settings.is_file() or completed else {}
     epochs = read_epochs(curves) if curves.is_file() or completed else _epochs_frame([])
@@ -110,14 +110,6 @@ def run_folders(folder: str | Path) -> list[Path]:
     return sorted(found, key=in_order)
 
 
-def in_order(path: Path) -> list[list[tuple[int, int, str]]]:
-    """A key to sort paths by in which runs of digits compare as numbers: `2-dnn` < `10-dnn`."""
-    return [
-        [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", part) if piece]
-        for part in path.parts
-    ]
-
-
 def why_unfinished(run: Run) -> str | None:
     """In one line, why a run did not complete; None where it did."""
     if run.metrics["completed"]:
@@ -147,13 +139,13 @@ def versions_of(metrics: dict[str, Any]) -> str:
 def is_completed(folder: Path) -> bool:
     """Whether the folder's metrics.json says that its run was trained and scored to the end."""
     path = folder / "metrics.json"
-    return path.is_file() and bool(_read_metrics(path)["completed"])
+    return path.is_file() and bool(read_metrics(path)["completed"])
 
 
 def overrides_of(folder: Path) -> list[str] | None:
     """What was given on the command line of a run, by Hydra's record of its last start; None where nobody can read it.
 
-    Without ckpt_path, so that it is the command of the whole run.
+    Without ckpt_path and resume, so that it is the command of the whole run.
     """
     resumed = sorted((folder / ".hydra").glob("resumed-*/overrides.yaml"), key=in_order)
     try:
@@ -162,7 +154,7 @@ def overrides_of(folder: Path) -> list[str] | None:
         return None
     if not isinstance(overrides, list):
         return None
-    return [str(override) for override in overrides if not str(override).startswith("ckpt_path=")]
+    return [str(override) for override in overrides if not str(override).startswith(("ckpt_path=", "resume="))]
 
 
 def read_epochs(path: Path, first: int | None = None) -> pd.DataFrame:
@@ -260,7 +252,8 @@ def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, expected: str) -> No
         raise UserError(f"{path}, line {row + 2}, column {cells.name}: {cells.iloc[row]!r}, expected {expected}")
 
 
-def _read_metrics(path: Path) -> dict:
+def read_metrics(path: Path) -> dict:
+    """metrics.json with all METRIC_KEYS, null and absent as None. UserError, naming the file, where it is broken."""
     try:
         metrics = json.loads(_text(path))
     except ValueError as error:
@@ -278,7 +271,7 @@ def _read_metrics(path: Path) -> dict:
 
 def _wrong_kind(key: str, value: object) -> str | None:
     """What a value of metrics.json should be, where it is something else."""
-    if value is None or key in ("error", "recall", "classes"):
+    if value is None or key in ("error", "recall", "classes", "decisive_settings"):
         return None
     if key in ("completed", "synthetic", "trial", "interrupted", "stopped_early"):
         return None if isinstance(value, bool) else "true or false"

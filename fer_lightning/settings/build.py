@@ -1,5 +1,6 @@
 """From settings to what a training needs, checked: the only file that instantiates what `conf/` names."""
 
+import functools
 import importlib
 import inspect
 import logging
@@ -19,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fer_lightning.data.augment import Augment, Mix
 from fer_lightning.data.datamodule import EVAL_BATCH, FERDataModule, balanced_weights
-from fer_lightning.data.faces import CLASSES, SIZE, Faces
+from fer_lightning.data.faces import CLASSES, SIZE, Faces, fingerprint
 from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
@@ -53,7 +54,9 @@ class Experiment:
     compiled: list[Compiled]  # what of a training step goes through torch.compile, if anything
     processes: int
     decisive: dict[str, Any]  # see `resume.decisive_settings`
+    data_fingerprint: str
     checkpoint: Path | None  # the one that it goes on from
+    complete: bool  # its folder holds all of it already
 
     @property
     def epochs(self) -> int:
@@ -68,10 +71,10 @@ class Experiment:
         return threads
 
 
-def check(cfg: DictConfig) -> int:
-    """Raise UserError unless the configuration can be trained; how many processes would train it."""
+def check(cfg: DictConfig, folder: Path | None = None) -> Experiment:
+    """Raise UserError unless the configuration can be trained; what would be, on the meta device. See `build`."""
     settings = resolve(cfg)
-    return build(settings, open_faces(settings.data.name, settings.data.root), device="meta").processes
+    return build(settings, open_faces(settings.data.name, settings.data.root), folder, device="meta")
 
 
 def resolve(cfg: DictConfig) -> Settings:
@@ -81,10 +84,11 @@ def resolve(cfg: DictConfig) -> Settings:
     return read_settings({str(key): value for key, value in container.items()})
 
 
-def build(settings: Settings, faces: Faces, device: str = "cpu") -> Experiment:
-    """Make everything. UserError for whatever is wrong with it, and where its `ckpt_path` can't be gone on from.
+def build(settings: Settings, faces: Faces, folder: Path | None = None, device: str = "cpu") -> Experiment:
+    """Make everything. UserError for whatever is wrong, and where it can't go on as `ckpt_path` or `resume` say.
 
-    device: where the network is made. On "meta", which allocates nothing, this is the check before a run.
+    folder: the run's, in which `resume` goes on; None: it is not known yet. device: where the network is made. On
+    "meta", which allocates nothing, this is the check before a run.
     """
     quiet_lightning()
     check_installed(settings.logger.names)
@@ -101,9 +105,9 @@ def build(settings: Settings, faces: Faces, device: str = "cpu") -> Experiment:
     trainer = make_trainer(settings.trainer.arguments)
     check_together(settings, model, datamodule, trainer)
     decisive = resume.decisive_settings(settings, datamodule, teachers, trainer.world_size)
-    checkpoint = resume.resumed_checkpoint(settings)
-    if checkpoint is not None:
-        resume.check_resumable(checkpoint, settings, decisive, lambda *length: learning_rates(settings, *length))
+    data_fingerprint = fingerprint(faces)
+    rates = functools.partial(learning_rates, settings)
+    checkpoint, complete = resume.state_of(settings, folder, decisive, data_fingerprint, rates)
     compiled = []
     if settings.trainer.compile and device != "meta":
         compiled = compile_steps(settings, model, datamodule)
@@ -115,8 +119,25 @@ def build(settings: Settings, faces: Faces, device: str = "cpu") -> Experiment:
                 compiled.append(probabilities := Compiled(probabilities, datamodule.batch_size))
         model.distill_from(probabilities, settings.distill.weight, settings.distill.temperature)
     return Experiment(
-        settings, model, datamodule, averaging, teachers, compiled, trainer.world_size, decisive, checkpoint
+        settings=settings,
+        model=model,
+        datamodule=datamodule,
+        averaging=averaging,
+        teachers=teachers,
+        compiled=compiled,
+        processes=trainer.world_size,
+        decisive=decisive,
+        data_fingerprint=data_fingerprint,
+        checkpoint=checkpoint,
+        complete=complete,
     )
+
+
+def state_in(folder: Path, experiment: Experiment) -> tuple[Path | None, bool]:
+    """`resume.state_of` a checked training in a folder."""
+    settings = experiment.settings
+    rates = functools.partial(learning_rates, settings)
+    return resume.state_of(settings, folder, experiment.decisive, experiment.data_fingerprint, rates)
 
 
 def decide(settings: Settings, faces: Faces) -> Settings:

@@ -1,29 +1,32 @@
-"""What Hydra calls around runs and sweeps: names of folders, checks before any work, the comparison after a sweep."""
+"""What Hydra calls around runs and sweeps: folders, checks before any work, the comparison after a sweep."""
 
 import itertools
-import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError, print_error, say_loading
+from fer_lightning.results.files import keep
+from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import holds_run, last_checkpoint, override
+from fer_lightning.settings import sweep
 from fer_lightning.settings.hydra_errors import as_user_error
+from fer_lightning.settings.sweep import job_folder, record, run_name
 from fer_lightning.training.processes import is_first_process
+
+HELD: list[FolderLock] = []  # of the run or sweep that this process does
 
 
 def register_resolvers() -> None:
     """Make `${fer.run_dir:…}` and the others of conf/config.yaml known. Harmless when called again."""
     OmegaConf.register_new_resolver("fer.run_dir", run_dir, replace=True)
     OmegaConf.register_new_resolver("fer.run_name", run_name, replace=True)
-    OmegaConf.register_new_resolver("fer.job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("fer.job_folder", job_folder, replace=True)
+    OmegaConf.register_new_resolver("fer.record", record, replace=True)
 
 
 def run_dir(ckpt_path: object, new: str) -> str:
@@ -34,30 +37,6 @@ def run_dir(ckpt_path: object, new: str) -> str:
         if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
             return str(last.parents[1])
     return new
-
-
-def run_name(choices: Mapping[str, Any], overrides: list[str]) -> str:
-    """What a run is: `dnn-norm`; of a recipe, its name and what was chosen instead of its own: `quick_cnn-none`."""
-    if (recipe := choices.get("experiment")) is None:
-        return in_letters([choices.get("model"), choices.get("aug")])  # one that was taken away is refused later
-    instead = [value for key, _, value in (given.partition("=") for given in overrides) if key in ("model", "aug")]
-    return in_letters([recipe, *instead])
-
-
-def job_name(number: int, choices: Mapping[str, Any], overrides: list[str]) -> str:
-    """A sweep job's folder, `0-dnn-norm-seed1`: number, `run_name`, and what not all jobs share."""
-    parts = [number, run_name(choices, overrides)]
-    for given in overrides:
-        key, _, value = given.lstrip("+~").partition("=")
-        if key not in ("model", "aug", "experiment") and given not in sys.argv:  # as given, so the same for every job
-            parts.append(key.rpartition(".")[2] + value)
-    return in_letters(parts)
-
-
-def in_letters(parts: Iterable[object]) -> str:
-    """A folder's name of letters, digits, `.`, `_` and `-`."""
-    name = "-".join(map(str, parts)).replace("+", "")  # 1e+30 must not become 1e-30
-    return re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", name))[:100].strip("-.")
 
 
 class RunHooks(Callback):
@@ -71,26 +50,54 @@ class RunHooks(Callback):
             return
         with exit_on_error():
             folder = place(config, "hydra.run.dir")
-            named = is_named(config, "hydra.run.dir") or config.get("ckpt_path") is not None
-            goes_on = named and holds_run(folder)
-            if goes_on:
-                claim_for_resuming(config, folder)
-            check(config)
-            config.hydra.run.dir = str(folder if goes_on else claim(folder, "checkpoints", named))
+            named = is_named(config, "hydra.run.dir")
+            resume = resumes(config, "hydra.run.dir", named)
+            named |= config.get("ckpt_path") is not None
+            if named and (folder / "multirun.yaml").is_file():
+                raise UserError(f"{folder}: it holds a sweep; name another folder, or a job's below it")
+            there = named and holds_run(folder)
+            if there:
+                if not resume:
+                    refuse_another(config, folder)
+                HELD.append(FolderLock(folder))
+            complete = check(config, folder).complete
+            if not there:
+                folder = claim(folder, "checkpoints", named)
+                HELD.append(FolderLock(folder))
+            config.hydra.run.dir = str(folder)
+            if complete:
+                config.hydra.output_subdir = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_error():
             folder = place(config, "hydra.sweep.dir")
             named = is_named(config, "hydra.sweep.dir")
-            if named and any(holds_run(job) for job in folder.glob("*/")):
-                raise UserError(f"{folder}: it already holds a sweep, which is not overwritten; name another folder")
-            for job in sweep_jobs(config):
-                if str(job.trainer.get("strategy", "")).startswith("ddp") or check(job) > 1:
+            resume = resumes(config, "hydra.sweep.dir", named)
+            if named and holds_run(folder):
+                raise UserError(f"{folder}: it holds a run, not a sweep; name another folder")
+            if named and not resume and any(holds_run(job) for job in folder.glob("*/")):
+                raise UserError(
+                    f"{folder}: it already holds a sweep, which is not overwritten; name another folder, or go on "
+                    "with it: resume=true"
+                )
+            if resume and not sweep.is_basic(config):
+                raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
+            jobs, swept = sweep.jobs_of(config)
+            for job in jobs:
+                if not (ddp := str(job.config.trainer.get("strategy", "")).startswith("ddp")):
+                    job.experiment = check(job.config)
+                if ddp or job.experiment.processes > 1:
                     raise UserError(
                         "trainer=ddp, or trainer.devices above 1, with --multirun: each process of a job would start "
                         "the whole sweep again; run the jobs one by one, or use trainer=gpu"
                     )
-            config.hydra.sweep.dir = str(folder if named else claim(folder, ".", named))
+            if is_named(config, "hydra.sweep.subdir"):
+                sweep.own_folders(jobs)
+            folder = claim(folder, ".", named)
+            HELD.append(FolderLock(folder))
+            sweep.lay_out(folder, jobs if sweep.is_basic(config) else [], swept, resume)
+            keep(folder / "multirun.yaml")
+            config.hydra.sweep.dir = str(folder)
             given = config.hydra.overrides.hydra  # from these, each job's configuration is composed
             others = [each for each in given if not is_override(each, "hydra.sweep.dir")]
             config.hydra.overrides.hydra = [*others, override("hydra.sweep.dir", config.hydra.sweep.dir)]
@@ -117,15 +124,23 @@ class exit_on_error:
             sys.exit(1)
 
 
-def check(config: DictConfig) -> int:
-    """`config.check` of a job: the number of its processes."""
+def check(config: DictConfig, folder: Path | None = None) -> Any:
+    """`build.check` of a job: its `Experiment`, on the meta device. folder: where the job is done, if that is known."""
     say_loading()
     from fer_lightning.settings import build  # torch and Lightning, so not before a run is wanted
 
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)
-    return build.check(job)
+    return build.check(job, folder)
+
+
+def resumes(config: DictConfig, key: str, named: bool) -> bool:
+    """Whether the command goes on in the folder that `key` names."""
+    resume = config.get("resume") is True  # anything else but false is refused a little later
+    if resume and not named:
+        raise UserError(f"resume=true: it goes on in the folder that {key}=PATH names, or begins there; name it")
+    return resume
 
 
 def place(config: DictConfig, key: str) -> Path:
@@ -144,14 +159,14 @@ def is_override(given: object, key: str) -> bool:
 
 
 def claim(folder: Path, below: str, named: bool) -> Path:
-    """Take a new folder by making the folder `below` in it, which only one process can.
+    """Take a new folder by making the folder `below` in it, which only one process can; "." takes an old one as well.
 
     Where another has: UserError if the user named it; otherwise (two began in the same second) it gets a number.
     """
     taken = folder
     for number in itertools.count(2):
         try:
-            (taken / below).mkdir(parents=True)
+            (taken / below).mkdir(parents=True, exist_ok=named and below == ".")
             break
         except FileExistsError:
             if named:
@@ -162,41 +177,20 @@ def claim(folder: Path, below: str, named: bool) -> Path:
     return taken
 
 
-def claim_for_resuming(config: DictConfig, folder: Path) -> None:
-    """Let a run go on in its own folder, from its own newest state; anything else would overwrite what is there."""
+def refuse_another(config: DictConfig, folder: Path) -> None:
+    """Raise UserError unless `ckpt_path` is the newest state of the run in a folder, which goes on there then."""
     ckpt_path = config.get("ckpt_path")
-    last = last_checkpoint(folder)
-    if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last.resolve():
-        from fer_lightning.results.run_folder import is_completed  # pandas, so not before it is wanted
-
-        remedy = "that run has no checkpoint to go on from: it is just beginning, or ended before its first epoch"
-        if is_completed(folder):
-            remedy = "that run is complete"
-        if last.exists():
-            remedy = f"or go on with that run: {override('ckpt_path', last)}"
+    if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last_checkpoint(folder).resolve():
         raise UserError(
-            f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH; "
-            f"{remedy}"
+            f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH, "
+            f"or go on with that run: {override('hydra.run.dir', folder)} resume=true"
         )
-    number = 1 + len(list(folder.glob(".hydra/resumed-*")))
-    with open_dict(config):  # Hydra's record of the first start stays as it is
-        config.hydra.output_subdir = f".hydra/resumed-{number}"
 
 
-def sweep_jobs(config: DictConfig) -> list[DictConfig]:
-    """The configuration of every job of a sweep, as Hydra's basic sweeper will compose them."""
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    lists = []
-    for given in OverridesParser.create(hydra.config_loader).parse_overrides(list(config.hydra.overrides.task)):
-        key = given.get_key_element()
-        if given.is_sweep_override():
-            lists.append([f"{key}={value}" for value in given.sweep_string_iterator()])
-        else:
-            lists.append([f"{key}={given.get_value_element_as_str()}"])
-    for key, values in (config.hydra.sweeper.get("params") or {}).items():
-        lists.append([f"{key}={value}" for value in str(values).split(",")])
-    return [hydra.config_loader.load_sweep_config(config, list(overrides)) for overrides in itertools.product(*lists)]
+def release_folders() -> None:
+    """Let other processes work in the folders of this one's run or sweep."""
+    while HELD:
+        HELD.pop().release()
 
 
 def end_sweep(folder: Path) -> bool:

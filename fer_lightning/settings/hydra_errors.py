@@ -32,7 +32,6 @@ USUAL_NAMES = {  # elsewhere: here; others are found by their last part
     "augmentation": "aug",
     "network": "model",
     "gpus": "trainer.devices",
-    "resume": "ckpt_path",
 }
 
 

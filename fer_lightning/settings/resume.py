@@ -12,14 +12,16 @@ from typing import Any
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.results.checkpoint import read_checkpoint
-from fer_lightning.results.paths import best_checkpoint, last_checkpoint, override, run_of
+from fer_lightning.results.paths import best_checkpoint, holds_run, last_checkpoint, override, run_of
 from fer_lightning.results.run_folder import (
     Row,
     best_row,
     is_completed,
     overrides_of,
     read_epochs,
+    read_metrics,
     stalled_at,
+    versions_of,
     write_epochs,
 )
 from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp
@@ -67,31 +69,88 @@ def decisive_settings(
     return found
 
 
-def resumed_checkpoint(settings: Settings) -> Path | None:
-    """The checkpoint that `ckpt_path`, a file or a run's folder, names."""
-    return None if settings.ckpt_path is None else last_checkpoint(settings.ckpt_path)
+Rates = Callable[[int, int], list[float]]  # a training's length, first epochs → their learning rates
 
 
-def check_resumable(
-    path: Path, settings: Settings, mine: dict[str, Any], learning_rates: Callable[[int, int], list[float]]
-) -> None:
-    """Raise UserError unless the training that `mine`, its `decisive_settings`, tells of can go on from a checkpoint.
+def state_of(
+    settings: Settings, folder: Path | None, mine: dict[str, Any], data_fingerprint: str, learning_rates: Rates
+) -> tuple[Path | None, bool]:
+    """The checkpoint that a training goes on from, as `ckpt_path` or `resume` say, and whether all of it is done.
 
-    learning_rates: from a training's length and a number of epochs to the learning rates in these first epochs.
+    folder: the run's; None where it is not known yet. mine: the training's `decisive_settings`. UserError where it
+    can't go on.
     """
+    if settings.ckpt_path is not None:
+        if settings.resume:
+            raise UserError("resume=true with ckpt_path: the run's own folder says where it goes on; take one of them")
+        checkpoint = last_checkpoint(settings.ckpt_path)
+        check_resumable(checkpoint, settings, mine, learning_rates)
+        return checkpoint, False
+    if not settings.resume or folder is None or not holds_run(folder):
+        return None, False
+    return found_state(settings, folder, mine, data_fingerprint, learning_rates)
+
+
+def found_state(
+    settings: Settings, folder: Path, mine: dict[str, Any], data_fingerprint: str, learning_rates: Rates
+) -> tuple[Path | None, bool]:
+    """`state_of` for `resume` in the folder of a run. It begins anew where it ended before it had a checkpoint."""
+    metrics, theirs = recorded(folder)
+    last = last_checkpoint(folder)
+    completed = is_completed(folder)
+    curves = folder / "metrics.csv"
+    begun = completed or last.is_file() or (curves.is_file() and not read_epochs(curves).empty)
+    if theirs is None:
+        if begun:
+            made = versions_of(metrics) or "an older version"
+            raise UserError(f"{folder}: its run kept no record of its settings (it is of {made}); name another folder")
+        return None, False
+    changed = differences(theirs, mine)
+    if metrics.get("data_fingerprint") not in (None, data_fingerprint) and DIGESTS["split"] not in changed:
+        changed.append("other test images, or labels")
+    if changed and begun:
+        own = shlex.join([*own_command(folder, theirs, mine), override("hydra.run.dir", folder), "resume=true"])
+        raise UserError(
+            f"{folder}: it holds a run with {', '.join(changed)}; name another folder, or go on with its own settings "
+            f"and data: {own}"
+        )
+    if completed and all(theirs[key] == mine[key] for key in LENGTH):
+        return None, True
+    if completed or last.is_file():
+        check_resumable(last, settings, mine, learning_rates)
+        return last, False
+    if begun:
+        raise UserError(
+            f"{curves}: it has epochs, but checkpoints/last.ckpt, to go on from, is not there; name another folder"
+        )
+    return None, False
+
+
+def recorded(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Of a folder's run: its metrics.json and its decisive settings, as far as they are there."""
+    path, last = folder / "metrics.json", last_checkpoint(folder)
+    metrics = read_metrics(path) if path.is_file() else {}
+    decisive = metrics.get("decisive_settings")
+    if decisive is None and last.is_file():
+        decisive = read_checkpoint(last).get(DECISIVE)
+    return metrics, decisive
+
+
+def check_resumable(path: Path, settings: Settings, mine: dict[str, Any], learning_rates: Rates) -> None:
+    """Raise UserError unless a training with `mine`, its `decisive_settings`, can go on from a checkpoint."""
     if path.name == "last.ckpt" and not path.is_file() and is_completed(run_of(path)):
         raise UserError(
-            f"ckpt_path={path}: its run is complete and was laid out for that many epochs, so nothing was kept to go "
+            f"{path}: its run is complete and was laid out for that many epochs, so nothing was kept to go "
             "on from; for a longer one, start anew with a larger trainer.max_epochs"
         )
     checkpoint = read_checkpoint(path)
     theirs = checkpoint.get(DECISIVE)
     if theirs is None:
-        raise UserError(f"ckpt_path={path}: it holds weights only; go on from last.ckpt beside it")
+        raise UserError(f"{path}: it holds weights only; go on from last.ckpt beside it")
     if changed := differences(theirs, mine):
         own = shlex.join([*own_command(run_of(path), theirs, mine), override("ckpt_path", run_of(path))])
         raise UserError(
-            f"ckpt_path={path}: it was trained with {', '.join(changed)}; go on with its own settings and data: {own}"
+            f"{path}: it was trained with {', '.join(changed)}; go on with its own settings and data: {own}"
         )
     done = checkpoint["epoch"]
     check_files(path, done)
@@ -101,19 +160,16 @@ def check_resumable(
     key = min(LENGTH, key=lambda key: ends[key])  # of equal ones the first
     if done > ends[key] or (done == ends[key] and is_completed(run_of(path))):
         raise UserError(
-            f"ckpt_path={path}: it has {done} epochs behind it and by {key}={mine[key]} it ends at {ends[key]}; "
+            f"{path}: it has {done} epochs behind it and by {key}={mine[key]} it ends at {ends[key]}; "
             f"nothing is left to do (a larger {key} goes on)"
         )
     if planned != epochs and (reason := laid_out(settings, planned, epochs, learning_rates)):
         raise UserError(
-            f"ckpt_path={path}: {reason} was laid out for {planned} epochs, not {epochs}; "
-            f"go on with trainer.max_epochs={planned}"
+            f"{path}: {reason} was laid out for {planned} epochs, not {epochs}; go on with trainer.max_epochs={planned}"
         )
 
 
-def laid_out(
-    settings: Settings, planned: int, epochs: int, learning_rates: Callable[[int, int], list[float]]
-) -> str | None:
+def laid_out(settings: Settings, planned: int, epochs: int, learning_rates: Rates) -> str | None:
     """What depends on the planned number of epochs, so that a training can't have another; None where it can."""
     longer = max(planned, epochs)
     try:
@@ -171,14 +227,14 @@ def check_files(path: Path, done: int) -> None:
             return
         state = f"best.ckpt is of epoch {found}, not {wanted}"
     raise UserError(
-        f"ckpt_path={path}: it has {done} epochs behind it, but the files around it are of another state of its run "
+        f"{path}: it has {done} epochs behind it, but the files around it are of another state of its run "
         f"({state}); go on from that run's last.ckpt"
     )
 
 
 def _alone(path: Path) -> str:
     return (
-        f"ckpt_path={path}: the run it belongs to is not around it; copied elsewhere, it needs that run's metrics.csv "
+        f"{path}: the run it belongs to is not around it; copied elsewhere, it needs that run's metrics.csv "
         "and checkpoints/best.ckpt as well: PATH/metrics.csv, PATH/checkpoints/last.ckpt and so on"
     )
 

@@ -217,6 +217,7 @@ class Settings(Section):
     trial: Truth
     distill: Distill
     ckpt_path: OptionalPath
+    resume: Truth = False
     model: Model
     aug: Aug
     optimizer: Optimizer

@@ -68,7 +68,7 @@ def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
     text = (
         f"{seconds:.1f} s an epoch{growing}: the remaining {rest} in about {left}, at {when}. Shorter: "
         f"trainer.max_epochs=N (now {epochs}); or Ctrl-C at any time: at most the epoch under way is lost, and "
-        "ckpt_path= goes on."
+        "the run can go on."
     )
     return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 

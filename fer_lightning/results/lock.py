@@ -1,0 +1,53 @@
+"""One process at a time works in the folder of a run or a sweep."""
+
+import json
+import logging
+import os
+import socket
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fer_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class FolderLock:
+    """Holds an existing folder from its making until `release`, or until the process dies, in whatever way.
+
+    UserError, naming the holder, where another process holds it. The operating system keeps the lock, on the file
+    `.lock` of the folder; `.locked-by` tells by whom. Where the file system knows no locks, a warning says so.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.holder = folder / ".locked-by"
+        self.lock = FileLock(folder / ".lock")
+        try:
+            self.lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(
+                f"{folder}: {self._other()} works in it; wait until it ends, or name another folder"
+            ) from None
+        except OSError as error:
+            log.warning(f"{folder}: not locked ({error.strerror}); see to it that no other process works in it")
+            return
+        self.holder.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+
+    def release(self) -> None:
+        if self.lock.is_locked:
+            self.holder.unlink(missing_ok=True)
+            self.lock.release()
+
+    def __enter__(self) -> "FolderLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _other(self) -> str:
+        try:
+            told = json.loads(self.holder.read_text())
+            return f"process {told['pid']} on {told['host']}"
+        except (OSError, ValueError, KeyError, TypeError):  # it has just begun
+            return "another process"

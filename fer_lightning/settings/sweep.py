@@ -1,0 +1,201 @@
+"""A sweep's jobs and their folders: which jobs there are, and which of them stand in the sweep's folder already.
+
+jobs.json of the sweep's folder tells each job's folder: the processes that do the jobs find theirs by it.
+"""
+
+import itertools
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fer_lightning.errors import UserError
+from fer_lightning.results.files import write_json
+from fer_lightning.results.paths import holds_run, in_order
+
+log = logging.getLogger(__name__)
+
+JOBS = "jobs.json"
+RECORD = ".hydra"  # Hydra's record of a start, in a job's folder
+NUMBER = re.compile("[0-9]+(?=-)")  # of a job, at the beginning of its folder's name
+
+
+@dataclass
+class Job:
+    """One of a sweep: what it is and where it is done."""
+
+    config: DictConfig
+    name: str  # of its folder, without the number
+    experiment: Any = None  # the checked `Experiment`
+    folder: str = ""  # below the sweep's
+    complete: bool = False
+
+    @property
+    def overrides(self) -> list[str]:
+        return list(self.config.hydra.overrides.task)
+
+
+def is_basic(config: DictConfig) -> bool:
+    """Whether Hydra's own sweeper chooses the jobs; others choose each by the scores of those before."""
+    return str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+
+
+def jobs_of(config: DictConfig) -> tuple[list[Job], list[str]]:
+    """Every job of a sweep, as Hydra's sweeper will compose them, and the keys that are swept.
+
+    Of another sweeper, one job that it could choose.
+    """
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    params = config.hydra.sweeper.get("params") or {}
+    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    overrides = OverridesParser.create(hydra.config_loader).parse_overrides(given)
+    if is_basic(config):
+        (lists,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    else:
+        lists = [[_first(override) for override in overrides]]
+    swept = [override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()]
+    jobs = []
+    for number, each in enumerate(lists):
+        job = hydra.config_loader.load_sweep_config(config, each)
+        with open_dict(job):
+            job.hydra.job.num = number
+        name = job_name(job.hydra.runtime.choices, list(job.hydra.overrides.task), swept)
+        jobs.append(Job(job, name))
+    return jobs, swept
+
+
+def _first(override: Override) -> str:
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return f"{key}={override.get_value_element_as_str()}"
+    if override.is_discrete_sweep():
+        return f"{key}={next(iter(override.sweep_string_iterator()))}"
+    interval: Any = override.value()
+    return f"{key}={interval.start}"
+
+
+def job_name(choices: Mapping[str, Any], overrides: Sequence[str], swept: Sequence[str] | None) -> str:
+    """A job's folder without its number, `dnn-norm-seed1`: `run_name`, and what is swept beside it.
+
+    swept: keys; None where they are not known: all are taken.
+    """
+    parts = [run_name(choices, overrides)]
+    for given in overrides:
+        key, _, value = given.lstrip("+~").partition("=")
+        if key not in ("model", "aug", "experiment") and (swept is None or key in swept):
+            parts.append(key.rpartition(".")[2] + value)
+    return in_letters(parts)
+
+
+def run_name(choices: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """What a run is: `dnn-norm`; of a recipe, its name and what was chosen instead of its own: `quick_cnn-none`."""
+    if (recipe := choices.get("experiment")) is None:
+        return in_letters([choices.get("model"), choices.get("aug")])  # one that was taken away is refused later
+    instead = [value for key, _, value in (given.partition("=") for given in overrides) if key in ("model", "aug")]
+    return in_letters([recipe, *instead])
+
+
+def in_letters(parts: Iterable[object]) -> str:
+    """A folder's name of letters, digits, `.`, `_` and `-`."""
+    name = "-".join(map(str, parts)).replace("+", "")  # 1e+30 must not become 1e-30
+    return re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", name))[:100].strip("-.")
+
+
+def job_folder(sweep: str, number: int, choices: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """Where a sweep's job is done, below the sweep's folder: as jobs.json says, else number and name."""
+    plan = read_jobs(Path(sweep))
+    jobs = plan.get("jobs", [])
+    if number < len(jobs) and jobs[number]["overrides"] == list(overrides):
+        return str(jobs[number]["folder"])
+    return f"{number}-{job_name(choices, overrides, plan.get('swept'))}"
+
+
+def read_jobs(sweep: Path) -> dict[str, Any]:
+    path = sweep / JOBS
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool) -> None:
+    """Choose the folders of checked jobs that have none yet, and write jobs.json.
+
+    With `resume`, a job whose settings a run in the sweep's folder has is done there, whatever its number and name; a
+    run of its name with other settings is refused. New ones get new numbers.
+    """
+    from fer_lightning.settings.build import state_in  # torch and Lightning, so not before a run is wanted
+
+    names = [path.name for path in sweep.iterdir() if path.is_dir()]
+    if resume:
+        recognize(jobs, sweep)
+    numbers = itertools.count(1 + max((int(found[0]) for name in names if (found := NUMBER.match(name))), default=-1))
+    for job in jobs:
+        job.folder = job.folder or f"{next(numbers)}-{job.name}"
+    begun = 0
+    for job in jobs:
+        checkpoint, job.complete = state_in(sweep / job.folder, job.experiment)
+        begun += checkpoint is not None
+    if resume:
+        complete = sum(job.complete for job in jobs)
+        log.info(
+            f"{sweep}: of {len(jobs)} jobs {complete} are complete, {begun} go on, {len(jobs) - complete - begun} begin"
+        )
+    told = [{"folder": job.folder, "overrides": job.overrides, "complete": job.complete} for job in jobs]
+    write_json(sweep / JOBS, {"swept": list(swept), "jobs": told})
+
+
+def recognize(jobs: Sequence[Job], sweep: Path) -> None:
+    """Give jobs the folders of the sweep that hold their runs: those of their settings first, then of their name."""
+    from fer_lightning.settings.resume import recorded
+
+    free = {}
+    for path in sorted(sweep.iterdir(), key=in_order):
+        if path.is_dir() and (holds_run(path) or (path / RECORD).is_dir()):
+            metrics, decisive = recorded(path)
+            free[path.name] = (decisive, metrics.get("data_fingerprint"))
+
+    def same_settings(job: Job, name: str) -> bool:
+        return free[name] == (job.experiment.decisive, job.experiment.data_fingerprint)
+
+    def same_name(job: Job, name: str) -> bool:
+        return NUMBER.sub("", name) == f"-{job.name}"
+
+    for same in (same_settings, same_name):
+        for job in jobs:
+            if not job.folder and (found := [name for name in free if same(job, name)]):
+                job.folder = min(found, key=lambda name: not same_name(job, name))
+                del free[job.folder]
+
+
+def own_folders(jobs: Sequence[Job]) -> None:
+    """Give each job the folder that a `hydra.sweep.subdir` of the user's names. UserError where two would share one."""
+    for job in jobs:
+        job.folder = str(OmegaConf.select(job.config, "hydra.sweep.subdir"))
+    folders = [job.folder for job in jobs]
+    if shared := [folder for folder in folders if folders.count(folder) > 1]:
+        raise UserError(
+            f"hydra.sweep.subdir: {len(shared)} jobs would write into {shared[0]}; leave it out, or put what differs "
+            "into it, such as ${hydra.job.num}"
+        )
+
+
+def record(folder: str) -> str | None:
+    """Where Hydra keeps its record of this start, below a run's folder: the first one's stays as it is.
+
+    None, for no record, of a sweep's job that is complete.
+    """
+    path = Path(folder)
+    if any(job["complete"] and job["folder"] == path.name for job in read_jobs(path.parent).get("jobs", [])):
+        return None
+    if not (path / RECORD).exists():
+        return RECORD
+    return f"{RECORD}/resumed-{1 + len(list(path.glob(f'{RECORD}/resumed-*')))}"
