@@ -32,7 +32,7 @@ from fer_lightning.results.outputs import write_confusions
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.weights import write_weights
 from fer_lightning.settings import hydra_app
-from fer_lightning.settings.build import best_precision, build, resolve
+from fer_lightning.settings.build import Experiment, best_precision, build, resolve
 from fer_lightning.training.provenance import commit
 
 QUICK = ("data=synthetic", "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=64")
@@ -230,7 +230,7 @@ def test_a_folder_that_holds_a_run_is_refused_untouched(cli, run):
     ended = cli(*SMALL["dnn"], *QUICK, f"hydra.run.dir={run}")
     assert ended.status == 2
     assert "already holds a run" in ended.err
-    assert "ckpt_path=" in ended.err
+    assert "resume=true" in ended.err
     assert tree(run) == before
 
 
@@ -437,10 +437,10 @@ def test_two_that_start_in_one_second_have_a_folder_each(cli, tmp_path, monkeypa
     """The other one makes its folder while this one is still reading its data."""
     usual = hydra_app.check
 
-    def meanwhile(config: DictConfig) -> int:
-        folder = config.hydra.sweep.dir if multirun else config.hydra.run.dir
-        Path(folder, "checkpoints").mkdir(parents=True)
-        return usual(config)
+    def meanwhile(config: DictConfig, *folder: Path) -> Experiment:
+        other = config.hydra.sweep.dir if multirun else config.hydra.run.dir
+        Path(other, "checkpoints").mkdir(parents=True)
+        return usual(config, *folder)
 
     monkeypatch.setattr(hydra_app, "check", meanwhile)
     ended = cli(*multirun, *SMALL["dnn"], *QUICK, "trainer.max_epochs=1")

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.files import write_json
-from fer_lightning.results.paths import holds_run, in_order
+from fer_lightning.results.paths import in_order
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ def jobs_of(config: DictConfig) -> tuple[list[Job], list[str]]:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     params = config.hydra.sweeper.get("params") or {}
-    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    given = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # an interpolation is each job's own
+    assert isinstance(given, list)
+    given = [*(f"{key}={value}" for key, value in params.items()), *given]
     overrides = OverridesParser.create(hydra.config_loader).parse_overrides(given)
     if is_basic(config):
         (lists,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
@@ -159,7 +161,7 @@ def recognize(jobs: Sequence[Job], sweep: Path) -> None:
 
     free = {}
     for path in sorted(sweep.iterdir(), key=in_order):
-        if path.is_dir() and (holds_run(path) or (path / RECORD).is_dir()):
+        if path.is_dir():
             metrics, decisive = recorded(path)
             free[path.name] = (decisive, metrics.get("data_fingerprint"))
 
