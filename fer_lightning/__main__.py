@@ -2,9 +2,8 @@
 
 import logging
 import os
-import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 import hydra
@@ -15,9 +14,11 @@ from omegaconf import DictConfig
 from fer_lightning import __version__
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.results.lock import FolderLock
-from fer_lightning.results.paths import last_checkpoint, override
-from fer_lightning.settings.hydra_app import end_sweep, register_resolvers, release_folders
+from fer_lightning.settings import begun
+from fer_lightning.settings.begun import compare
+from fer_lightning.settings.hydra_app import register_resolvers
 from fer_lightning.settings.hydra_errors import CONF, as_user_error, foreign_options
+from fer_lightning.settings.sweep import is_basic
 from fer_lightning.training.processes import is_first_process
 
 log = logging.getLogger(__name__)
@@ -32,41 +33,51 @@ def job(cfg: DictConfig) -> float | None:
     folder = Path(settings.runtime.output_dir)
     if not is_first_process():
         logging.disable(logging.WARNING)  # the first one tells it
+    if settings.mode == RunMode.MULTIRUN:
+        return sweep_job(cfg, folder)
     from fer_lightning.train import train  # torch and Lightning, so not before a run is wanted
 
-    in_sweep = settings.mode == RunMode.MULTIRUN
-    try:
-        with FolderLock(folder) if in_sweep else nullcontext():  # a single run's is held already
-            metrics = train(cfg, folder)
-    except Exception as error:
-        if not in_sweep:
-            raise
-        if isinstance(error, UserError):
-            log.error("failed: %s: %s", folder.name, error)
-        else:
-            log.exception("failed: %s", folder.name)
-        return None
+    metrics = train(cfg, folder)
     if metrics["interrupted"]:
-        if in_sweep:
-            end_sweep(folder.parent)
-        log.info("interrupted; %s", how_to_go_on(cfg, folder, in_sweep))
-        sys.exit(130)
+        raise KeyboardInterrupt
     goes_on = cfg.ckpt_path is not None or cfg.resume
-    if goes_on and not in_sweep and (folder.parent / "multirun.yaml").is_file() and is_first_process():
+    if goes_on and (folder.parent / "multirun.yaml").is_file() and is_first_process():
         try:
-            end_sweep(folder.parent)  # whose comparison does not know yet that this job has completed
+            compare(folder.parent)  # whose comparison does not know yet that this job has completed
         except Exception:
             log.exception("the run is complete; the comparison of its sweep failed")
     return metrics.get("val_acc")
 
 
-def how_to_go_on(cfg: DictConfig, folder: Path, in_sweep: bool) -> str:
-    if cfg.ckpt_path is not None and not last_checkpoint(folder).is_file():
-        return f"nothing was taken over from {cfg.ckpt_path} yet: start it again, in another folder than {folder}"
-    key = "hydra.sweep.dir" if in_sweep else "hydra.run.dir"
-    given = [word for word in sys.argv[1:] if not word.startswith(("ckpt_path=", "resume=", f"{key}="))]
-    place = override(key, os.path.relpath(folder.parent if in_sweep else folder))
-    return f"go on with: python -m fer_lightning {shlex.join([*given, place, 'resume=true'])}"
+def sweep_job(cfg: DictConfig, folder: Path) -> float | None:
+    """A job of a sweep; in other processes, where Hydra's launcher is another one."""
+    parallel = begun.is_parallel(HydraConfig.get())
+    if parallel and begun.stopped:
+        return None
+    if parallel and cfg.ckpt_path is None:
+        cfg.resume = True  # a cluster may begin a job again
+    from fer_lightning.train import train
+
+    try:
+        with FolderLock(folder), ExitStack() as opened:
+            if parallel:  # the process that began the sweep shows what is logged, see `Follower`
+                opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, "w"))))
+            metrics = train(cfg, folder)
+    except KeyboardInterrupt:
+        metrics = {"interrupted": True}
+    except Exception as error:
+        if isinstance(error, UserError):
+            log.error("failed: %s: %s", folder.name, error)
+        else:
+            log.exception("failed: %s", folder.name)
+        if not is_basic(HydraConfig.get()):
+            raise  # such a sweeper is to know that it failed
+        return None
+    if metrics["interrupted"]:
+        if not parallel:
+            raise KeyboardInterrupt
+        begun.stopped = True
+    return metrics.get("val_acc")
 
 
 def main() -> None:
@@ -85,12 +96,22 @@ def work() -> None:
     register_resolvers()
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except KeyboardInterrupt:
+        if begun.now is not None:
+            begun.now.interrupt()
+        raise
     except Exception as error:
-        if (mistake := as_user_error(error)) is None:
+        if (mistake := as_user_error(error)) is not None:
+            raise mistake from None
+        if begun.now is None or not begun.now.sweep:
             raise
-        raise mistake from None
+        if type(error).__name__ in begun.DEATHS:
+            begun.now.die(error)
+            sys.exit(1)
+        begun.now.end()
+        raise
     finally:
-        release_folders()
+        begun.close()
 
 
 if __name__ == "__main__":

@@ -11,14 +11,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.files import keep
-from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import holds_run, last_checkpoint, override
-from fer_lightning.settings import sweep
+from fer_lightning.settings import begun, sweep
 from fer_lightning.settings.hydra_errors import as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
 from fer_lightning.training.processes import is_first_process
-
-HELD: list[FolderLock] = []  # of the run or sweep that this process does
 
 
 def register_resolvers() -> None:
@@ -59,11 +56,11 @@ class RunHooks(Callback):
             if there:
                 if not resume:
                     refuse_another(config, folder)
-                HELD.append(FolderLock(folder))
+                begun.begin(config, folder)
             complete = check(config, folder).complete
             if not there:
                 folder = claim(folder, "checkpoints", named)
-                HELD.append(FolderLock(folder))
+                begun.begin(config, folder)
             config.hydra.run.dir = str(folder)
             if complete:
                 config.hydra.output_subdir = None
@@ -80,7 +77,7 @@ class RunHooks(Callback):
                     f"{folder}: it already holds a sweep, which is not overwritten; name another folder, or go on "
                     "with it: resume=true"
                 )
-            if resume and not sweep.is_basic(config):
+            if resume and not sweep.is_basic(config.hydra):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
             jobs, swept = sweep.jobs_of(config)
             for job in jobs:
@@ -94,19 +91,23 @@ class RunHooks(Callback):
             if is_named(config, "hydra.sweep.subdir"):
                 sweep.own_folders(jobs)
             folder = claim(folder, ".", named)
-            HELD.append(FolderLock(folder))
-            sweep.lay_out(folder, jobs if sweep.is_basic(config) else [], swept, resume)
+            this = begun.begin(config, folder, sweep=True)
+            known = sweep.is_basic(config.hydra)
+            sweep.lay_out(folder, jobs if known else [], swept, resume)
             keep(folder / "multirun.yaml")
+            if begun.is_parallel(config.hydra):
+                this.follow(len(jobs) if known else None, sum(job.complete for job in jobs))
             config.hydra.sweep.dir = str(folder)
             given = config.hydra.overrides.hydra  # from these, each job's configuration is composed
             others = [each for each in given if not is_override(each, "hydra.sweep.dir")]
             config.hydra.overrides.hydra = [*others, override("hydra.sweep.dir", config.hydra.sweep.dir)]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        assert begun.now is not None
         with exit_on_error():
-            all_completed = end_sweep(Path(config.hydra.sweep.dir))
-        if not all_completed:
-            sys.exit(1)
+            status = begun.now.end()
+        if status:
+            sys.exit(status)
 
 
 class exit_on_error:
@@ -187,20 +188,4 @@ def refuse_another(config: DictConfig, folder: Path) -> None:
         )
 
 
-def release_folders() -> None:
-    """Let other processes work in the folders of this one's run or sweep."""
-    while HELD:
-        HELD.pop().release()
-
-
-def end_sweep(folder: Path) -> bool:
-    """Write and print the comparison of a sweep's runs; whether all of them completed."""
-    from fer_lightning.results import comparison  # pandas and matplotlib, so not before they are wanted
-
-    table = comparison.compare(folder)
-    print(
-        f"\n{comparison.markdown(table)}\n"
-        f"comparison: {folder}/comparison.md, .csv and .png; the figures of each run in its folder there\n"
-        f"curves: tensorboard --logdir {folder}"
-    )
-    return not table["failed"].any()
+register_resolvers()  # on import, so in the processes of a parallel sweep as well, which unpickle the callback

@@ -44,9 +44,9 @@ class Job:
         return list(self.config.hydra.overrides.task)
 
 
-def is_basic(config: DictConfig) -> bool:
+def is_basic(hydra: Any) -> bool:
     """Whether Hydra's own sweeper chooses the jobs; others choose each by the scores of those before."""
-    return str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+    return str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
 
 
 def jobs_of(config: DictConfig) -> tuple[list[Job], list[str]]:
@@ -61,7 +61,7 @@ def jobs_of(config: DictConfig) -> tuple[list[Job], list[str]]:
     assert isinstance(given, list)
     given = [*(f"{key}={value}" for key, value in params.items()), *given]
     overrides = OverridesParser.create(hydra.config_loader).parse_overrides(given)
-    if is_basic(config):
+    if is_basic(config.hydra):
         (lists,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     else:
         lists = [[_first(override) for override in overrides]]
