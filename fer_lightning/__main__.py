@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from fer_lightning import __version__
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.results.lock import FolderLock
+from fer_lightning.results.paths import holds_run
 from fer_lightning.settings import begun
 from fer_lightning.settings.begun import compare
 from fer_lightning.settings.hydra_app import register_resolvers
@@ -52,12 +53,14 @@ def job(cfg: DictConfig) -> float | None:
 def sweep_job(cfg: DictConfig, folder: Path) -> float | None:
     """A job of a sweep; in other processes, where Hydra's launcher is another one."""
     parallel = begun.is_parallel(HydraConfig.get())
-    if parallel and begun.stopped:
-        return None
     if parallel and cfg.ckpt_path is None:
         cfg.resume = True  # a cluster may begin a job again
-    from fer_lightning.train import train
+    from fer_lightning.train import train, write_metrics
 
+    if parallel and begun.stopped:
+        if not holds_run(folder):
+            write_metrics({"completed": False, "interrupted": True}, folder)
+        return None
     try:
         with FolderLock(folder), ExitStack() as opened:
             if parallel:  # the process that began the sweep shows what is logged, see `Follower`

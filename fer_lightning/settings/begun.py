@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import last_checkpoint, override
 from fer_lightning.settings.follower import Follower
@@ -62,7 +63,11 @@ class Begun:
     def end(self) -> int:
         """Compare a sweep's runs; the exit status."""
         self.close()
-        all_completed = compare(self.folder)
+        try:
+            all_completed = compare(self.folder)
+        except UserError as error:  # no job has begun
+            log.error("%s", error)
+            all_completed = False
         if self.interrupted:
             log.info(f"interrupted; {self.how_to_go_on()}")
             return 130

@@ -25,7 +25,7 @@ class Follower:
         self.read = {path: path.stat().st_size for path in self.logs()}
         self.parts: dict[Path, str] = {}  # of lines that are not whole yet
         self.before = {path: path.read_text() for path in sweep.glob("*/metrics.json")}
-        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self.console = Console(highlight=False, markup=False)
         columns = (TextColumn("sweep"), BarColumn(), MofNCompleteColumn(), TextColumn("jobs"), TimeElapsedColumn())
         self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.task = self.bar.add_task("", total=jobs, completed=done)
@@ -58,7 +58,7 @@ class Follower:
                 self.read[path] = file.tell()
             *lines, self.parts[path] = text.split("\n")
             for line in lines:
-                self.console.print(f"{path.parent.name}: {HEAD.sub('', line)}".rstrip())
+                self.console.print(f"{path.parent.name}: {HEAD.sub('', line)}".rstrip(), soft_wrap=True)
         now = {path: path.read_text() for path in self.sweep.glob("*/metrics.json")}
         ended = sum(bool(ENDED.search(text)) and text != self.before.get(path) for path, text in now.items())
         self.bar.update(self.task, completed=self.done + ended)

@@ -24,7 +24,12 @@ MOST_TEAMS = 8
 
 
 def default_threads() -> int:
-    """The threads of `trainer.threads=auto`: OMP_NUM_THREADS, else one a core, no more than a container's share."""
+    """The threads of `trainer.threads=auto`: OMP_NUM_THREADS, else one a core, no more than a container's share.
+
+    joblib's launcher sets OMP_NUM_THREADS for each of its processes, SLURM tells what a task may have.
+    """
+    if "OMP_NUM_THREADS" not in os.environ and (share := os.environ.get("SLURM_CPUS_PER_TASK")):
+        return max(1, min(DEFAULT, int(share)))
     if "OMP_NUM_THREADS" not in os.environ and QUOTA.is_file():
         share, period = QUOTA.read_text().split()
         if share != "max":

@@ -40,7 +40,7 @@ def end_in(monkeypatch):
 
 
 def jobs(sweep: Path) -> list[str]:
-    return sorted(path.name for path in sweep.iterdir() if path.is_dir())
+    return sorted(path.name for path in sweep.glob("[0-9]*"))
 
 
 def same(mine: Path, whole: Path) -> None:
