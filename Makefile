@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick lint train ablation report tensorboard bench clean
+.PHONY: help install demo test quick faults lint train ablation report tensorboard bench clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -29,6 +29,9 @@ test: $(INSTALLED) ## run the tests (ARGS="-k resume": a part of them)
 
 quick: $(INSTALLED) ## run the tests that are not slow, a bit of everything: about a minute
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+faults: $(INSTALLED) ## kills, full disks, broken input: what `make test` does a part of, many times; see docs/reliability.md
+	FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
