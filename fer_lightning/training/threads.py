@@ -23,13 +23,19 @@ CALM = 10  # checks in a row that found the cores free
 MOST_TEAMS = 8
 
 
-def default_threads() -> int:
-    """The threads of `trainer.threads=auto`: OMP_NUM_THREADS, else one a core, no more than a container's share."""
-    if "OMP_NUM_THREADS" not in os.environ and QUOTA.is_file():
+def default_threads(processes: int = 1) -> int:
+    """The threads of `trainer.threads=auto`: OMP_NUM_THREADS, else one a core, no more than a container's share.
+
+    processes: those of the run on this machine, which share the cores.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return DEFAULT
+    cores = DEFAULT
+    if QUOTA.is_file():
         share, period = QUOTA.read_text().split()
         if share != "max":
-            return max(1, min(DEFAULT, math.ceil(int(share) / int(period))))
-    return DEFAULT
+            cores = min(DEFAULT, math.ceil(int(share) / int(period)))
+    return max(1, cores // processes)
 
 
 def seconds_waited() -> float:
