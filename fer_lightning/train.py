@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from fer_lightning.data.datamodule import epoch_seed
 from fer_lightning.data.faces import Faces
@@ -34,14 +37,14 @@ from fer_lightning.results.outputs import (
     write_predictions,
     write_submission,
 )
-from fer_lightning.results.paths import best_checkpoint, last_checkpoint
+from fer_lightning.results.paths import best_checkpoint, last_checkpoint, override
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
 from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
 from fer_lightning.settings.resume import laid_out, take_over
 from fer_lightning.training.checkpoints import DECISIVE
 from fer_lightning.training.loggers import close, log_results, make_loggers
 from fer_lightning.training.memory import keep_freed_memory
-from fer_lightning.training.processes import is_first_process
+from fer_lightning.training.processes import ProcessLost, is_first_process, other_processes
 from fer_lightning.training.progress import EpochBar
 from fer_lightning.training.provenance import device_name, versions
 from fer_lightning.training.recorder import Recorder
@@ -49,6 +52,15 @@ from fer_lightning.training.threads import sharing_cores
 
 log = logging.getLogger(__name__)
 
+JOIN = """
+import sys
+from fer_lightning.training.processes import ending_with_the_first
+
+with ending_with_the_first():  # also while torch is loaded
+    from pathlib import Path
+    from fer_lightning.train import join
+    join(Path(sys.argv[1]))
+"""
 TRIAL_IMAGES = 256  # of each split that a trial scores at most
 
 
@@ -56,7 +68,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Train, score and draw one run into `folder`, or what `resume` finds missing there; its metrics.json.
 
     An interruption (Ctrl-C) returns as usual with `interrupted` set, whatever the run was at. A failure leaves a
-    metrics.json that says so and is raised again. UserError for a mistake in the configuration or the data.
+    metrics.json that says so and is raised again; where another process of the run was lost it is told and becomes
+    SystemExit. UserError for a mistake in the configuration or the data.
     """
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +91,11 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             run(experiment, faces, folder, metrics)
     except KeyboardInterrupt:
         metrics["interrupted"] = True
+    except ProcessLost as lost:
+        metrics["error"] = str(lost)
+        last = last_checkpoint(folder)
+        log.error(f"{lost}; {override('ckpt_path', last)} goes on" if last.is_file() else str(lost))
+        sys.exit(1)
     except Exception as error:
         metrics |= {"completed": False, "error": f"{type(error).__name__}: {error}"}
         raise
@@ -117,18 +135,19 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    if experiment.teachers is not None:
-        experiment.teachers.to(trainer.strategy.root_device)
-        if settings.distill.once and len(rows) < experiment.epochs:
-            predict_soft_targets(experiment)
-    started = time.perf_counter()
-    try:
-        trainer.fit(experiment.model, experiment.datamodule, ckpt_path=checkpoint)
-    except SystemExit:  # how Lightning ends after Ctrl-C
-        if not trainer.interrupted:
-            raise
-        metrics["interrupted"] = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # it ignores further ones
+    with all_processes(trainer, folder, experiment.threads):
+        if experiment.teachers is not None:
+            experiment.teachers.to(trainer.strategy.root_device)
+            if settings.distill.once and len(rows) < experiment.epochs:
+                predict_soft_targets(experiment)
+        started = time.perf_counter()
+        try:
+            trainer.fit(experiment.model, experiment.datamodule, ckpt_path=checkpoint)
+        except SystemExit:  # how Lightning ends after Ctrl-C
+            if not trainer.interrupted:
+                raise
+            metrics["interrupted"] = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # it ignores further ones
     if not trainer.is_global_zero:
         return
     metrics["fit_seconds"] = round(time.perf_counter() - started, 3)
@@ -139,6 +158,35 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     write_metrics(metrics, folder)  # not completed yet: a run that ends here can be gone on with
     finish(experiment, faces, folder, metrics, trainer)
     metrics["completed"] = not metrics["interrupted"] and metrics["epochs"] > 0
+
+
+@contextmanager
+def all_processes(trainer: pl.Trainer, folder: Path, threads: int) -> Iterator[None]:
+    """Inside, the processes that train with this one are there, where Lightning would start them."""
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, _SubprocessScriptLauncher) or launcher.cluster_environment.creates_processes_externally:
+        yield  # there are none, or torchrun or SLURM has started them
+        return
+    cluster = launcher.cluster_environment
+    environment = {
+        "MASTER_ADDR": cluster.main_address,
+        "MASTER_PORT": str(cluster.main_port),
+        "OMP_NUM_THREADS": str(threads),  # Lightning would set another number of threads
+    }
+    with other_processes([sys.executable, "-c", JOIN, str(folder.absolute())], trainer.num_devices, environment):
+        try:
+            yield
+        finally:
+            if torch.distributed.is_initialized():  # the next run of this process has other ones
+                torch.distributed.destroy_process_group()
+
+
+def join(folder: Path) -> None:
+    """Train as another process of the run in `folder`, whose first one has checked and written the settings there."""
+    logging.disable(logging.WARNING)  # the first one tells it
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    train(cfg, folder)
 
 
 class EpochSeed(pl.Callback):

@@ -343,6 +343,7 @@ MISTAKES = {
     "no choice among others": (["--multirun", "model=dnn,null"], "model=null: there is no such choice"),
     "an unknown key with values": (["--multirun", "optimizer.lrr=0.1,0.2"], "nearest: optimizer.lr"),
     "a wrong value among others": (["--multirun", "optimizer.lr=0.1,-1"], "optimizer.lr=-1: it must be a number above"),
+    "batch normalization on the CPU": (["trainer=cpu", "+trainer.sync_batchnorm=true"], "on GPUs only"),
     "a sweep with DDP": (["--multirun", "trainer=ddp", "aug=none,norm"], "trainer=ddp"),
     "a sweep on two devices": (["--multirun", "trainer=cpu", "trainer.devices=2", "aug=none,norm"], "trainer=ddp"),
     "a key of one network alone": (["--multirun", "model=cnn,dnn", "model.hidden=4"], "chosen, but of model=cnn"),
@@ -518,7 +519,7 @@ sys.argv = ["fer-lightning", "--cfg", "job"]
 from fer_lightning.__main__ import work
 work()
 assert not loaded("torch", "pytorch_lightning")
-for name in ("", ".train", ".evaluate", ".audit", ".report"):
+for name in ("", ".train", ".evaluate", ".audit", ".report", ".repeat"):
     sys.argv = ["command", "--version"]
     try:
         runpy.run_module("fer_lightning" + name, run_name="__main__", alter_sys=True)
@@ -531,7 +532,7 @@ def test_help_configuration_and_the_files_of_runs_come_without_torch_and_the_ver
     ended = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "max_epochs" in ended.stdout
-    assert ended.stdout.endswith(f"fer_lightning {__version__}\n" * 5)
+    assert ended.stdout.endswith(f"fer_lightning {__version__}\n" * 6)
 
 
 @pytest.mark.slow

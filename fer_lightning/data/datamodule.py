@@ -27,9 +27,10 @@ class Batches:
 
     tensors: of one length and device: pixels uint8 (N, 48, 48), perhaps labels int64 (N,) and more beside them.
     positions: int64 (M,) into the tensors. order: None keeps them in order; otherwise a function that gives the seed of
-    this pass's permutation. rank, world: this process's share, of equal size on every rank when shuffled, and always in
-    as many batches, since each is a step that ranks take together.
-    A shuffled pass leaves out a last batch of a single image, which batch normalization cannot take.
+    this pass's permutation. rank, world: this process's share, up to an image as large as the others' and in as many
+    batches, since each is a step that ranks take together: the images of a step are those that one process would have
+    in a batch of world · batch_size.
+    A shuffled pass leaves out a last batch of a single image on any rank, which batch normalization cannot take.
     classes: int64 (M,) of the positions, for shuffled passes in which each class comes equally often, see
     `balanced_draw`; None: each position comes once.
     """
@@ -65,7 +66,7 @@ class Batches:
                 drawn = torch.randperm(len(positions), generator=generator, device=device)
             else:
                 drawn = balanced_draw(self.classes.to(device), generator)
-            positions = positions[drawn[: len(positions) - len(positions) % self.world]]
+            positions = positions[drawn]
         share = self._share(positions)
         chunks = share.split(self.batch_size)
         if len(chunks) < len(self):

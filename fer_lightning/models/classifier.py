@@ -149,7 +149,14 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.teacher_probabilities is not None:
             batch = (*batch, self.teacher_probabilities(batch[0]))
-        return self._step("train/", self.train_loss, batch)
+        loss = self._step("train/", self.train_loss, batch)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # DDP takes the plain mean over processes, whose last batches may differ by an image
+            images = torch.full_like(loss, len(batch[0]), requires_grad=False)
+            in_all = images.clone()
+            torch.distributed.all_reduce(in_all)
+            loss = loss * (images * torch.distributed.get_world_size() / in_all)
+        return loss
 
     def on_train_epoch_end(self) -> None:
         self._log("train/", "loss", "cross_entropy", "acc", "images")

@@ -153,7 +153,8 @@ def decide(settings: Settings, faces: Faces) -> Settings:
     if trainer.precision == "16-mixed" and not on_cuda(trainer.accelerator):
         raise UserError("trainer.precision=16-mixed: it needs a CUDA GPU; take bf16-mixed, 32-true or auto")
     if trainer.threads == "auto":
-        decided["threads"] = default_threads()
+        processes = make_trainer(trainer.model_copy(update=decided).arguments).num_devices  # of this machine
+        decided["threads"] = default_threads(processes)
     if trainer.compile == "auto":
         decided["compile"] = pays_to_compile(trainer)
     return settings.model_copy(update={"data": data, "trainer": trainer.model_copy(update=decided)})
@@ -236,6 +237,8 @@ def check_together(settings: Settings, model: EmotionClassifier, datamodule: FER
             f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
             "add optimizer.fused=false"
         )
+    if settings.trainer.arguments.get("sync_batchnorm") and not on_cuda(settings.trainer.accelerator):
+        raise UserError("trainer.sync_batchnorm: torch synchronizes batch normalization on GPUs only; leave it out")
     if settings.aug.low_res_until and not model.any_size:
         raise UserError(
             f"aug.low_res_until: a {type(model).__name__} takes no images but of {SIZE} pixels; set it to 0"

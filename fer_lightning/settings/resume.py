@@ -31,7 +31,7 @@ from fer_lightning.training.processes import is_first_process
 
 # Of the trainer, what a training's figures depend on beside its length and device
 STEPS = (
-    *("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
+    *("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "sync_batchnorm"),
     *("limit_train_batches", "limit_val_batches"),
 )
 BATCHES = ("batch_size", "val_split", "class_weights", "sampling")  # of the data

@@ -23,18 +23,22 @@ CALM = 10  # checks in a row that found the cores free
 MOST_TEAMS = 8
 
 
-def default_threads() -> int:
+def default_threads(processes: int = 1) -> int:
     """The threads of `trainer.threads=auto`: OMP_NUM_THREADS, else one a core, no more than a container's share.
 
-    joblib's launcher sets OMP_NUM_THREADS for each of its processes, SLURM tells what a task may have.
+    processes: those of the run on this machine, which share the cores. joblib's launcher sets OMP_NUM_THREADS for each
+    of its own; SLURM tells what a task may have.
     """
-    if "OMP_NUM_THREADS" not in os.environ and (share := os.environ.get("SLURM_CPUS_PER_TASK")):
+    if "OMP_NUM_THREADS" in os.environ:
+        return DEFAULT
+    if share := os.environ.get("SLURM_CPUS_PER_TASK"):
         return max(1, min(DEFAULT, int(share)))
-    if "OMP_NUM_THREADS" not in os.environ and QUOTA.is_file():
+    cores = DEFAULT
+    if QUOTA.is_file():
         share, period = QUOTA.read_text().split()
         if share != "max":
-            return max(1, min(DEFAULT, math.ceil(int(share) / int(period))))
-    return DEFAULT
+            cores = min(DEFAULT, math.ceil(int(share) / int(period)))
+    return max(1, cores // processes)
 
 
 def seconds_waited() -> float:

@@ -116,3 +116,5 @@ def test_auto_is_one_thread_a_core_of_the_container(monkeypatch, tmp_path: Path,
     monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
     threads.QUOTA.write_text(f"{quota}\n")
     assert threads.default_threads() == wanted
+    assert threads.default_threads(processes=2) == (wanted if environment else wanted // 2)
+    assert threads.default_threads(processes=16) == (wanted if environment else 1)
