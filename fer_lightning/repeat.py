@@ -83,7 +83,6 @@ def command(run: "Run", out: Path) -> list[str]:
         raise UserError(
             f"{run.folder}: it holds no record of its command (.hydra/overrides.yaml), so it can't be repeated"
         )
-    own = [given for given in own if not given.startswith("resume=")]
     settings = flat(run.config)
     decided = [f"{key}={_in_yaml(settings[key])}" for key in DECIDED]
     if run.metrics["synthetic"]:

@@ -344,8 +344,6 @@ MISTAKES = {
     "an unknown key with values": (["--multirun", "optimizer.lrr=0.1,0.2"], "nearest: optimizer.lr"),
     "a wrong value among others": (["--multirun", "optimizer.lr=0.1,-1"], "optimizer.lr=-1: it must be a number above"),
     "batch normalization on the CPU": (["trainer=cpu", "+trainer.sync_batchnorm=true"], "on GPUs only"),
-    "a sweep with DDP": (["--multirun", "trainer=ddp", "aug=none,norm"], "trainer=ddp"),
-    "a sweep on two devices": (["--multirun", "trainer=cpu", "trainer.devices=2", "aug=none,norm"], "trainer=ddp"),
     "a key of one network alone": (["--multirun", "model=cnn,dnn", "model.hidden=4"], "chosen, but of model=cnn"),
     "a wrong value beside a glob": (
         ["--multirun", "aug=glob(no*,exclude=*_aug)", "seed=0,x"],

@@ -70,6 +70,10 @@ class RunHooks(Callback):
             folder = place(config, "hydra.sweep.dir")
             named = is_named(config, "hydra.sweep.dir")
             resume = resumes(config, "hydra.sweep.dir", named)
+            if not is_first_process():
+                raise UserError(
+                    "--multirun in several processes (torchrun, srun): each would do the whole sweep; start one"
+                )
             if named and holds_run(folder):
                 raise UserError(f"{folder}: it holds a run, not a sweep; name another folder")
             if named and not resume and any(holds_run(job) for job in folder.glob("*/")):
@@ -81,13 +85,7 @@ class RunHooks(Callback):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
             jobs, swept = sweep.jobs_of(config)
             for job in jobs:
-                if not (ddp := str(job.config.trainer.get("strategy", "")).startswith("ddp")):
-                    job.experiment = check(job.config)
-                if ddp or job.experiment.processes > 1:
-                    raise UserError(
-                        "trainer=ddp, or trainer.devices above 1, with --multirun: each process of a job would start "
-                        "the whole sweep again; run the jobs one by one, or use trainer=gpu"
-                    )
+                job.experiment = check(job.config)
             if is_named(config, "hydra.sweep.subdir"):
                 sweep.own_folders(jobs)
             folder = claim(folder, ".", named)
