@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,9 +24,10 @@ from fer_lightning.data.datamodule import epoch_seed
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
+from fer_lightning.errors import Failure
 from fer_lightning.results import scores
 from fer_lightning.results.checkpoint import load
-from fer_lightning.results.files import keep, write_file, write_json
+from fer_lightning.results.files import keep, remove_parts, write_file, write_json
 from fer_lightning.results.outputs import (
     confusion_of,
     draw_run,
@@ -84,7 +86,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     finally:
         # Until `header` is there, a run to go on with is untouched, and its scores stay.
         if is_first_process() and ("versions" in metrics or not (folder / "metrics.json").is_file()):
-            write_metrics(metrics, folder)
+            with suppress(Failure) if metrics["error"] else nullcontext():  # of a full disk, what failed first is told
+                write_metrics(metrics, folder)
         close(metrics["completed"])
     if metrics["completed"] and is_first_process():
         drop_last_checkpoint(experiment, folder)
@@ -98,6 +101,8 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     if checkpoint is not None:
         log.info(f"goes on after epoch {len(rows)} of {experiment.epochs}, in {folder}")
     if is_first_process():
+        for place in (folder, last_checkpoint(folder).parent):
+            remove_parts(place)
         write_settings(experiment, folder)
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     loggers = make_loggers(settings.logger.names, folder)

@@ -1,0 +1,146 @@
+"""Commands in processes of their own that meet a fault: killed, a full or read-only disk, a clock set back.
+
+Each is forked from a server that has imported what a command imports, so it starts at once: a second for a run, not
+ten. Within it, a fault is a function of this module, called with its arguments before the command begins.
+"""
+
+import errno
+import io
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+from PIL import Image
+
+ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each, which costs seconds
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["fer_lightning.__main__", "fer_lightning.train", "harness"])
+PATIENCE = 120  # seconds, after which a command hangs
+Fault = tuple[Callable[..., None], Any]
+
+
+class Command:
+    """A command that runs with a fault, its output in a file. `end()` waits for it: exit status and output."""
+
+    def __init__(self, *arguments: object, fault: Sequence[Any] = (), module: str = "fer_lightning", **environ: str):
+        self.output = Path(os.environ["FER_LIGHTNING_CACHE"]) / "output"
+        given = [str(each) for each in arguments]
+        self.process = SERVER.Process(target=_run, args=(module, given, os.getcwd(), self.output, fault, environ))
+        self.process.start()
+
+    def kill(self, after: float) -> None:
+        self.process.join(after)
+        self.process.kill()
+
+    def end(self) -> tuple[int, str]:
+        self.process.join(PATIENCE)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"it hangs: {self.output.read_text()}")
+        return self.process.exitcode, self.output.read_text()
+
+
+def run(*arguments: object, **more: Any) -> tuple[int, str]:
+    return Command(*arguments, **more).end()
+
+
+def _run(module: str, given: list[str], folder: str, output: Path, fault: Sequence[Any], environ: dict) -> None:
+    import importlib
+
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.chdir(folder)
+    os.environ.update(environ)
+    sys.argv = [module, *given]
+    main = importlib.import_module(f"{module}.__main__").main
+    _draw_blank()
+    if fault:
+        fault[0](*fault[1:])
+    main()
+
+
+def _draw_blank() -> None:
+    """Half of the time goes into drawing: pictures are written, but blank."""
+    from fer_lightning.results import figures, outputs
+    from fer_lightning.results.files import write_file
+
+    blank = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(blank, "PNG")
+    outputs.figures = create_autospec(figures)
+    outputs.figures.save = lambda figure, path: write_file(path, blank.getvalue())
+
+
+# --- faults
+
+
+def record(below: Path, to: Path) -> None:
+    """Writes a line for each change to a file below a folder: an opening to write, a rename, a removal, a new folder."""
+    lines = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    _at_changes(below, lambda number, event, path: os.write(lines, f"{event} {path}\n".encode()))
+
+
+def killed_before(below: Path, change: int) -> None:
+    """SIGKILL before the change of this number, see `record`."""
+    _at_changes(below, lambda number, event, path: number == change and os.kill(os.getpid(), signal.SIGKILL))
+
+
+def read_only_from(below: Path, change: int) -> None:
+    """A file system that becomes read-only, as Linux makes it where the disk fails: from the change of this number."""
+
+    def refuse(number: int, event: str, path: str) -> None:
+        if number >= change:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    _at_changes(below, refuse)
+
+
+def _at_changes(below: Path, then: Callable[[int, str, str], object]) -> None:
+    numbers, place = iter(range(1_000_000)), os.path.join(below.resolve(), "")
+
+    def hear(event: str, arguments: tuple) -> None:
+        if event == "open":
+            if not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                return
+        elif event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir"):
+            return
+        if isinstance(arguments[0], int):
+            return
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        if os.path.join(path, "").startswith(place):
+            then(next(numbers), event, path)
+
+    sys.addaudithook(hear)
+
+
+def half_written(name: str) -> None:
+    """SIGKILL while the file of this name is written: half of it is there."""
+    import fer_lightning.results.files as files
+
+    usual = Path.replace
+
+    def cut(part: Path, target: Path) -> Path:
+        if target.name == name:
+            os.truncate(part, part.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return usual(part, target)
+
+    Path.replace = cut
+
+
+def files_up_to(limit: int) -> None:
+    """No file grows beyond so many bytes, as with `ulimit -f`."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+def clock_set_back() -> None:
+    """Every second, the clock goes back by an hour."""
+    began, usual = time.time(), time.time
+    time.time = lambda: began - 3600 * (usual() - began)
