@@ -5,12 +5,14 @@ ten. Within it, a fault is a function of this module, called with its arguments 
 """
 
 import errno
+import importlib
 import io
 import multiprocessing
 import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,40 +25,42 @@ ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["fer_lightning.__main__", "fer_lightning.train", "harness"])
 PATIENCE = 120  # seconds, after which a command hangs
-Fault = tuple[Callable[..., None], Any]
 
 
 class Command:
-    """A command that runs with a fault, its output in a file. `end()` waits for it: exit status and output."""
+    """A command that runs with a fault. `end()` waits for it: exit status and output."""
 
     def __init__(self, *arguments: object, fault: Sequence[Any] = (), module: str = "fer_lightning", **environ: str):
-        self.output = Path(os.environ["FER_LIGHTNING_CACHE"]) / "output"
+        self.output, output = SERVER.Pipe(duplex=False)
         given = [str(each) for each in arguments]
-        self.process = SERVER.Process(target=_run, args=(module, given, os.getcwd(), self.output, fault, environ))
+        self.process = SERVER.Process(target=_run, args=(module, given, os.getcwd(), output, fault, environ))
         self.process.start()
+        output.close()
 
     def kill(self, after: float) -> None:
         self.process.join(after)
         self.process.kill()
 
     def end(self) -> tuple[int, str]:
-        self.process.join(PATIENCE)
-        if self.process.exitcode is None:
-            self.process.kill()
-            raise AssertionError(f"it hangs: {self.output.read_text()}")
-        return self.process.exitcode, self.output.read_text()
+        timer = threading.Timer(PATIENCE, self.process.kill)
+        timer.start()
+        with open(self.output.fileno(), encoding="utf-8", closefd=False) as file:
+            said = file.read()
+        self.process.join()
+        assert timer.is_alive(), f"it hung: {said}"
+        timer.cancel()
+        assert self.process.exitcode is not None
+        return self.process.exitcode, said
 
 
 def run(*arguments: object, **more: Any) -> tuple[int, str]:
     return Command(*arguments, **more).end()
 
 
-def _run(module: str, given: list[str], folder: str, output: Path, fault: Sequence[Any], environ: dict) -> None:
-    import importlib
-
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+def _run(module: str, given: list[str], folder: str, output: Any, fault: Sequence[Any], environ: dict) -> None:
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
     os.chdir(folder)
     os.environ.update(environ)
     sys.argv = [module, *given]
@@ -120,10 +124,14 @@ def _at_changes(below: Path, then: Callable[[int, str, str], object]) -> None:
     sys.addaudithook(hear)
 
 
+def full_from(below: Path, change: int) -> None:
+    """A disk that is full from the change of this number: no file grows any more."""
+    full = (0, resource.RLIM_INFINITY)
+    _at_changes(below, lambda number, event, path: number >= change and resource.setrlimit(resource.RLIMIT_FSIZE, full))
+
+
 def half_written(name: str) -> None:
     """SIGKILL while the file of this name is written: half of it is there."""
-    import fer_lightning.results.files as files
-
     usual = Path.replace
 
     def cut(part: Path, target: Path) -> Path:
@@ -133,11 +141,6 @@ def half_written(name: str) -> None:
         return usual(part, target)
 
     Path.replace = cut
-
-
-def files_up_to(limit: int) -> None:
-    """No file grows beyond so many bytes, as with `ulimit -f`."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
 def clock_set_back() -> None:

@@ -1,0 +1,114 @@
+"""Killed at any moment, a run goes on by the same command and ends as if it had never been: `resume=true`."""
+
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from harness import ALL, Command, half_written, killed_before, record, run
+from test_main import QUICK, SMALL, figures
+
+from fer_lightning.results.run_folder import read_run, why_unfinished
+
+KILLED = -signal.SIGKILL
+RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none")
+
+
+@pytest.fixture(scope="session")
+def whole(few_faces_file, tmp_path_factory):
+    """An undisturbed run, and its seconds."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    for _ in range(2):  # the first one also starts the server and fills the cache
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.monotonic()
+        status, said = run(*command(few_faces_file, folder))
+        assert status == 0, said
+    return folder, time.monotonic() - began
+
+
+def command(data: Path, folder: Path = Path("run")) -> tuple[str, ...]:
+    """What is repeated after any death."""
+    return (*RUN, f"data.root={data}", f"hydra.run.dir={folder}", "resume=true")
+
+
+def equal(folder: Path, whole: Path) -> bool:
+    return figures(folder) == figures(whole) and all(
+        (folder / name).read_bytes() == (whole / name).read_bytes() for name in ("predictions.csv", "confusion_matrix.csv")
+    )
+
+
+def readable(folder: Path) -> None:
+    """Whatever stands there is whole."""
+    for checkpoint in folder.glob("checkpoints/*.ckpt"):
+        torch.load(checkpoint, weights_only=True)
+    if (folder / "metrics.json").exists():
+        why_unfinished(read_run(folder))
+
+
+def finish(data: Path, whole: Path, folder: Path = Path("run")) -> None:
+    """By the same command again, to the figures of the undisturbed run, without leftovers."""
+    readable(folder)
+    status, said = run(*command(data, folder))
+    assert status == 0, said
+    assert equal(folder, whole)
+    assert list(folder.rglob("*.part")) == []
+
+
+def test_killed_at_random_moments(few_faces_file, whole):
+    moments, (undisturbed, seconds) = random.Random(0), whole
+    kills = ended = 0
+    while kills < (50 if ALL else 3):
+        started = Command(*command(few_faces_file))
+        started.kill(after=moments.uniform(0.1, 1) * seconds)
+        status, said = started.end()
+        if status == KILLED:
+            kills += 1
+            readable(Path("run"))
+        else:
+            assert status == 0, said
+            assert equal(Path("run"), undisturbed)
+            shutil.rmtree("run")
+            ended += 1
+    finish(few_faces_file, undisturbed)
+    print(f"{kills} kills, {ended + 1} runs")
+
+
+def test_killed_before_each_change_of_a_file(few_faces_file, whole):
+    """So also between last.ckpt and best.ckpt, and between a file and its place."""
+    assert run(*command(few_faces_file), fault=(record, Path("run"), Path("changes")))[0] == 0
+    changes = Path("changes").read_text().splitlines()
+    assert len([change for change in changes if change.startswith("os.rename") and "last.ckpt" in change]) > 2
+    for number in range(0, len(changes), 1 if ALL else len(changes) // 4):
+        shutil.rmtree("run", ignore_errors=True)
+        status, said = run(*command(few_faces_file), fault=(killed_before, Path("run"), number))
+        assert status == KILLED, (number, changes[number], said)
+        finish(few_faces_file, whole[0])
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_killed_within_a_checkpoint(few_faces_file, whole, name):
+    status, said = run(*command(few_faces_file), fault=(half_written, name))
+    assert status == KILLED, said
+    assert len(list(Path("run").glob(f"checkpoints/.{name}.*.part"))) == 1
+    finish(few_faces_file, whole[0])
+
+
+def test_killed_before_each_change_of_the_cache(few_faces_file, tmp_path, monkeypatch):
+    def audit(fault=()) -> int:
+        environ = {"FER_LIGHTNING_CACHE": str(tmp_path / "cache")}
+        return run(few_faces_file, module="fer_lightning.audit", fault=fault, **environ)[0]
+
+    assert audit((record, Path("cache"), Path("changes"))) == 0
+    expected = Path("audit/audit.json").read_bytes()
+    changes = Path("changes").read_text().splitlines()
+    for number in range(0, len(changes), 1 if ALL else len(changes) // 3):
+        shutil.rmtree("cache")
+        assert audit((killed_before, Path("cache"), number)) == KILLED
+        Path("audit/audit.json").unlink(missing_ok=True)
+        for _ in range(2):
+            assert audit() == 0
+            assert Path("audit/audit.json").read_bytes() == expected
+        assert len(list(Path("cache").glob("*/[!p]*"))) == 1
