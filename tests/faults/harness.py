@@ -19,11 +19,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
+import torch
 from PIL import Image
+from test_main import QUICK, SMALL, figures
+
+from fer_lightning.results.run_folder import read_run, why_unfinished
 
 ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each, which costs seconds
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["fer_lightning.__main__", "fer_lightning.train", "harness"])
+RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none",
+       "hydra.job_logging.handlers.file.class=fer_lightning.training.progress.LogFile")  # fmt: skip
 PATIENCE = 120  # seconds, after which a command hangs
 
 
@@ -55,6 +61,40 @@ class Command:
 
 def run(*arguments: object, **more: Any) -> tuple[int, str]:
     return Command(*arguments, **more).end()
+
+
+# --- a run, and whether it is the undisturbed one
+
+
+def command(data: Path, folder: Path = Path("run")) -> tuple[str, ...]:
+    """What is repeated after any death."""
+    return (*RUN, f"data.root={data}", f"hydra.run.dir={folder}", "resume=true")
+
+
+def equal(folder: Path, whole: Path) -> bool:
+    return figures(folder) == figures(whole) and all(
+        (folder / name).read_bytes() == (whole / name).read_bytes() for name in ("predictions.csv", "confusion_matrix.csv")
+    )
+
+
+def readable(folder: Path) -> None:
+    """Whatever stands there is whole."""
+    for checkpoint in folder.glob("checkpoints/*.ckpt"):
+        torch.load(checkpoint, weights_only=True)
+    if (folder / "metrics.json").exists():
+        why_unfinished(read_run(folder))
+
+
+def finish(data: Path, whole: Path, folder: Path = Path("run")) -> None:
+    """By the same command again, to the figures of the undisturbed run, without leftovers."""
+    readable(folder)
+    status, said = run(*command(data, folder))
+    assert status == 0, said
+    assert equal(folder, whole)
+    assert list(folder.rglob("*.part")) == []
+
+
+# --- in its process
 
 
 def _run(module: str, given: list[str], folder: str, output: Any, fault: Sequence[Any], environ: dict) -> None:
@@ -141,6 +181,11 @@ def half_written(name: str) -> None:
         return usual(part, target)
 
     Path.replace = cut
+
+
+def files_up_to(limit: int) -> None:
+    """No file grows beyond so many bytes, as with `ulimit -f`."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
 def clock_set_back() -> None:

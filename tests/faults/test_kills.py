@@ -3,58 +3,13 @@
 import random
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
-import torch
-from harness import ALL, Command, half_written, killed_before, record, run
-from test_main import QUICK, SMALL, figures
+from harness import ALL, Command, command, equal, finish, half_written, killed_before, readable, record, run
 
-from fer_lightning.results.run_folder import read_run, why_unfinished
-
+pytestmark = pytest.mark.slow
 KILLED = -signal.SIGKILL
-RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none")
-
-
-@pytest.fixture(scope="session")
-def whole(few_faces_file, tmp_path_factory):
-    """An undisturbed run, and its seconds."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    for _ in range(2):  # the first one also starts the server and fills the cache
-        shutil.rmtree(folder, ignore_errors=True)
-        began = time.monotonic()
-        status, said = run(*command(few_faces_file, folder))
-        assert status == 0, said
-    return folder, time.monotonic() - began
-
-
-def command(data: Path, folder: Path = Path("run")) -> tuple[str, ...]:
-    """What is repeated after any death."""
-    return (*RUN, f"data.root={data}", f"hydra.run.dir={folder}", "resume=true")
-
-
-def equal(folder: Path, whole: Path) -> bool:
-    return figures(folder) == figures(whole) and all(
-        (folder / name).read_bytes() == (whole / name).read_bytes() for name in ("predictions.csv", "confusion_matrix.csv")
-    )
-
-
-def readable(folder: Path) -> None:
-    """Whatever stands there is whole."""
-    for checkpoint in folder.glob("checkpoints/*.ckpt"):
-        torch.load(checkpoint, weights_only=True)
-    if (folder / "metrics.json").exists():
-        why_unfinished(read_run(folder))
-
-
-def finish(data: Path, whole: Path, folder: Path = Path("run")) -> None:
-    """By the same command again, to the figures of the undisturbed run, without leftovers."""
-    readable(folder)
-    status, said = run(*command(data, folder))
-    assert status == 0, said
-    assert equal(folder, whole)
-    assert list(folder.rglob("*.part")) == []
 
 
 def test_killed_at_random_moments(few_faces_file, whole):
