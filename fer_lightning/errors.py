@@ -38,8 +38,9 @@ def told(error: BaseException, name: object = None) -> UserError | None:
     """
     if isinstance(error, OSError) and (name or error.errno in OF_THE_DISK):
         remedy = OF_THE_DISK.get(error.errno or 0, "")
-        name = name or error.filename or "Hydra's record of the command (.hydra) or TensorBoard's events"
-        return Failure(f"{name}: {error.strerror or error}{remedy}")
+        what = f"{name}: it cannot be written" if name else error.filename
+        what = what or "Hydra's record of the command (.hydra) or TensorBoard's events"
+        return Failure(f"{what}: {error.strerror or error}{remedy}")
     return error if isinstance(error, UserError) else None
 
 
@@ -67,7 +68,7 @@ class Output(io.FileIO):
             return super().write(text)
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # also for what is not Python's, and its last flush
-            if error.errno != errno.EPIPE:
+            if error.errno != errno.EPIPE and self.fileno() == 1:
                 self.lost = True
                 print_error(Exception(f"what is printed is lost from here on: {error.strerror}; the work goes on"))
             return len(text)
@@ -86,8 +87,8 @@ def keep_output() -> list[Output]:
     kept = []
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is not getattr(sys, f"__{name}__"):
-            continue  # somebody listens, a test or a notebook
+        if stream is not getattr(sys, f"__{name}__") or (os.name == "nt" and stream is not None and stream.isatty()):
+            continue  # somebody listens, a test or a notebook; Windows' console takes letters by a way of its own
         kept.append(Output(number, "wb", closefd=False))
         encoding, lines = "utf-8", False
         if stream is not None:
@@ -113,12 +114,15 @@ def run_command(work: Callable[[], None]) -> NoReturn:
     threading.excepthook = _in_thread
     try:
         work()
+        status: object = 0
+    except SystemExit as end:
+        status = end.code
     except KeyboardInterrupt:
-        sys.exit(130)
+        status = 130
     except Exception as error:
         if (message := told(error)) is None:
             raise
         print_error(message)
-        sys.exit(message.status)
+        status = message.status
     sys.stdout.flush()
-    sys.exit(any(each.lost for each in kept))
+    sys.exit(status or any(each.lost for each in kept))  # type: ignore[arg-type]
