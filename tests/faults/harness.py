@@ -10,6 +10,7 @@ import io
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -192,3 +193,53 @@ def clock_set_back() -> None:
     """Every second, the clock goes back by an hour."""
     began, usual = time.time(), time.time
     time.time = lambda: began - 3600 * (usual() - began)
+
+
+def weights_lost_in_epoch(epoch: int) -> None:
+    """The weights become NaN at the start of an epoch, counted from 1, so its loss does."""
+
+    def lose(trainer: Any, pl_module: Any) -> None:
+        for weights in pl_module.parameters():
+            weights.data.fill_(float("nan"))
+
+    _at_epoch(epoch, lose)
+
+
+def removed_in_epoch(epoch: int, *paths: Path) -> None:
+    """Files or folders vanish at the start of an epoch."""
+
+    def remove(*_: object) -> None:
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    _at_epoch(epoch, remove)
+
+
+def truncated_in_epoch(epoch: int, below: Path) -> None:
+    """Every array of the cache is cut off at the start of an epoch."""
+    _at_epoch(epoch, lambda *_: [os.truncate(path, 0) for path in below.rglob("*.npy")])
+
+
+def _at_epoch(epoch: int, then: Callable[[Any, Any], object]) -> None:
+    from fer_lightning.training.recorder import Recorder
+
+    usual = Recorder.on_train_epoch_start
+
+    def hook(self: Recorder, trainer: Any, pl_module: Any) -> None:
+        usual(self, trainer, pl_module)
+        if trainer.current_epoch + 1 == epoch:
+            then(trainer, pl_module)
+
+    Recorder.on_train_epoch_start = hook  # type: ignore[method-assign]
+
+
+def without_a_home() -> None:
+    """A container's user without HOME and without an entry in /etc/passwd."""
+    import pwd
+
+    def nobody(number: int) -> Any:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    pwd.getpwuid = nobody
+    for name in ("HOME", "XDG_CACHE_HOME", "FER_LIGHTNING_CACHE", "USER", "LOGNAME"):
+        os.environ.pop(name, None)
