@@ -6,12 +6,18 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 SPACE, PLACE = "; free some space, then go on", "; name a folder that can be written"
 OF_THE_DISK = {
-    **{errno.ENOSPC: SPACE, errno.EDQUOT: SPACE, errno.EFBIG: "; raise the limit (`ulimit -f`), then go on"},
-    **{errno.EROFS: PLACE, errno.EACCES: PLACE, errno.EPERM: PLACE, errno.EIO: "", errno.ESTALE: ""},
+    errno.ENOSPC: SPACE,
+    errno.EDQUOT: SPACE,
+    errno.EFBIG: "; raise the limit (`ulimit -f`), then go on",
+    errno.EROFS: PLACE,
+    errno.EACCES: PLACE,
+    errno.EPERM: PLACE,
+    errno.EIO: "",
+    errno.ESTALE: "",
 }
 
 
@@ -63,11 +69,11 @@ class Output(io.FileIO):
 
     lost = False
 
-    def write(self, text) -> int:  # type: ignore[no-untyped-def, override]
+    def write(self, text: Any) -> int:
         try:
             return super().write(text)
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # also for what is not Python's, and its last flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # also for what prints without Python
             if error.errno != errno.EPIPE and self.fileno() == 1:
                 self.lost = True
                 print_error(Exception(f"what is printed is lost from here on: {error.strerror}; the work goes on"))

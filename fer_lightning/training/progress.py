@@ -45,7 +45,7 @@ class LogFile(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        raise  # noqa: PLE0704 - what `emit` is handling
+        raise  # what `emit` met
 
 
 def epoch_head(epochs: int) -> str:

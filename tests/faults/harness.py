@@ -74,7 +74,8 @@ def command(data: Path, folder: Path = Path("run")) -> tuple[str, ...]:
 
 def equal(folder: Path, whole: Path) -> bool:
     return figures(folder) == figures(whole) and all(
-        (folder / name).read_bytes() == (whole / name).read_bytes() for name in ("predictions.csv", "confusion_matrix.csv")
+        (folder / name).read_bytes() == (whole / name).read_bytes()
+        for name in ("predictions.csv", "confusion_matrix.csv")
     )
 
 
@@ -127,7 +128,7 @@ def _draw_blank() -> None:
 
 
 def record(below: Path, to: Path) -> None:
-    """Writes a line for each change to a file below a folder: an opening to write, a rename, a removal, a new folder."""
+    """Writes a line for each change below a folder: a file opened to be written, a rename, a removal, a new folder."""
     lines = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     _at_changes(below, lambda number, event, path: os.write(lines, f"{event} {path}\n".encode()))
 

@@ -1,6 +1,7 @@
 """Where nobody reads what is printed, or its letters cannot be: the work is done, and nothing but that is said."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_a_mistake_that_cannot_be_told_keeps_its_status(more):
     assert shell(f"{PYTHON} fer_lightning.audit nowhere {more}")[0] == 2
 
 
-@pytest.mark.parametrize("module", ["fer_lightning", "fer_lightning.audit", "fer_lightning.evaluate", "fer_lightning.report"])
+@pytest.mark.parametrize(
+    "module", ["fer_lightning", "fer_lightning.audit", "fer_lightning.evaluate", "fer_lightning.report"]
+)
 def test_help(module):
     assert shell(f"{PYTHON} {module} --help > /dev/full")[0] == 1
     status, printed, said = shell(f"{PYTHON} {module} --help | cat", PYTHONIOENCODING="ascii")
@@ -70,8 +73,8 @@ def test_help(module):
 )
 def test_a_run(few_faces_file, whole, more, environ):
     """It goes on to its end; the log has what could not be printed."""
-    run = " ".join(RUN).replace("[", "'[").replace("]", "]'")
-    status, printed, said = shell(f"{PYTHON} fer_lightning {run} data.root={few_faces_file} hydra.run.dir=run {more}", **environ)
+    run = shlex.join([*RUN, f"data.root={few_faces_file}", "hydra.run.dir=run"])
+    status, printed, said = shell(f"{PYTHON} fer_lightning {run} {more}", **environ)
     assert status == ("full" in more), said
     assert "Error" not in said
     assert equal(Path("run"), whole[0])

@@ -1,4 +1,4 @@
-"""Data that changes under a run, weights that are lost, no home, folders that take nothing, a clock that is set back."""
+"""Data that vanish under a run, weights that are lost, no home, folders that take nothing, a clock that is set back."""
 
 import json
 import shutil
@@ -10,9 +10,16 @@ import pandas as pd
 import pytest
 import torch
 from harness import (
-    clock_set_back, command, equal, finish, removed_in_epoch, run, truncated_in_epoch, weights_lost_in_epoch,
+    clock_set_back,
+    command,
+    equal,
+    finish,
+    removed_in_epoch,
+    run,
+    truncated_in_epoch,
+    weights_lost_in_epoch,
     without_a_home,
-)  # fmt: skip
+)
 
 pytestmark = pytest.mark.slow
 
