@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-SPACE, PLACE = "; free some space, then go on", "; name a folder that can be written"
-OF_THE_DISK = {
+SPACE = "; free some space, then go on"
+OF_THE_DISK = {  # with what is done then
     errno.ENOSPC: SPACE,
     errno.EDQUOT: SPACE,
     errno.EFBIG: "; raise the limit (`ulimit -f`), then go on",
-    errno.EROFS: PLACE,
-    errno.EACCES: PLACE,
-    errno.EPERM: PLACE,
+    errno.EROFS: "; name a folder that can be written",
+    errno.EACCES: "",
+    errno.EPERM: "",
     errno.EIO: "",
     errno.ESTALE: "",
 }

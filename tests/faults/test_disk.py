@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import ALL, command, files_up_to, finish, full_from, read_only_from, record, run
+from harness import ALL, command, files_up_to, finish, full_from, read_only_from, readable, record, run
 
 pytestmark = pytest.mark.slow
 
@@ -82,3 +82,28 @@ def test_a_small_disk_for_the_cache(few_faces_file, tmpfs):
     assert said.count("cannot be kept in the cache") == 1
     assert "Traceback" not in said
     assert list(tmpfs("64k").rglob("*.npy")) == []
+
+
+@pytest.mark.parametrize("module", ["audit", "evaluate", "report"] if ALL else ["audit"])
+def test_other_commands_on_a_full_disk(few_faces_file, whole, module):
+    """What an earlier one wrote stays."""
+    shutil.copytree(whole[0], "run")
+    Path("out").mkdir()
+    arguments = {
+        "audit": [few_faces_file, "--out", "out"],
+        "evaluate": ["run", "--out", "out"],
+        "report": ["run", "--out", "out/report.html"],
+    }[module]
+    call = {"module": f"fer_lightning.{module}"}
+    assert run(*arguments, **call, fault=(record, Path("out"), Path("changes")))[0] == 0
+    changes = Path("changes").read_text().splitlines()
+    before = {path.name for path in Path("out").iterdir()}
+    for number in range(0, len(changes), 1 if ALL else len(changes) // 2):
+        status, said = run(*arguments, **call, fault=(full_from, Path("out"), number))
+        if status:
+            told_once(status, said, "File too large")
+        else:
+            assert changes[number].startswith("os.")  # all is written
+        assert {path.name for path in Path("out").iterdir()} == before
+        readable(Path("run"))
+    assert run(*arguments, **call)[0] == 0
