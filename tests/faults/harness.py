@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
+import pytest
 import torch
 from PIL import Image
 from test_main import QUICK, SMALL, figures
@@ -27,6 +28,7 @@ from test_main import QUICK, SMALL, figures
 from fer_lightning.results.run_folder import read_run, why_unfinished
 
 ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each, which costs seconds
+all_faults = pytest.mark.skipif(not ALL, reason="left to `make faults`")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["fer_lightning.__main__", "fer_lightning.train", "harness"])
 RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none",
@@ -34,8 +36,13 @@ RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none",
 PATIENCE = 120  # seconds, after which a command hangs
 
 
+def of_all(cases: Sequence[Any], few: int) -> Sequence[Any]:
+    """All cases with `make faults`, otherwise a few of them, evenly chosen."""
+    return cases if ALL else [cases[(2 * number + 1) * len(cases) // (2 * few)] for number in range(few)]
+
+
 class Command:
-    """A command that runs with a fault. `end()` waits for it: exit status and output."""
+    """A command that runs with a fault."""
 
     def __init__(self, *arguments: object, fault: Sequence[Any] = (), module: str = "fer_lightning", **environ: str):
         self.output, output = SERVER.Pipe(duplex=False)
@@ -49,6 +56,7 @@ class Command:
         self.process.kill()
 
     def end(self) -> tuple[int, str]:
+        """Wait for it: exit status and output."""
         timer = threading.Timer(PATIENCE, self.process.kill)
         timer.start()
         with open(self.output.fileno(), encoding="utf-8", closefd=False) as file:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import ALL, command, files_up_to, finish, full_from, read_only_from, readable, record, run
+from harness import all_faults, command, files_up_to, finish, full_from, of_all, read_only_from, readable, record, run
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def test_a_disk_that_fails_at_any_change_of_a_file(few_faces_file, whole, fault,
     assert run(*command(few_faces_file), logger, fault=(record, Path("run"), Path("changes")))[0] == 0
     changes = Path("changes").read_text().splitlines()
     survived = 0
-    for number in range(0, len(changes), 1 if ALL else len(changes) // 4):
+    for number in of_all(range(len(changes)), 2):
         shutil.rmtree("run", ignore_errors=True)
         status, said = run(*command(few_faces_file), logger, fault=(fault, Path("run"), number))
         if status == 0:
@@ -58,7 +58,7 @@ def test_a_disk_that_fails_at_any_change_of_a_file(few_faces_file, whole, fault,
     print(f"{len(changes)} changes, {survived} survived")
 
 
-@pytest.mark.parametrize("limit", [300, 4_000, 700_000])
+@pytest.mark.parametrize("limit", of_all([300, 4_000, 700_000], 1))
 def test_a_limit_on_the_size_of_files(few_faces_file, whole, limit):
     status, said = run(*command(few_faces_file), fault=(files_up_to, limit))
     told_once(status, said, "File too large")
@@ -66,7 +66,7 @@ def test_a_limit_on_the_size_of_files(few_faces_file, whole, limit):
     finish(few_faces_file, whole[0])
 
 
-@pytest.mark.parametrize("size", ["4k", "16k", "64k", "1m", "2m", "3m", "4m"] if ALL else ["1m", "3m"])
+@pytest.mark.parametrize("size", of_all(["4k", "16k", "64k", "1m", "2m", "3m", "4m"], 1))
 def test_a_small_disk(few_faces_file, whole, tmpfs, size):
     folder = tmpfs(size) / "run"
     status, said = run(*command(few_faces_file, folder))
@@ -84,7 +84,8 @@ def test_a_small_disk_for_the_cache(few_faces_file, tmpfs):
     assert list(tmpfs("64k").rglob("*.npy")) == []
 
 
-@pytest.mark.parametrize("module", ["audit", "evaluate", "report"] if ALL else ["audit"])
+@all_faults
+@pytest.mark.parametrize("module", ["audit", "evaluate", "report"])
 def test_other_commands_on_a_full_disk(few_faces_file, whole, module):
     """What an earlier one wrote stays."""
     shutil.copytree(whole[0], "run")
@@ -98,7 +99,7 @@ def test_other_commands_on_a_full_disk(few_faces_file, whole, module):
     assert run(*arguments, **call, fault=(record, Path("out"), Path("changes")))[0] == 0
     changes = Path("changes").read_text().splitlines()
     before = {path.name for path in Path("out").iterdir()}
-    for number in range(0, len(changes), 1 if ALL else len(changes) // 2):
+    for number in range(len(changes)):
         status, said = run(*arguments, **call, fault=(full_from, Path("out"), number))
         if status:
             told_once(status, said, "File too large")

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from harness import ALL, Command, command, equal, finish, half_written, killed_before, readable, record, run
+from harness import ALL, Command, command, equal, finish, half_written, killed_before, of_all, readable, record, run
 
 pytestmark = pytest.mark.slow
 KILLED = -signal.SIGKILL
@@ -36,14 +36,14 @@ def test_killed_before_each_change_of_a_file(few_faces_file, whole):
     assert run(*command(few_faces_file), fault=(record, Path("run"), Path("changes")))[0] == 0
     changes = Path("changes").read_text().splitlines()
     assert len([change for change in changes if change.startswith("os.rename") and "last.ckpt" in change]) > 2
-    for number in range(0, len(changes), 1 if ALL else len(changes) // 4):
+    for number in of_all(range(len(changes)), 2):
         shutil.rmtree("run", ignore_errors=True)
         status, said = run(*command(few_faces_file), fault=(killed_before, Path("run"), number))
         assert status == KILLED, (number, changes[number], said)
         finish(few_faces_file, whole[0])
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+@pytest.mark.parametrize("name", of_all(["best.ckpt", "last.ckpt"], 1))
 def test_killed_within_a_checkpoint(few_faces_file, whole, name):
     status, said = run(*command(few_faces_file), fault=(half_written, name))
     assert status == KILLED, said
@@ -59,7 +59,7 @@ def test_killed_before_each_change_of_the_cache(few_faces_file, tmp_path, monkey
     assert audit((record, Path("cache"), Path("changes"))) == 0
     expected = Path("audit/audit.json").read_bytes()
     changes = Path("changes").read_text().splitlines()
-    for number in range(0, len(changes), 1 if ALL else len(changes) // 3):
+    for number in of_all(range(len(changes)), 1):
         shutil.rmtree("cache")
         assert audit((killed_before, Path("cache"), number)) == KILLED
         Path("audit/audit.json").unlink(missing_ok=True)

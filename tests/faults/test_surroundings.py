@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from harness import (
+    ALL,
+    all_faults,
     clock_set_back,
     command,
     equal,
     finish,
+    of_all,
     removed_in_epoch,
     run,
     truncated_in_epoch,
@@ -55,6 +58,7 @@ def test_data_and_its_cache_vanish_under_a_run(data, whole):
     assert (status, len(said.splitlines()), str(path) in said) == (2, 1, True), said
 
 
+@all_faults
 def test_data_vanishes_under_a_run_that_ends_and_other_data_is_there_later(data, whole, few_faces_file):
     path, environ = data
     status, said = run(*command(path), "trainer.max_epochs=2", fault=(removed_in_epoch, 2, path), **environ)
@@ -70,6 +74,7 @@ def test_data_vanishes_under_a_run_that_ends_and_other_data_is_there_later(data,
     finish(path, whole[0])
 
 
+@all_faults
 def test_a_cache_that_is_cut_off_under_a_run(data, whole):
     """Nobody's bug but that of who did it: at worst the system kills the run, which then goes on."""
     path, environ = data
@@ -96,7 +101,7 @@ def test_a_loss_that_is_no_number(few_faces_file, whole):
 def test_a_clock_that_is_set_back(data, whole):
     """An hour a second. Also the files of the cache then come from the future."""
     path, environ = data
-    for _ in range(2):
+    for _ in range(2 if ALL else 1):
         shutil.rmtree("run", ignore_errors=True)
         status, said = run(*command(path), "logger=tensorboard", fault=(clock_set_back,), **environ)
         assert status == 0, said
@@ -111,6 +116,7 @@ def test_no_home(few_faces_file, whole):
     assert equal(Path("run"), whole[0])
 
 
+@all_faults
 def test_a_read_only_home_and_cache(few_faces_file, whole, read_only):
     home = str(read_only())
     environ = {"HOME": home, "FER_LIGHTNING_CACHE": f"{home}/cache", "MPLCONFIGDIR": f"{home}/matplotlib"}
@@ -123,7 +129,7 @@ def test_a_read_only_folder_for_what_is_written(few_faces_file, whole, tmp_path,
     shutil.copytree(whole[0], tmp_path / "read-only" / "run")
     folder = read_only()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    for module, *arguments in (
+    cases = (
         ("fer_lightning", *command(few_faces_file, folder / "new")),
         ("fer_lightning", *command(few_faces_file, folder / "run"), "trainer.max_epochs=5"),
         ("fer_lightning.evaluate", folder / "run"),
@@ -131,7 +137,8 @@ def test_a_read_only_folder_for_what_is_written(few_faces_file, whole, tmp_path,
         ("fer_lightning.audit", few_faces_file, "--out", folder / "out"),
         ("fer_lightning.audit", few_faces_file, "--out", folder),
         ("fer_lightning.report", folder / "run", "--out", folder / "report.html"),
-    ):
+    )
+    for module, *arguments in of_all(cases, 3):
         status, said = run(*arguments, module=module)
         messages = [line for line in said.splitlines() if line.startswith("fer_lightning: ")]
         assert (status in (1, 2), len(messages), "Traceback" in said) == (True, 1, False), (arguments, status, said)
