@@ -110,6 +110,7 @@ def test_a_clock_that_is_set_back(data, whole):
         assert json.loads(Path("run/metrics.json").read_text())["fit_seconds"] >= 0
 
 
+@all_faults
 def test_no_home(few_faces_file, whole):
     status, said = run(*command(few_faces_file), "resume=false", fault=(without_a_home,))
     assert (status, said.count("cannot be kept in the cache"), "Traceback" in said) == (0, 1, False), said
