@@ -1,17 +1,53 @@
-"""The exception that stands for a user's mistake, as opposed to a failure of ours; how a command begins and ends."""
+"""What a user is told in one message, as opposed to a failure of ours; how a command begins and ends."""
 
+import errno
+import io
 import os
 import sys
+import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
+
+SPACE = "; free some space, then go on"
+OF_THE_DISK = {  # with what is done then
+    errno.ENOSPC: SPACE,
+    errno.EDQUOT: SPACE,
+    errno.EFBIG: "; raise the limit (`ulimit -f`), then go on",
+    errno.EROFS: "; name a folder that can be written",
+    errno.EACCES: "",
+    errno.EPERM: "",
+    errno.EIO: "",
+    errno.ESTALE: "",
+}
 
 
 class UserError(Exception):
     """Bad input or configuration.
 
     Its message is all that the user sees: it names the file or key, the line and column where there is one, what is
-    wrong and what would be right. Commands print it without a traceback and exit with status 2.
+    wrong and what would be right. Commands print it without a traceback and exit with `status`.
     """
+
+    status = 2
+
+
+class Failure(UserError):
+    """What no other command line would mend: a full disk, a training that diverged. It is told like a mistake."""
+
+    status = 1
+
+
+def told(error: BaseException, name: object = None) -> UserError | None:
+    """What a user is told of an exception in one message; None where it is a failure of ours.
+
+    name: the file that could not be written, where the exception may know none.
+    """
+    if isinstance(error, OSError) and (name or error.errno in OF_THE_DISK):
+        remedy = OF_THE_DISK.get(error.errno or 0, "")
+        what = f"{name}: it cannot be written" if name else error.filename
+        what = what or "Hydra's record of the command (.hydra) or TensorBoard's events"
+        return Failure(f"{what}: {error.strerror or error}{remedy}")
+    return error if isinstance(error, UserError) else None
 
 
 def print_error(error: BaseException) -> None:
@@ -25,16 +61,74 @@ def say_loading() -> None:
         print("loading PyTorch …", file=sys.stderr, flush=True)
 
 
+class Output(io.FileIO):
+    """Standard output or error of which a reader may go away (`… | head`), or whose disk may be full.
+
+    What is printed from then on is lost, the work is not. Only a lost reader goes without saying.
+    """
+
+    lost = False
+
+    def write(self, text: Any) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # also for what prints without Python
+            if error.errno != errno.EPIPE and self.fileno() == 1:
+                self.lost = True
+                print_error(Exception(f"what is printed is lost from here on: {error.strerror}; the work goes on"))
+            return len(text)
+
+
+def keep_output() -> list[Output]:
+    """Let no print end a command: see `Output`; letters that an encoding lacks are written as `\\u2026`.
+
+    A closed standard output (`>&-`) is none: the next file opened would otherwise take its place, and be printed into.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    kept = []
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is not getattr(sys, f"__{name}__") or (os.name == "nt" and stream is not None and stream.isatty()):
+            continue  # somebody listens, a test or a notebook; Windows' console takes letters by a way of its own
+        kept.append(Output(number, "wb", closefd=False))
+        encoding, lines = "utf-8", False
+        if stream is not None:
+            stream.flush()
+            encoding, lines = stream.encoding, stream.line_buffering or stream.write_through
+        new = io.TextIOWrapper(io.BufferedWriter(kept[-1]), encoding, "backslashreplace", line_buffering=lines)
+        setattr(sys, name, new)
+    return kept
+
+
+def _in_thread(failed: threading.ExceptHookArgs) -> None:
+    """What TensorBoard's thread cannot write, the next call of it raises again: it is told once."""
+    if failed.exc_value is None or told(failed.exc_value) is None:
+        threading.__excepthook__(failed)
+
+
 def run_command(work: Callable[[], None]) -> NoReturn:
-    """Do a command's work and exit: 0 done, 2 a user's mistake, 130 interrupted; a failure keeps its traceback (1)."""
+    """Do a command's work and exit: 0 done, 1 failed, 2 a user's mistake, 130 interrupted.
+
+    A failure of ours keeps its traceback. Where output was lost on a full disk, the status is 1 though all is done.
+    """
+    kept = keep_output()
+    threading.excepthook = _in_thread
     try:
         work()
-    except UserError as error:
-        print_error(error)
-        sys.exit(2)
+        status: object = 0
+    except SystemExit as end:
+        status = end.code
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `… | head`: nobody reads the rest; Python's own last flush must not fail as well
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    sys.exit(0)
+        status = 130
+    except Exception as error:
+        if (message := told(error)) is None:
+            raise
+        print_error(message)
+        status = message.status
+    sys.stdout.flush()
+    sys.exit(status or any(each.lost for each in kept))  # type: ignore[arg-type]

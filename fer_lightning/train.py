@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,9 +26,10 @@ from fer_lightning.data.datamodule import epoch_seed
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import SCORED
+from fer_lightning.errors import Failure
 from fer_lightning.results import scores
 from fer_lightning.results.checkpoint import load
-from fer_lightning.results.files import keep, write_file, write_json
+from fer_lightning.results.files import keep, remove_parts, write_file, write_json
 from fer_lightning.results.outputs import (
     confusion_of,
     draw_run,
@@ -37,14 +38,14 @@ from fer_lightning.results.outputs import (
     write_predictions,
     write_submission,
 )
-from fer_lightning.results.paths import best_checkpoint, last_checkpoint, override
+from fer_lightning.results.paths import best_checkpoint, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
 from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
 from fer_lightning.settings.resume import laid_out, take_over
 from fer_lightning.training.checkpoints import DECISIVE
 from fer_lightning.training.loggers import close, log_results, make_loggers
 from fer_lightning.training.memory import keep_freed_memory
-from fer_lightning.training.processes import ProcessLost, is_first_process, other_processes
+from fer_lightning.training.processes import is_first_process, other_processes
 from fer_lightning.training.progress import EpochBar
 from fer_lightning.training.provenance import device_name, versions
 from fer_lightning.training.recorder import Recorder
@@ -68,8 +69,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Train, score and draw one run into `folder`, or what `resume` finds missing there; its metrics.json.
 
     An interruption (Ctrl-C) returns as usual with `interrupted` set, whatever the run was at. A failure leaves a
-    metrics.json that says so and is raised again; where another process of the run was lost it is told and becomes
-    SystemExit. UserError for a mistake in the configuration or the data.
+    metrics.json that says so and is raised again. UserError for a mistake in the configuration or the data.
     """
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,18 +91,14 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             run(experiment, faces, folder, metrics)
     except KeyboardInterrupt:
         metrics["interrupted"] = True
-    except ProcessLost as lost:
-        metrics["error"] = str(lost)
-        last = last_checkpoint(folder)
-        log.error(f"{lost}; {override('ckpt_path', last)} goes on" if last.is_file() else str(lost))
-        sys.exit(1)
     except Exception as error:
         metrics |= {"completed": False, "error": f"{type(error).__name__}: {error}"}
         raise
     finally:
         # Until `header` is there, a run to go on with is untouched, and its scores stay.
         if is_first_process() and ("versions" in metrics or not (folder / "metrics.json").is_file()):
-            write_metrics(metrics, folder)
+            with suppress(Failure) if metrics["error"] else nullcontext():  # of a full disk, what failed first is told
+                write_metrics(metrics, folder)
         close(metrics["completed"])
     if metrics["completed"] and is_first_process():
         drop_last_checkpoint(experiment, folder)
@@ -116,6 +112,8 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     if checkpoint is not None:
         log.info(f"goes on after epoch {len(rows)} of {experiment.epochs}, in {folder}")
     if is_first_process():
+        for place in (folder, last_checkpoint(folder).parent):
+            remove_parts(place)
         write_settings(experiment, folder)
         write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     loggers = make_loggers(settings.logger.names, folder)

@@ -19,8 +19,7 @@ def main() -> None:
     parser.add_argument("path", metavar="PATH", help="file or folder of FER2013, in any form that training reads")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("audit"), help="for the results (./audit)")
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
-    arguments = parser.parse_args()
-    run_command(lambda: audit(arguments.path, arguments.out))
+    run_command(lambda: audit(**vars(parser.parse_args())))
 
 
 def audit(path: str, out: Path) -> None:
@@ -46,7 +45,7 @@ def audit(path: str, out: Path) -> None:
     write_json(out / "audit.json", content)
     write_file(out / "audit.html", page.to_html(faces, content).encode())
     text = f"{findings.to_text(content)}\n\nThe faces: {out / 'audit.html'}\nAll groups: {out / 'audit.json'}"
-    print(text.encode(errors="backslashreplace").decode())  # file names need not be text
+    print(text)
 
 
 if __name__ == "__main__":

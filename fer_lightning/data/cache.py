@@ -31,12 +31,17 @@ Stats = Mapping[str, os.stat_result]  # every file of a source, by absolute path
 MANY = 1000  # files, whose pictures take seconds to decode; a csv of 270 MB takes one
 _PART, _STALE_SECONDS = "part-", 3600  # a part that old belongs to a process that was killed while it wrote
 
+_unkept: dict[Path, Faces] = {}  # the last one that could not be written: a run asks twice, a sweep often
+
 
 def folder() -> Path:
     """$FER_LIGHTNING_CACHE, else $XDG_CACHE_HOME/fer_lightning, else ~/.cache/fer_lightning; it need not exist."""
     if own := os.environ.get("FER_LIGHTNING_CACHE"):
         return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_lightning"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_lightning"
+    except RuntimeError:  # a user without a home, as in a container: nothing can be kept, and `load` says so
+        return Path(os.devnull, "fer_lightning")
 
 
 def load(source: Path, scan: Callable[[], Stats], read: Callable[[], Faces]) -> Faces:
@@ -48,7 +53,7 @@ def load(source: Path, scan: Callable[[], Stats], read: Callable[[], Faces]) -> 
     """
     stats = scan()
     entry = folder() / f"{source.name[:50]}-{_hash(str(source))}" / _key(stats)
-    if faces := _open(entry):
+    if faces := _open(entry) or _unkept.get(entry):
         return faces
     if len(stats) > MANY:
         print(f"reading {len(stats):,} files of {source} …", file=sys.stderr, flush=True)
@@ -64,6 +69,8 @@ def load(source: Path, scan: Callable[[], Stats], read: Callable[[], Faces]) -> 
     except OSError as error:
         again = "every start reads it anew. FER_LIGHTNING_CACHE names another folder."
         log.warning("%s cannot be kept in the cache (%s): %s", source, error, again)
+        _unkept.clear()
+        _unkept[entry] = faces
     return faces
 
 

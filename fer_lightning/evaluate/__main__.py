@@ -95,17 +95,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> NoReturn:
     """The command: exit status 0 done, 1 failed, 2 a mistake in the input, 130 interrupted."""
+    run_command(work)
+
+
+def work() -> None:
     options = vars(parser().parse_args())
     run, others = options.pop("run"), options.pop("ensemble")
+    say_loading()
+    from fer_lightning.evaluate.evaluation import evaluate  # torch and Lightning: not before --help
+    from fer_lightning.evaluate.members import packaged_network
 
-    def work() -> None:
-        say_loading()
-        from fer_lightning.evaluate.evaluation import evaluate  # torch and Lightning: not before --help
-        from fer_lightning.evaluate.members import packaged_network
-
-        evaluate([packaged_network() if run is None else run, *others], **options)
-
-    run_command(work)
+    evaluate([packaged_network() if run is None else run, *others], **options)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="folders of runs, of sweeps, or of both")
     parser.add_argument(
         "--out",
+        type=Path,
         default="report.html",
         metavar="FILE",
         help="the page, FILE.html; an earlier report is replaced (default: %(default)s)",
     )
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
-    arguments = parser.parse_args()
-    run_command(lambda: work(arguments.paths, Path(arguments.out)))
+    run_command(lambda: work(**vars(parser.parse_args())))
 
 
 def work(paths: Sequence[str], out: Path) -> None:
@@ -37,14 +37,11 @@ def work(paths: Sequence[str], out: Path) -> None:
     command = shlex.join(["python", "-m", "fer_lightning.report", *paths, "--out", str(out)])
     found = study.read(paths)
     print(f"drawing {len(found.runs)} runs …", file=sys.stderr, flush=True)  # a large study takes seconds
-    try:
-        write_file(out, page.render(found, command, MARKER).encode())
-    except OSError as error:
-        raise UserError(f"--out {out}: it cannot be written: {error.strerror}") from None
+    write_file(out, page.render(found, command, MARKER).encode())
     runs = len(found.runs)
     lines = [f"{out}: {runs} run{'' if runs == 1 else 's'} reported, {len(found.left_out)} left out"]
     lines += [f"  left out: {name}: {cause}" for name, cause in found.left_out]
-    print("\n".join(lines).encode(errors="backslashreplace").decode())  # names of folders need not be text
+    print("\n".join(lines))
 
 
 def check_out(out: Path) -> None:

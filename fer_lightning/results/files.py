@@ -7,18 +7,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fer_lightning.errors import told
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Put a file in place, or replace it, in one step: a reader sees the old one or the new one, never a part.
 
-    The file to write inside the `with` is given; it takes the place of `path` at its end, unless that fails.
+    The file to write inside the `with` is given; it takes the place of `path` at its end, unless that fails: `Failure`
+    where that is for the disk. A process that is killed leaves its part, see `remove_parts`.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with naming(path):
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A `Failure` that names the file, where it cannot be written."""
     try:
-        yield part
-        part.replace(path)
-    finally:
+        yield
+    except OSError as error:
+        raise told(error, path) from None  # type: ignore[misc]
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left of files that they were writing, in a folder in which nobody else writes."""
+    for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
 

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import UserError
-from fer_lightning.results.files import write_file
+from fer_lightning.results.files import naming, write_file
 from fer_lightning.results.paths import in_order, nearest
 
 TRAIN_LOSS = "train_cross_entropy"  # what compares with val_loss: train_loss is the objective, smoothing and all
@@ -197,7 +197,7 @@ def write_epochs(rows: list[Row], path: Path) -> None:
 
 def append_epoch(row: Row, path: Path) -> None:
     """Add a row to the metrics.csv of `write_epochs`."""
-    with open(path, "a", newline="") as file:
+    with naming(path), open(path, "a", newline="") as file:
         csv.DictWriter(file, EPOCH_COLUMNS, lineterminator="\n").writerow(row)
 
 

@@ -16,7 +16,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fer_lightning.errors import UserError, say_loading
+from fer_lightning.errors import UserError, say_loading, told
 from fer_lightning.results.paths import override
 
 PACKAGE = Path(__file__).parents[1]
@@ -37,8 +37,8 @@ USUAL_NAMES = {  # elsewhere: here; others are found by their last part
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The user's mistake behind an exception of Hydra's or OmegaConf's; None where it is no such exception."""
-    if isinstance(error, UserError):
-        return error
+    if message := told(error.__cause__ if isinstance(error.__cause__, OSError) else error):  # of a log that is refused
+        return message
     if isinstance(error, ValueError) and "Config group override" in str(error):  # Hydra's own, of model=null or model=5
         return UserError(not_a_choice() or str(error))
     if isinstance(error, HydraException | OmegaConfBaseException):

@@ -64,8 +64,11 @@ class Checkpoints(TorchCheckpointIO):
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Put a checkpoint in its place in one step, in a folder that may be new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        torch.save(checkpoint, part)
+    with replacing(path) as part, open(part, "wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch hides what the disk says behind words of its own
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def scored_part(state: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fer_lightning.errors import print_error
+from fer_lightning.errors import Failure, print_error
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order in which Lightning reads them
 
@@ -23,7 +23,7 @@ TOLD_AFTER = 5
 PATIENCE = 20
 
 
-class ProcessLost(Exception):
+class ProcessLost(Failure):
     """Another process of the run has ended before its work was done."""
 
 

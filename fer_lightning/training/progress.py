@@ -6,6 +6,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TextIO
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fer_lightning.models import EmotionClassifier
+from fer_lightning.results.files import naming
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,20 @@ class StdoutHandler(logging.StreamHandler):
     @stream.setter
     def stream(self, value: Any) -> None:
         pass
+
+
+class LogFile(logging.FileHandler):
+    """A run's log, in UTF-8. A `Failure` ends the run where it cannot be written, as for any of its files."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename, encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with naming(Path(self.baseFilename)):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise  # what `emit` met
 
 
 def epoch_head(epochs: int) -> str:

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.errors import Failure
 from fer_lightning.results.run_folder import Row, append_epoch, best_row, stalled_at, write_epochs
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
 from fer_lightning.training.progress import crowded, epoch_head, epoch_line, epochs_of, forecast, stopping
@@ -105,7 +106,7 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             "seconds": round(self.seconds, 3),
         }
         if not math.isfinite(row["train_loss"]):
-            raise RuntimeError(
+            raise Failure(
                 f"the training loss became {row['train_loss']} in epoch {row['epoch']}: training diverged; "
                 "a lower optimizer.lr is the usual remedy"
             )
@@ -126,13 +127,14 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         state = self.checkpoints.state
         if state is None:
             return
-        if len(self.rows) > state.epochs:  # ended after an epoch, before the state behind it was taken
-            del self.rows[state.epochs :]
-            write_epochs(self.rows, self.metrics)
-        if not state.written:
-            try:
+        try:
+            if len(self.rows) > state.epochs:  # ended after an epoch, before the state behind it was taken
+                del self.rows[state.epochs :]
+                write_epochs(self.rows, self.metrics)
+            if not state.written:
                 self.checkpoints.write(best=self._best_is_last())
-            except Exception as error:  # the disk is full, or the device is gone: not what the training ended from
+        except Exception as error:  # the disk is full, or the device is gone
+            if not isinstance(exception, Failure):  # not what the training ended from
                 log.warning(f"{self.checkpoints.last}: not brought up to date ({error})")
 
     def _save(self, trainer: pl.Trainer, due: bool) -> None:

@@ -872,26 +872,27 @@ def test_the_command_writes_a_page_and_replaces_an_earlier_one(call, tmp_path, r
 
 
 @pytest.mark.parametrize(
-    ("out", "message"),
+    ("status", "out", "message"),
     [
-        ("report.pdf", "the name must end in .html"),
-        ("absent/report.html", "there is no folder"),
-        ("folder.html", "it is a folder"),
-        ("notes.html", "it exists and is no report"),
+        (2, "report.pdf", "the name must end in .html"),
+        (2, "absent/report.html", "there is no folder"),
+        (2, "folder.html", "it is a folder"),
+        (2, "notes.html", "it exists and is no report"),
         pytest.param(
+            1,
             "/proc/report.html",
             "it cannot be written",
             marks=pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder here that nobody can write to"),
         ),
     ],
 )
-def test_a_place_where_no_report_belongs_is_refused(call, tmp_path, runs, out, message, monkeypatch):
+def test_a_place_where_no_report_belongs_is_refused(call, tmp_path, runs, status, out, message, monkeypatch):
     monkeypatch.setattr(pages, "render", lambda *_: "")
     (tmp_path / "folder.html").mkdir()
     (tmp_path / "notes.html").write_text("my notes, some of them made by fer_lightning.report")
     ended = call(runs / "cnn", "--out", out)
-    assert ended.status == 2
-    assert re.fullmatch(f"fer_lightning: --out .*{re.escape(out)}: .*{message}.*", ended.err.splitlines()[-1])
+    assert ended.status == status
+    assert re.fullmatch(f"fer_lightning: (--out )?.*{re.escape(out)}: .*{message}.*", ended.err.splitlines()[-1])
     assert (tmp_path / "notes.html").read_text().startswith("my notes")
 
 

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.errors import UserError
+from fer_lightning.errors import Failure, UserError
 from fer_lightning.results.files import write_file
 from fer_lightning.results.paths import override
 from fer_lightning.results.run_folder import (
@@ -228,7 +228,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     write_file(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"):
+    with pytest.raises(Failure, match="folder: it cannot be written: Is a directory"):
         write_file(tmp_path / "folder", b"new")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
