@@ -544,7 +544,7 @@ def test_all_files_that_are_no_pictures_are_named(root):
     names = ["cut.png", "empty.jpg", "moving.gif", "notes.txt"]
     assert [line.split(":")[0] for line in listed] == [f"  train/sad/{name}" for name in names]
     assert "no picture (not a jpg or png); right: a whole jpg or png" in listed[3]
-    assert "truncated" in listed[0]
+    assert "Truncated" in listed[0]
 
 
 def test_whatever_does_not_belong_into_image_folders_is_refused(root):
