@@ -212,7 +212,8 @@ def _parse(records: list[list[bytes]], header: Header, first: int) -> _Rows | No
 def _name(text: bytes) -> str | None:
     """An image's id, None if it is none."""
     name = text.decode("utf-8", "replace")
-    return name if 0 < len(name) <= _NAME_CHARACTERS and name.isprintable() and "\ufffd" not in name else None
+    is_name = 0 < len(name) <= _NAME_CHARACTERS and name.isprintable() and not {'"', "\ufffd"} & set(name)
+    return name if is_name else None
 
 
 def _parse_pixels(texts: list[bytes]) -> np.ndarray | None:
@@ -264,7 +265,7 @@ def _row_faults(fields: list[bytes], header: Header) -> list[str]:
         elif position == header.usage and field not in _USAGES:
             fault = f"{shown(field)}; right: {', '.join(usage.decode() for usage in _USAGES)}"
         elif position == header.name and _name(field) is None:
-            known = f"the id of the image, 1 to {_NAME_CHARACTERS} printable characters in UTF-8"
+            known = f"the id of the image, 1 to {_NAME_CHARACTERS} printable characters of UTF-8, no quote"
             fault = f"{shown(field) if field else 'empty'}; right: {known}"
         else:
             fault = None

@@ -40,7 +40,9 @@ NAMES = {name: label for label, name in enumerate(CLASSES)} | {  # class folders
 }
 _PREFIXES = {usage: code for code, usage in enumerate(USAGES) if code != UNLABELLED}
 _FORMATS = ("PNG", "JPEG")
-_FILE_BYTES = 1 << 28  # no picture of the 179 million pixels that Pillow takes has more; others must not fill the memory
+_FILE_BYTES = (
+    1 << 28
+)  # no picture of the 179 million pixels that Pillow takes has more; others must not fill the memory
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 

@@ -41,7 +41,7 @@ class Checked(BaseModel):
 
 
 def _int64_row(digests: Tensor) -> Tensor:
-    if digests.dtype != torch.int64 or digests.ndim != 1 or digests.layout != torch.strided:
+    if digests.dtype != torch.int64 or digests.ndim != 1 or digests.layout != torch.strided or digests.is_meta:
         raise ValueError(f"{digests.dtype} of shape {tuple(digests.shape)}; right: int64 (N,)")
     return digests
 

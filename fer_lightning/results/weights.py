@@ -52,7 +52,7 @@ def _crc32(about: str, tensors: dict[str, Tensor]) -> str:
     crc = zlib.crc32(about.encode())
     for name, tensor in sorted(tensors.items()):
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
-        crc = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
 
 
@@ -69,7 +69,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         if metadata.get(CRC32, crc := _crc32(text, tensors)) != crc:
             raise ValueError("its checksum is of other content")
         about = json.loads(text)
-    except (SafetensorError, OSError, RecursionError) as error:
+    except (SafetensorError, OSError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(about, dict):
         raise ValueError(f"its metadata has no JSON object {META!r}")
