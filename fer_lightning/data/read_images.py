@@ -42,7 +42,7 @@ _PREFIXES = {usage: code for code, usage in enumerate(USAGES) if code != UNLABEL
 _FORMATS = ("PNG", "JPEG")
 _FILE_BYTES = (
     1 << 28
-)  # no picture of the 179 million pixels that Pillow takes has more; others must not fill the memory
+)  # more than a picture of the 179 million pixels that Pillow takes; a bomb must not fill the memory
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
