@@ -25,3 +25,9 @@ def shown(value: bytes | str) -> str:
     """A piece of the file in quotes, cut to a length that fits into a message."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def in_a_line(reason: str) -> str:
+    """What a library says of a file, at times in many lines and with all that is in the file."""
+    words = " ".join(reason.split())
+    return words if len(words) <= 500 else f"{words[:497]}..."

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import faulty
+from fer_lightning.data.faults import faulty, in_a_line
 from fer_lightning.errors import UserError
 
 SPLITS = {  # the usage of images whose names give none
@@ -40,9 +40,7 @@ NAMES = {name: label for label, name in enumerate(CLASSES)} | {  # class folders
 }
 _PREFIXES = {usage: code for code, usage in enumerate(USAGES) if code != UNLABELLED}
 _FORMATS = ("PNG", "JPEG")
-_FILE_BYTES = (
-    1 << 28
-)  # more than a picture of the 179 million pixels that Pillow takes; a bomb must not fill the memory
+_FILE_BYTES = 1 << 28  # no picture of as many pixels as Pillow takes, 179 million, needs more
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
@@ -116,7 +114,7 @@ class ImageFolders:
                 with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
                     pixels[index] = _picture(path)
             except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
-                reason = "not a jpg or png" if isinstance(error, UnidentifiedImageError) else error
+                reason = "not a jpg or png" if isinstance(error, UnidentifiedImageError) else in_a_line(str(error))
                 faults.append(f"{name.as_posix()}: no picture ({reason}); right: a whole jpg or png")
             split, folder, file = name.parts
             labels.append(NAMES[folder.lower()])

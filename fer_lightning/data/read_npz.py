@@ -14,7 +14,7 @@ import numpy as np
 
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, SIZE, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import LABELS, LISTED, faulty, shown
+from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
 from fer_lightning.errors import UserError
 
 ARRAYS = ("pixels", "emotion", "usage")
@@ -121,7 +121,7 @@ class Npz:
                 yield file, archive.getinfo(f"{name}.npy").file_size
         except Exception as error:  # on damaged files, zipfile, its decompressors and numpy raise some fifteen types
             right = "integers and strings as numpy.savez writes them"
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = in_a_line(str(error)) or type(error).__name__
             raise UserError(f"{self.path}: its array {name} cannot be read ({reason}); right: {right}") from error
 
 
@@ -131,7 +131,7 @@ def recognize(path: Path) -> Npz:
         with zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
     except Exception as error:  # as above
-        raise UserError(f"{path}: a damaged npz ({error}); right: a whole one") from error
+        raise UserError(f"{path}: a damaged npz ({in_a_line(str(error))}); right: a whole one") from error
     if missing := [name for name in ARRAYS if f"{name}.npy" not in members]:
         raise UserError(
             f"{path}: a zip file without the array{'s'[: len(missing) > 1]} {', '.join(missing)}; right: an npz of "

@@ -21,7 +21,7 @@ from fer_lightning import models
 from fer_lightning.data.augment import Normalize
 from fer_lightning.data.datamodule import DATA_STATE, EVAL_BATCH, Batches, shared_tensor, unit
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.data.faults import shown
+from fer_lightning.data.faults import in_a_line, shown
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.paths import best_checkpoint, holds_run, last_checkpoint, nearest
@@ -148,13 +148,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = str(error)
     else:
         return checkpoint
-    raise UserError(f"{path}: not a checkpoint of fer_lightning, or a damaged one: {_in_a_line(reason)}")
-
-
-def _in_a_line(reason: str) -> str:
-    """What torch and others say in many lines, at times with all that is in a file."""
-    words = " ".join(reason.split())
-    return words if len(words) <= 500 else f"{words[:497]}..."
+    raise UserError(f"{path}: not a checkpoint of fer_lightning, or a damaged one: {in_a_line(reason)}")
 
 
 def _read_pickle(path: Path) -> Any:
@@ -233,7 +227,7 @@ def load(path: Path) -> Classifier:
         model = network(**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # a constructor may stumble over another's arguments in any way
-        reason = _in_a_line(str(error)) or type(error).__name__
+        reason = in_a_line(str(error)) or type(error).__name__
         raise UserError(
             f"{path}: its {network.__name__} is another than the one installed here, or damaged: {reason}"
         ) from None
