@@ -243,6 +243,9 @@ def _check_fit(network: type[EmotionClassifier], checkpoint: dict[str, Any]) -> 
         if own[name].is_floating_point() != given[name].is_floating_point():
             raise ValueError(f"{name} is {given[name].dtype}, not {own[name].dtype}")
     model.load_state_dict(given, assign=True)
+    for name, tensor in given.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that are no finite numbers")
 
 
 def find_network(name: str) -> type[EmotionClassifier] | None:

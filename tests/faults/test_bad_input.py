@@ -458,6 +458,8 @@ def test_contents_that_make_no_network_of_ours_are_refused(content, place):
                 "complex": lambda t: t.to(torch.complex64),
                 "bool": torch.Tensor.bool,
                 "without place": lambda t: t.to("meta"),
+                "NaN": lambda t: t * math.nan if t.is_floating_point() else t,
+                "infinite": lambda t: t + math.inf if t.is_floating_point() else t,
                 "sparse": lambda t: t.to_sparse() if t.ndim else t,
                 "flat": torch.flatten,
                 "endless": lambda t: t.flatten()[:1].expand(10**9),
