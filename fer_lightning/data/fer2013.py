@@ -92,7 +92,8 @@ def _sources(root: Path) -> list[Source]:
     if root.is_file():
         return [_with_test_csv(_recognize(root))]
     if not root.is_dir():
-        raise UserError(f"{root} does not exist; right: a file or folder of FER2013. {_KNOWN}")
+        wrong = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
+        raise UserError(f"{root} {wrong}; right: a file or folder of FER2013. {_KNOWN}")
     sources, refused = _search(root)
     if not sources:
         looked_at = "\n  ".join(["\nLooked at:", *refused[:10]]) if refused else ""
@@ -108,10 +109,12 @@ def _search(folder: Path) -> tuple[list[Source], list[str]]:
     sources, refused = _directly_in(folder)
     if not sources:
         for entry in read_images.visible(folder):
-            if entry.is_dir():
-                more, why = _directly_in(Path(entry.path))
-                sources += more
-                refused += why
+            try:
+                more, why = _directly_in(Path(entry.path)) if entry.is_dir() else ([], [])
+            except OSError as error:  # such as lost+found, which is root's
+                more, why = [], [str(error)]
+            sources += more
+            refused += why
     return sources, refused
 
 
@@ -119,14 +122,14 @@ def _directly_in(folder: Path) -> tuple[list[Source], list[str]]:
     sources: list[Source] = []
     refused = []
     for entry in read_images.visible(folder):
-        if entry.is_file():
-            try:
+        try:
+            if entry.is_file():
                 sources.append(_recognize(Path(entry.path)))
-            except UserError as error:
-                if entry.name.lower() in _OWN_NAMES:
-                    raise
-                if entry.name.lower().endswith((".csv", ".npz")):
-                    refused.append(str(error))
+        except (UserError, OSError) as error:
+            if entry.name.lower() in _OWN_NAMES:
+                raise
+            if entry.name.lower().endswith((".csv", ".npz")):
+                refused.append(str(error))
     sources = [_with_test_csv(source) for source in sources]
     seconds = {file for source in sources if isinstance(source, CsvFiles) for file in source.files[1:]}
     sources = [source for source in sources if source.path not in seconds]

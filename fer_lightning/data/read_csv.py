@@ -3,7 +3,9 @@
 Columns stand in any order; lines end in LF or CRLF, blank ones are skipped; fields may have quotes and spaces around.
 """
 
+import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +32,9 @@ _HEADER_BYTES = 4096  # no known header comes near it
 # 0.7 with 256 kB, 0.9 with 1 MB. Two threads gained nothing; np.fromstring takes 1.2 for the numbers alone.
 _BLOCK_BYTES = 1 << 18
 _HEAP_BYTES = 1 << 24
+_LINE_BYTES = 1 << 20  # a row of FER2013 takes 9 kB; what has no line ends must not fill the memory
+_NAME_CHARACTERS = 200  # likewise: an array of names takes as much for each as for the longest
+_MANY_FAULTS = 1000  # a file with so many is of another kind; listing them all took minutes and gigabytes
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,7 @@ class CsvFiles:
         """The number of rows with a label, counted without parsing them."""
         if self.headers[0].label is None:
             return 0
-        with open(self.path, "rb") as file:
-            return sum(not line.isspace() for line in file) - 1
+        return sum(not line.isspace() for _, lines in _blocks(self.path) for line in lines)
 
     def read(self) -> Faces:
         """All rows, file after file. UserError with all faulty rows of a file, each with its line and columns."""
@@ -131,6 +135,21 @@ class CsvFiles:
         )
 
 
+def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """The lines below the header, some at once, and the line number of the first of these."""
+    first = 2
+    with open(path, "rb") as file:
+        file.readline(_HEADER_BYTES)
+        while block := file.read(_BLOCK_BYTES):
+            rest = file.readline(_LINE_BYTES)
+            if len(rest) == _LINE_BYTES and not rest.endswith(b"\n"):
+                line = first + block.count(b"\n")
+                raise UserError(f"{path}, line {line}: longer than {_LINE_BYTES:,} bytes; right: a line for each image")
+            lines = io.BytesIO(block + rest).readlines()
+            yield first, lines
+            first += len(lines)
+
+
 def _read(path: Path, header: Header) -> list[_Rows]:
     """All rows of one file, block after block."""
     blocks: list[_Rows] = []
@@ -138,20 +157,20 @@ def _read(path: Path, header: Header) -> list[_Rows]:
     # glibc gives freed arrays of a block's size back to the kernel, which maps them anew for every block (the first
     # reading took 1.7 s, not 0.8), until it has once seen a larger one freed.
     np.empty(_HEAP_BYTES, np.uint8)
-    first, total = 2, 0  # the line number and the data row of the block's first line
-    with open(path, "rb", buffering=1 << 20) as file:
-        file.readline(_HEADER_BYTES)
-        while lines := file.readlines(_BLOCK_BYTES):
-            records = [_fields(line) for line in lines if not line.isspace()]
-            rows = _parse(records, header, total) if records else None
-            if rows:
-                blocks.append(rows)
-            else:
-                faults += _faults(lines, first, header)
-            first += len(lines)
-            total += len(records)
+    total, unit = 0, "rows"
+    for first, lines in _blocks(path):
+        records = [_fields(line) for line in lines if not line.isspace()]
+        rows = _parse(records, header, total) if records else None
+        total += len(records)
+        if rows:
+            blocks.append(rows)
+        else:
+            faults += _faults(lines, first, header)
+        if len(faults) >= _MANY_FAULTS:
+            unit = "rows (it was not read further)"
+            break
     if faults:
-        raise faulty(path, faults, total, "rows")
+        raise faulty(path, faults, total, unit)
     if not total:
         raise UserError(f"{path}, line 1: only a header ({header}); right: below it one line per image")
     return blocks
@@ -176,9 +195,9 @@ def _parse(records: list[list[bytes]], header: Header, first: int) -> _Rows | No
     labels = [NO_LABEL if header.label is None else _LABELS.get(fields[header.label]) for fields in records]
     default = UNLABELLED if header.label is None else TRAINING
     usage = [default if header.usage is None else _USAGES.get(fields[header.usage]) for fields in records]
-    names = ["" if header.name is None else fields[header.name].decode("utf-8", "replace") for fields in records]
+    names = ["" if header.name is None else _name(fields[header.name]) for fields in records]
     pixels = _parse_pixels([fields[header.pixels] for fields in records])
-    if pixels is None or None in labels or None in usage or (header.name is not None and "" in names):
+    if pixels is None or None in labels or None in usage or None in names:
         return None
     return _Rows(
         pixels,
@@ -188,6 +207,13 @@ def _parse(records: list[list[bytes]], header: Header, first: int) -> _Rows | No
         digest(pixels),
         np.array(names),
     )
+
+
+def _name(text: bytes) -> str | None:
+    """An image's id, None if it is none."""
+    name = text.decode("utf-8", "replace")
+    is_name = 0 < len(name) <= _NAME_CHARACTERS and name.isprintable() and not {'"', "\ufffd"} & set(name)
+    return name if is_name else None
 
 
 def _parse_pixels(texts: list[bytes]) -> np.ndarray | None:
@@ -238,8 +264,9 @@ def _row_faults(fields: list[bytes], header: Header) -> list[str]:
             fault = f"{shown(field)}; right: {LABELS}"
         elif position == header.usage and field not in _USAGES:
             fault = f"{shown(field)}; right: {', '.join(usage.decode() for usage in _USAGES)}"
-        elif position == header.name and not field:
-            fault = "empty; right: the id of the image"
+        elif position == header.name and _name(field) is None:
+            known = f"the id of the image, 1 to {_NAME_CHARACTERS} printable characters of UTF-8, no quote"
+            fault = f"{shown(field) if field else 'empty'}; right: {known}"
         else:
             fault = None
         if fault:

@@ -1,20 +1,26 @@
 """FER2013 as npz: arrays `pixels`, `emotion` and `usage`."""
 
+import io
+import math
 import os
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, SIZE, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import LABELS, faulty, shown
+from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
 from fer_lightning.errors import UserError
 
 ARRAYS = ("pixels", "emotion", "usage")
-_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_HEADER_BYTES = 1 << 14  # numpy takes no longer ones
+_LARGEST = 1 << 30  # bytes of an array: 466,000 images of uint8; FER2013 of int64 takes 0.7 GB
+_VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
@@ -33,23 +39,27 @@ class Npz:
 
     def labelled(self) -> int:
         """The number of images."""
-        return len(self._array("emotion"))
+        return math.prod(self._header("emotion")[0])
 
     def read(self) -> Faces:
         """All images. UserError with all faulty ones, by their index in the arrays."""
-        pixels, emotion, usage = (self._array(name) for name in ARRAYS)
-        shapes = f"pixels {pixels.shape}, emotion {emotion.shape}, usage {usage.shape}"
-        count = len(pixels) if pixels.ndim else 0
-        if pixels.shape[1:] not in ((SIZE, SIZE), (SIZE * SIZE,)) or not emotion.shape == usage.shape == (count,):
+        shape, dtype = {}, {}
+        for name in ARRAYS:
+            shape[name], dtype[name] = self._header(name)
+        shapes = ", ".join(f"{name} {shape[name]}" for name in ARRAYS)
+        count = (*shape["pixels"], 0)[0]
+        sides = shape["pixels"][1:]
+        if sides not in ((SIZE, SIZE), (SIZE * SIZE,)) or not shape["emotion"] == shape["usage"] == (count,):
             raise UserError(f"{self.path}: {shapes}; right: pixels (N, 48, 48) or (N, 2304), emotion (N,), usage (N,)")
         if not count:
             raise UserError(f"{self.path}: {shapes}: no images; right: one or more")
-        for name, array in (("pixels", pixels), ("emotion", emotion)):
-            if array.dtype.kind not in "iu":
-                raise UserError(f"{self.path}: {name} is {array.dtype}; right: integers")
-        if usage.dtype.kind not in "US":
-            raise UserError(f"{self.path}: usage is {usage.dtype}; right: strings")
+        for name in ("pixels", "emotion"):
+            if dtype[name].kind not in "iu":
+                raise UserError(f"{self.path}: {name} is {dtype[name]}; right: integers")
+        if dtype["usage"].kind not in "US" or dtype["usage"].itemsize > np.dtype("U99").itemsize:
+            raise UserError(f"{self.path}: usage is {dtype['usage']}; right: strings of at most 99 characters")
 
+        pixels, emotion, usage = (self._array(name) for name in ARRAYS)
         pixels = pixels.reshape(count, SIZE, SIZE)
         usage = np.char.strip(usage if usage.dtype.kind == "U" else np.char.decode(usage, "utf-8", "replace"))
         codes = np.full(count, UNLABELLED, np.uint8)
@@ -58,7 +68,8 @@ class Npz:
         bad_pixels = (pixels.min(axis=(1, 2)) < 0) | (pixels.max(axis=(1, 2)) > 255)
         bad_emotion = (emotion < 0) | (emotion >= len(CLASSES))
         faults = []
-        for i in np.flatnonzero(bad_pixels | bad_emotion | (codes == UNLABELLED)):
+        bad = np.flatnonzero(bad_pixels | bad_emotion | (codes == UNLABELLED))
+        for i in bad[:LISTED]:
             wrong = []
             if bad_pixels[i]:
                 value = pixels[i][(pixels[i] < 0) | (pixels[i] > 255)][0]
@@ -69,7 +80,7 @@ class Npz:
                 wrong.append(f"usage[{i}]: {shown(str(usage[i]))}; right: {', '.join(USAGES[:UNLABELLED])}")
             faults.append("; ".join(wrong))
         if faults:
-            raise faulty(self.path, faults, count, "images")
+            raise faulty(self.path, faults, count, "images", len(bad))
 
         pixels = np.ascontiguousarray(pixels.astype(np.uint8, copy=False))
         return Faces(
@@ -83,13 +94,35 @@ class Npz:
             form=self.form,
         )
 
+    def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of an array, which say how much memory it takes; its size in the archive agrees with them."""
+        with self._opened(name) as (file, size):
+            header = io.BytesIO(file.read(_HEADER_BYTES))
+            version = np.lib.format.read_magic(header)
+            if version not in _VERSIONS:
+                raise ValueError(f"version {version} of npy")
+            shape, _, dtype = _VERSIONS[version](header)
+            values = math.prod(shape) * dtype.itemsize
+            if values > _LARGEST:
+                raise ValueError(f"{values / 2**30:,.1f} GB for {shape} of {dtype}, more than {_LARGEST / 2**30:g}")
+            if not dtype.hasobject and header.tell() + values != size:
+                raise ValueError(f"{size:,} bytes for {shape} of {dtype}")
+            return shape, dtype
+
     def _array(self, name: str) -> np.ndarray:
+        with self._opened(name) as (file, _):
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
+        """An array's file and its size. UserError for whatever is raised while it is read."""
         try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                return arrays[name]
-        except _DAMAGED as error:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as file:
+                yield file, archive.getinfo(f"{name}.npy").file_size
+        except Exception as error:  # on damaged files, zipfile, its decompressors and numpy raise some fifteen types
             right = "integers and strings as numpy.savez writes them"
-            raise UserError(f"{self.path}: its array {name} cannot be read ({error}); right: {right}") from error
+            reason = in_a_line(str(error)) or type(error).__name__
+            raise UserError(f"{self.path}: its array {name} cannot be read ({reason}); right: {right}") from error
 
 
 def recognize(path: Path) -> Npz:
@@ -97,8 +130,8 @@ def recognize(path: Path) -> Npz:
     try:
         with zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
-    except _DAMAGED as error:
-        raise UserError(f"{path}: a damaged npz ({error}); right: a whole one") from error
+    except Exception as error:  # as above
+        raise UserError(f"{path}: a damaged npz ({in_a_line(str(error))}); right: a whole one") from error
     if missing := [name for name in ARRAYS if f"{name}.npy" not in members]:
         raise UserError(
             f"{path}: a zip file without the array{'s'[: len(missing) > 1]} {', '.join(missing)}; right: an npz of "

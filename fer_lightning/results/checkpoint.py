@@ -4,6 +4,7 @@ A checkpoint may come from anywhere: no code in it runs, and it does not decide 
 """
 
 import importlib
+import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from fer_lightning import models
 from fer_lightning.data.augment import Normalize
 from fer_lightning.data.datamodule import DATA_STATE, EVAL_BATCH, Batches, shared_tensor, unit
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.data.faults import shown
+from fer_lightning.data.faults import in_a_line, shown
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.paths import best_checkpoint, holds_run, in_order, last_checkpoint, nearest
@@ -29,6 +30,7 @@ from fer_lightning.results.weights import SUFFIX, read_weights
 
 TTA_SHIFT = 2  # pixels
 TTA_COPIES = 10
+MANY = 10_000  # values of hyper_parameters, which messages may show
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -36,6 +38,31 @@ class Checked(BaseModel):
     """No type is converted into another; keys that are not named may hold anything."""
 
     model_config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+def _int64_row(digests: Tensor) -> Tensor:
+    if digests.dtype != torch.int64 or digests.ndim != 1 or digests.layout != torch.strided or digests.is_meta:
+        raise ValueError(f"{digests.dtype} of shape {tuple(digests.shape)}; right: int64 (N,)")
+    return digests
+
+
+def _primitives(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Numbers, texts, truth values, nulls, and lists and dictionaries of them: MANY at most, those seen twice included.
+
+    A list that holds one list twice, which holds one list twice, and so on, would take for ever to print.
+    """
+    waiting: list[Any] = [arguments]
+    for _ in range(MANY):
+        if not waiting:
+            return arguments
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif not isinstance(value, str | int | float | None):
+            raise ValueError(f"a {type(value).__name__}; right: primitives")
+    raise ValueError(f"more than {MANY:,} values")
 
 
 class Split(Checked):
@@ -48,28 +75,35 @@ class Split(Checked):
 class DataState(Checked):
     """`FERDataModule.state_dict()`."""
 
-    classes: list[str]
-    mean: float
-    std: float = Field(gt=0)
+    classes: list[str] = Field(max_length=99)
+    mean: float = Field(ge=0, le=1)
+    std: float = Field(gt=0, le=1)
     val_split: Annotated[float, Field(gt=0, lt=1)] | Literal["public"]
     split_seed: int = Field(ge=0)
     seed: int
     synthetic: bool
     split: Split
-    training_digests: Tensor
+    training_digests: Annotated[Tensor, AfterValidator(_int64_row)]
 
 
 class Contents(Checked):
     """What of a checkpoint makes its network again and scores it; best.ckpt, last.ckpt and safetensors all have it."""
 
     network: str
-    hyper_parameters: dict[str, Any]
+    hyper_parameters: Annotated[dict[str, Any], AfterValidator(_primitives)]
     state_dict: dict[str, Tensor]
     data: DataState = Field(validation_alias=DATA_STATE)
 
 
 def find_checkpoint(path: Path) -> Path:
     """The file that a run's folder or a checkpoint's path means. UserError, with what is near, where there is none."""
+    try:
+        return _find_checkpoint(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _find_checkpoint(path: Path) -> Path:
     checkpoint = best_checkpoint(path)
     if checkpoint.is_file():
         return checkpoint
@@ -102,27 +136,35 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     No code in the file runs. UserError where it is none of ours, or damaged.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
     try:
+        if not path.is_file():
+            raise UserError(f"{path}: no such checkpoint")
         checkpoint = read_weights(path) if path.suffix == SUFFIX else _read_pickle(path)
         Contents.model_validate(checkpoint)
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         reason = str(error)
     else:
         return checkpoint
-    raise UserError(f"{path}: not a checkpoint of fer_lightning, or a damaged one: {' '.join(reason.split())}")
+    raise UserError(f"{path}: not a checkpoint of fer_lightning, or a damaged one: {in_a_line(reason)}")
 
 
 def _read_pickle(path: Path) -> Any:
     try:
+        # torch packs no part, compares no checksum, and of a part marked as a folder it takes what was in the memory
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            if sum(part.file_size for part in parts) > path.stat().st_size:
+                raise ValueError("its parts are larger than the file")
+            if archive.testzip() or any(part.external_attr for part in parts):
+                raise ValueError("it is not what was written")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler stumbles over files of another kind in some ten ways
         # its message would tell to load the file without weights_only
-        raise ValueError(f"torch.load cannot read it ({type(error).__name__})") from None
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
+        raise ValueError(f"torch.load cannot read it ({reason})") from None
 
 
 @dataclass
@@ -181,14 +223,29 @@ def load(path: Path) -> Classifier:
             f"trust its module: evaluate --network {name})"
         )
     try:
+        _check_fit(network, checkpoint)
         model = network(**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # a constructor may stumble over another's arguments in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_a_line(str(error)) or type(error).__name__
         raise UserError(
             f"{path}: its {network.__name__} is another than the one installed here, or damaged: {reason}"
         ) from None
     return Classifier(model.eval(), Normalize(data["mean"], data["std"]), data)
+
+
+def _check_fit(network: type[EmotionClassifier], checkpoint: dict[str, Any]) -> None:
+    """Raise an error unless the weights are those of a network of these arguments, before it takes any memory."""
+    with torch.device("meta"):
+        model = network(**checkpoint["hyper_parameters"])
+    own, given = model.state_dict(), checkpoint["state_dict"]
+    for name in own.keys() & given.keys():
+        if own[name].is_floating_point() != given[name].is_floating_point():
+            raise ValueError(f"{name} is {given[name].dtype}, not {own[name].dtype}")
+    model.load_state_dict(given, assign=True)
+    for name, tensor in given.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that are no finite numbers")
 
 
 def find_network(name: str) -> type[EmotionClassifier] | None:
@@ -202,7 +259,7 @@ def find_network(name: str) -> type[EmotionClassifier] | None:
     if module.startswith(f"{models.__name__}."):
         try:
             importlib.import_module(module)
-        except ImportError:
+        except (ImportError, ValueError):  # ValueError: no file can have such a name
             return None
     found, bases = None, [EmotionClassifier]
     while bases:

@@ -5,6 +5,7 @@ best.ckpt, readable by any program that knows safetensors, and without code.
 """
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fer_lightning.results.files import write_file
 
 SUFFIX = ".safetensors"
 META = "fer_lightning"  # the one entry of the file's metadata: JSON of the parts of a checkpoint that are no tensors
+CRC32 = "crc32"  # metadata of files: of all the rest, as the form has no checksum of its own; the first files had none
 WEIGHTS = Path(__file__).parents[1] / "weights"
 DIGESTS = "training_digests"  # of the checkpoint's data state, beside the network's tensors
 
@@ -41,7 +43,17 @@ def write_weights(checkpoint: dict[str, Any], target: Path) -> None:
     data = dict(checkpoint[DATA_STATE])
     tensors[DIGESTS] = data.pop(DIGESTS)
     about = {"network": checkpoint["network"], "hyper_parameters": checkpoint["hyper_parameters"], "data": data}
-    write_file(target, save(tensors, {META: json.dumps(about)}))  # `save_file`'s is for its owner alone
+    text = json.dumps(about)
+    metadata = {META: text, CRC32: _crc32(text, tensors)}
+    write_file(target, save(tensors, metadata))  # `save_file`'s is for its owner alone
+
+
+def _crc32(about: str, tensors: dict[str, Tensor]) -> str:
+    crc = zlib.crc32(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -51,9 +63,13 @@ def read_weights(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get(META, "null"))
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, RecursionError) as error:
+        text = metadata.get(META, "null")
+        if metadata.get(CRC32, crc := _crc32(text, tensors)) != crc:
+            raise ValueError("its checksum is of other content")
+        about = json.loads(text)
+    except (SafetensorError, OSError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(about, dict):
         raise ValueError(f"its metadata has no JSON object {META!r}")

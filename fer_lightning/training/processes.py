@@ -81,7 +81,7 @@ def _lost(others: list[subprocess.Popen]) -> str | None:
     for rank, process in enumerate(others, start=1):
         if status := process.poll():
             how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            return f"process {rank} of the run (id {process.pid}) {how}, so the run ends"
+            return f"process {rank} of the run (id {process.pid}) {how}, so the run ends; resume=true goes on"
     return None
 
 

@@ -32,8 +32,7 @@ ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each
 all_faults = pytest.mark.skipif(not ALL, reason="left to `make faults`")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["fer_lightning.__main__", "fer_lightning.train", "harness"])
-RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none",
-       "hydra.job_logging.handlers.file.class=fer_lightning.training.progress.LogFile")  # fmt: skip
+RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none")
 PATIENCE = 120  # seconds, after which a command hangs
 
 
