@@ -1,12 +1,32 @@
 """Killed at any moment, a run goes on by the same command and ends as if it had never been: `resume=true`."""
 
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from harness import ALL, Command, command, equal, finish, half_written, killed_before, of_all, readable, record, run
+from harness import (
+    ALL,
+    RUN,
+    Command,
+    all_faults,
+    command,
+    equal,
+    finish,
+    half_written,
+    killed_before,
+    of_all,
+    readable,
+    record,
+    run,
+)
+from test_main import figures
 
 pytestmark = pytest.mark.slow
 KILLED = -signal.SIGKILL
@@ -67,3 +87,70 @@ def test_killed_before_each_change_of_the_cache(few_faces_file, tmp_path, monkey
             assert audit() == 0
             assert Path("audit/audit.json").read_bytes() == expected
         assert len(list(Path("cache").glob("*/[!p]*"))) == 1
+
+
+SEEDS = (0, 1, 2)
+
+
+def sweep(data: Path, folder: Path = Path("sweep")) -> tuple[str, ...]:
+    """What is repeated after any death of a sweep."""
+    seeds = f"seed={','.join(map(str, SEEDS))}"
+    return ("--multirun", *RUN, seeds, f"data.root={data}", f"hydra.sweep.dir={folder}", "resume=true")
+
+
+def same_sweep(mine: Path, whole: Path) -> bool:
+    """comparison.csv but for its times, and every job."""
+    tables = [pd.read_csv(folder / "comparison.csv", dtype=str) for folder in (mine, whole)]
+    one, two = (table.drop(columns="seconds_per_epoch") for table in tables)
+    return one.equals(two) and all(
+        equal(mine / f"{n}-dnn-norm_aug-seed{n}", whole / f"{n}-dnn-norm_aug-seed{n}") for n in SEEDS
+    )
+
+
+def test_a_sweep_killed_at_random_moments(few_faces_file, tmp_path):
+    whole, began = tmp_path / "whole_sweep", time.monotonic()
+    status, said = run(*sweep(few_faces_file, whole))
+    assert status == 0, said
+    seconds = time.monotonic() - began
+    moments, kills, ended = random.Random(1), 0, 0
+    while kills < (50 if ALL else 3):
+        started = Command(*sweep(few_faces_file))
+        started.kill(after=moments.uniform(0.1, 0.6) * seconds)
+        status, said = started.end()
+        if status == KILLED:
+            kills += 1
+            for job in Path("sweep").glob("[0-9]*"):
+                readable(job)
+        else:
+            assert status == 0, said
+            assert same_sweep(Path("sweep"), whole)
+            shutil.rmtree("sweep")
+            ended += 1
+    status, said = run(*sweep(few_faces_file))
+    assert status == 0, said
+    assert same_sweep(Path("sweep"), whole)
+    assert list(Path("sweep").rglob("*.part")) == []
+    print(f"{kills} kills, {ended + 1} sweeps")
+
+
+@all_faults
+def test_ctrl_c_in_a_parallel_sweep(few_faces_file, tmp_path):
+    """Pressed once, it ends both jobs in their epochs, begins no other, compares, and says how to go on."""
+    serial = (*sweep(few_faces_file), "trainer.threads=1")
+    parallel = (*serial, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=1000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fer_lightning", *parallel], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(list(Path("sweep").glob("*/checkpoints/last.ckpt"))) < 2:
+        time.sleep(0.2)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "Interrupted: 0-dnn-norm_aug-seed0, 1-dnn-norm_aug-seed1, 2-dnn-norm_aug-seed2" in said
+    assert "go on with: python -m fer_lightning --multirun" in said
+    epochs = [len(figures(Path("sweep", f"{n}-dnn-norm_aug-seed{n}"))) for n in (0, 1)]
+    status, said = run(*serial, f"trainer.max_epochs={max(epochs) + 2}")
+    assert status == 0, said
+    assert "of 3 jobs 0 are complete, 2 go on, 1 begin" in said
