@@ -130,10 +130,16 @@ def recorded(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Of a folder's run: its metrics.json and its decisive settings, as far as they are there."""
     path, last = folder / "metrics.json", last_checkpoint(folder)
     metrics = read_metrics(path) if path.is_file() else {}
-    decisive = metrics.get("decisive_settings")
+    decisive = decisive_of(metrics)
     if decisive is None and last.is_file():
-        decisive = read_checkpoint(last).get(DECISIVE)
+        decisive = decisive_of(read_checkpoint(last))
     return metrics, decisive
+
+
+def decisive_of(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The decisive settings that a checkpoint or metrics.json holds; None where it holds none that can be compared."""
+    found = content.get(DECISIVE)
+    return found if isinstance(found, dict) and set(LENGTH) <= found.keys() else None
 
 
 def check_resumable(path: Path, settings: Settings, mine: dict[str, Any], learning_rates: Rates) -> None:
@@ -144,8 +150,8 @@ def check_resumable(path: Path, settings: Settings, mine: dict[str, Any], learni
             "on from; for a longer one, start anew with a larger trainer.max_epochs"
         )
     checkpoint = read_checkpoint(path)
-    theirs = checkpoint.get(DECISIVE)
-    if theirs is None:
+    theirs = decisive_of(checkpoint)
+    if theirs is None or not isinstance(checkpoint.get("epoch"), int):
         raise UserError(f"{path}: it holds weights only; go on from last.ckpt beside it")
     if changed := differences(theirs, mine):
         own = shlex.join([*own_command(run_of(path), theirs, mine), override("ckpt_path", run_of(path))])
