@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fer_lightning import __version__
-from fer_lightning.errors import UserError, run_command
+from fer_lightning.errors import UserError, print_error, run_command, told
 from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import holds_run
 from fer_lightning.settings import begun
@@ -38,7 +38,13 @@ def job(cfg: DictConfig) -> float | None:
         return sweep_job(cfg, folder)
     from fer_lightning.train import train  # torch and Lightning, so not before a run is wanted
 
-    metrics = train(cfg, folder)
+    try:
+        metrics = train(cfg, folder)
+    except Exception as error:
+        if (message := told(error)) is None:
+            raise
+        print_error(message)
+        sys.exit(message.status)  # Hydra adds a line to an exception
     if metrics["interrupted"]:
         raise KeyboardInterrupt
     goes_on = cfg.ckpt_path is not None or cfg.resume
@@ -69,8 +75,8 @@ def sweep_job(cfg: DictConfig, folder: Path) -> float | None:
     except KeyboardInterrupt:
         metrics = {"interrupted": True}
     except Exception as error:
-        if isinstance(error, UserError):
-            log.error("failed: %s: %s", folder.name, error)
+        if message := told(error):
+            log.error("failed: %s: %s", folder.name, message)
         else:
             log.exception("failed: %s", folder.name)
         if not is_basic(HydraConfig.get()):

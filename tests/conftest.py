@@ -1,6 +1,5 @@
 """Fixtures shared by all tests."""
 
-import io
 import os
 import shutil
 import signal
@@ -9,14 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
+from commands import Ended, run_command
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
@@ -106,27 +104,6 @@ def shared_rows() -> Path:
     if not (SHARED / "unpack.py").is_file():
         pytest.skip("the real FER2013 rows (../shared/fer2013) are not here")
     return SHARED
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-def run_command(main: Callable[[], None], *arguments: object) -> Ended:
-    """Run a command's `main` in this process, in the current folder."""
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr("sys.argv", ["command", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-    return Ended(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

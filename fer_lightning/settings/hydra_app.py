@@ -109,7 +109,7 @@ class RunHooks(Callback):
 
 
 class exit_on_error:
-    """Ends the command where the work inside fails: with a user's mistake alone and status 2, or a traceback and 1."""
+    """Ends the command where the work inside fails: with one message and its status, or with a traceback and 1."""
 
     def __enter__(self) -> None:
         pass
@@ -117,7 +117,7 @@ class exit_on_error:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None and (mistake := as_user_error(error)) is not None:
             print_error(mistake)
-            sys.exit(2)
+            sys.exit(mistake.status)
         if isinstance(error, Exception):
             traceback.print_exception(error)
             sys.exit(1)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from audit.test_search import naive_groups, pictures
-from conftest import Ended, run_command
+from commands import Ended, run_command
 from PIL import Image
 
 from fer_lightning.audit import __main__ as audit

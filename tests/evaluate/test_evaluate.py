@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import run_command
+from commands import run_command
 from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_calibration_error

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from audit.test_search import faces_of
-from conftest import run_command
+from commands import run_command
 from faults.hostile import (
     ALL,
     ARRAYS,

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from conftest import Ended, run_command
+from commands import Ended, run_command
 from PIL import Image
 from results.test_comparison import FAILED, write_job
 
