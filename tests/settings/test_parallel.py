@@ -53,14 +53,15 @@ def test_a_killed_process_ends_in_one_message_and_the_sweep_goes_on_to_what_a_se
     cli, tmp_path, sweep, launcher
 ):
     command = (*sweep, *launcher, "hydra.sweep.dir=parallel", "resume=true")
-    (tmp_path / "die").touch()
-    ended = cli(*command)
-    assert ended.status == 1
-    assert "Traceback" not in ended.err
-    (message,) = re.findall("a process of the sweep was killed .*", ended.out)
-    assert "go on with: python -m fer_lightning --multirun" in message
-    assert "No job completed" in (tmp_path / "parallel" / "comparison.md").read_text()
-    (tmp_path / "die").unlink()
+    if "hydra/launcher=joblib" in launcher or os.environ.get("FAULTS") == "all":  # submitit takes half a minute
+        (tmp_path / "die").touch()
+        ended = cli(*command)
+        assert ended.status == 1
+        assert "Traceback" not in ended.err
+        (message,) = re.findall("a process of the sweep was killed .*", ended.out)
+        assert "go on with: python -m fer_lightning --multirun" in message
+        assert "No job completed" in (tmp_path / "parallel" / "comparison.md").read_text()
+        (tmp_path / "die").unlink()
     ended = cli(*command)
     assert ended.status == 0, ended.err
     assert "of 2 jobs 0 are complete" in ended.out
