@@ -34,6 +34,8 @@ USUAL_NAMES = {  # elsewhere: here; others are found by their last part
     "gpus": "trainer.devices",
 }
 
+LAUNCHERS = {"joblib": "parallel", "submitit_local": "cluster", "submitit_slurm": "cluster"}  # with their extras
+
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The user's mistake behind an exception of Hydra's or OmegaConf's; None where it is no such exception."""
@@ -51,6 +53,10 @@ def explain(error: BaseException) -> str:
     choice = re.search(r"Could not find '(\w+)/([^']+)'", message)
     if choice and choices(choice[1]):
         return no_such_choice(*choice.groups())
+    if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", message):
+        extra = LAUNCHERS.get(launcher[1])
+        right = f"it needs a package: pip install 'fer_lightning[{extra}]'" if extra else "there is no such launcher"
+        return f"hydra/launcher={launcher[1]}: {right}"
     key = re.search(r"Could not override '([^']+)'", message)
     return no_such_key(key[1]) if key else message
 
@@ -78,6 +84,8 @@ def not_a_choice() -> str:
 
 
 def no_such_key(key: str) -> str:
+    if key.startswith("hydra.launcher."):
+        return f"{key}: no key of the launcher that is chosen; choose its launcher, such as hydra/launcher=joblib"
     if having := keys().get(key):
         return f"{key}: no key of the {key.partition('.')[0]} that is chosen, but of {' and '.join(having)}"
     known, value = chosen(), dict(given()).get(key, "…")
