@@ -342,7 +342,7 @@ MISTAKES = {
     "an unknown choice among others": (["--multirun", "aug=norm,nrm"], "nearest: norm"),
     "no choice among others": (["--multirun", "model=dnn,null"], "model=null: there is no such choice"),
     "a launcher that there is not": (["--multirun", "hydra/launcher=loky", "seed=0,1"], "no such launcher"),
-    "a key of another launcher": (["--multirun", "hydra.launcher.n_jobs=2", "seed=0,1"], "such as hydra/launcher=joblib"),
+    "a key of another launcher": (["--multirun", "hydra.launcher.n_jobs=2", "seed=0,1"], "hydra/launcher=joblib"),
     "an unknown key with values": (["--multirun", "optimizer.lrr=0.1,0.2"], "nearest: optimizer.lr"),
     "a wrong value among others": (["--multirun", "optimizer.lr=0.1,-1"], "optimizer.lr=-1: it must be a number above"),
     "batch normalization on the CPU": (["trainer=cpu", "+trainer.sync_batchnorm=true"], "on GPUs only"),
