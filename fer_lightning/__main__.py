@@ -20,7 +20,7 @@ from fer_lightning.settings.begun import compare
 from fer_lightning.settings.hydra_app import register_resolvers
 from fer_lightning.settings.hydra_errors import CONF, as_user_error, foreign_options
 from fer_lightning.settings.sweep import is_basic
-from fer_lightning.training.processes import is_first_process
+from fer_lightning.training.processes import end_with_parent, is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -57,33 +57,37 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def sweep_job(cfg: DictConfig, folder: Path) -> float | None:
-    """A job of a sweep; in other processes, where Hydra's launcher is another one."""
-    parallel = begun.is_parallel(HydraConfig.get())
-    if parallel and cfg.ckpt_path is None:
-        cfg.resume = True  # a cluster may begin a job again
+    """A job of a sweep, in the process that began it or in another one, where Hydra's launcher is another one."""
+    elsewhere = begun.now is None
+    if elsewhere:
+        if begun.is_joblib(HydraConfig.get()):
+            end_with_parent()
+        if cfg.ckpt_path is None:
+            cfg.resume = True  # a cluster may begin a job again
     from fer_lightning.train import train, write_metrics
 
-    if parallel and begun.stopped:
+    if begun.stopped:
         if not holds_run(folder):
             write_metrics({"completed": False, "interrupted": True}, folder)
         return None
-    try:
-        with FolderLock(folder), ExitStack() as opened:
-            if parallel:  # the process that began the sweep shows what is logged, see `Follower`
-                opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, "w"))))
-            metrics = train(cfg, folder)
-    except KeyboardInterrupt:
-        metrics = {"interrupted": True}
-    except Exception as error:
-        if message := told(error):
-            log.error("failed: %s: %s", folder.name, message)
-        else:
-            log.exception("failed: %s", folder.name)
-        if not is_basic(HydraConfig.get()):
-            raise  # such a sweeper is to know that it failed
-        return None
+    with ExitStack() as opened:
+        if elsewhere:  # the process that began the sweep shows what is logged, see `Follower`
+            opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, "w"))))
+        try:
+            with FolderLock(folder):
+                metrics = train(cfg, folder)
+        except KeyboardInterrupt:
+            metrics = {"interrupted": True}
+        except Exception as error:
+            if message := told(error):
+                log.error("failed: %s: %s", folder.name, message)
+            else:
+                log.exception("failed: %s", folder.name)
+            if not is_basic(HydraConfig.get()):
+                raise  # such a sweeper is to know that it failed
+            return None
     if metrics["interrupted"]:
-        if not parallel:
+        if not elsewhere:
             raise KeyboardInterrupt
         begun.stopped = True
     return metrics.get("val_acc")
@@ -105,20 +109,12 @@ def work() -> None:
     register_resolvers()
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-    except KeyboardInterrupt:
-        if begun.now is not None:
-            begun.now.interrupt()
-        raise
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
         if (mistake := as_user_error(error)) is not None:
             raise mistake from None
-        if begun.now is None or not begun.now.sweep:
+        if begun.now is None or (status := begun.now.end(error)) is None:
             raise
-        if type(error).__name__ in begun.DEATHS:
-            begun.now.die(error)
-            sys.exit(1)
-        begun.now.end()
-        raise
+        sys.exit(status)
     finally:
         begun.close()
 

@@ -112,11 +112,27 @@ class Condition:
 
 
 def conditions_of(runs: Sequence[Run]) -> list[Condition]:
-    """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart."""
-    groups: dict[str, list[Run]] = {}
+    """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart.
+
+    Where the same data lies, and how many threads computed, is no setting; the number of threads is one where it is
+    what sets two runs of one seed apart.
+    """
+    places: dict[str, dict[str, Any]] = {}  # of data, by its fingerprint: those of the first run
+    groups: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(_keys(run), sort_keys=True), []).append(run)
-    all_keys = [_keys(members[0]) for members in groups.values()]
+        keys = _keys(run)
+        if print_ := run.metrics["data_fingerprint"]:
+            keys |= places.setdefault(print_, {key: keys.get(key) for key in PLACE})
+        rest = {key: value for key, value in keys.items() if key != THREADS}
+        groups.setdefault(json.dumps(rest, sort_keys=True), []).append((run, keys))
+    all_keys, members_of = [], []
+    for members in groups.values():
+        seeds = {(run.metrics["seed"], keys.get(THREADS)) for run, keys in members}
+        apart = len({seed for seed, _ in seeds}) < len(seeds)
+        for threads in dict.fromkeys(keys.get(THREADS) for _, keys in members) if apart else [None]:
+            chosen = [(run, keys) for run, keys in members if not apart or keys.get(THREADS) == threads]
+            members_of.append([run for run, _ in chosen])
+            all_keys.append({key: value for key, value in chosen[0][1].items() if apart or key != THREADS})
     return [
         Condition(
             [run for run in members if run.metrics["completed"]],
@@ -124,8 +140,12 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
             keys,
             label(keys, all_keys),
         )
-        for keys, members in zip(all_keys, groups.values(), strict=True)
+        for keys, members in zip(all_keys, members_of, strict=True)
     ]
+
+
+THREADS = "trainer.threads"
+PLACE = ("data", "data.name", "data.root")
 
 
 def _keys(run: Run) -> dict[str, Any]:

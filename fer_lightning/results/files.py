@@ -54,4 +54,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def keep(path: Path) -> None:
     """Make room for a new file of that name: the present one becomes `<name>-1<suffix>`, the next one -2."""
     if path.exists():
-        path.rename(path.with_stem(f"{path.stem}-{1 + len(list(path.parent.glob(f'{path.stem}-*{path.suffix}')))}"))
+        numbers = [each.stem.rpartition("-")[2] for each in path.parent.glob(f"{path.stem}-*{path.suffix}")]
+        highest = max((int(number) for number in numbers if number.isdecimal()), default=0)
+        path.rename(path.with_stem(f"{path.stem}-{highest + 1}"))

@@ -22,15 +22,15 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.holder = folder / ".locked-by"
-        self.lock = FileLock(folder / ".lock")
+        self.lock = FileLock(folder / ".lock", fallback_to_soft=False)
         try:
             self.lock.acquire(blocking=False)
         except Timeout:
             raise UserError(
                 f"{folder}: {self._other()} works in it; wait until it ends, or name another folder"
             ) from None
-        except OSError as error:
-            log.warning(f"{folder}: not locked ({error.strerror}); see to it that no other process works in it")
+        except (OSError, NotImplementedError) as error:
+            log.warning(f"{folder}: not locked ({error}); see to it that no other process works in it")
             return
         self.holder.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
 

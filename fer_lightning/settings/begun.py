@@ -15,20 +15,27 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import last_checkpoint, override
 from fer_lightning.settings.follower import Follower
+from fer_lightning.settings.sweep import Job
 
 log = logging.getLogger(__name__)
 
 # What launchers raise where a process of theirs ended without an answer: of loky (joblib) and of submitit
 DEATHS = ("TerminatedWorkerError", "BrokenProcessPool", "UncompletedJobError", "FailedJobError")
-JOBLIB = ".JoblibLauncher"
-
 
 stopped = False  # in a process that does jobs of a parallel sweep: no other is begun
 
 
-def is_parallel(hydra: Any) -> bool:
-    """Whether another launcher than Hydra's own does a sweep's jobs, so in other processes. hydra: its own settings."""
+def does_jobs_elsewhere(hydra: Any) -> bool:
+    """Whether a sweep's jobs are done in other processes than this one. hydra: Hydra's own settings."""
+    if is_joblib(hydra):
+        from joblib import effective_n_jobs
+
+        return bool(effective_n_jobs(hydra.launcher.n_jobs) > 1)  # a single one it does in this process
     return not str(hydra.launcher.get("_target_")).endswith(".BasicLauncher")
+
+
+def is_joblib(hydra: Any) -> bool:
+    return str(hydra.launcher.get("_target_")).endswith(".JoblibLauncher")
 
 
 class Begun:
@@ -37,21 +44,23 @@ class Begun:
     def __init__(self, config: DictConfig, folder: Path, sweep: bool = False) -> None:
         self.folder, self.sweep = folder, sweep
         self.from_elsewhere = config.get("ckpt_path") is not None
-        self.launcher = str(config.hydra.launcher.get("_target_"))
+        self.joblib = is_joblib(config.hydra)
+        self.jobs: list[Job] = []  # of a sweep, where they are known beforehand
         self.interrupted = False
         self.open = ExitStack()
         self.open.enter_context(FolderLock(folder))
 
-    def follow(self, jobs: int | None, done: int) -> None:
+    def follow(self) -> None:
         """Tell what the jobs of a sweep in other processes do.
 
         joblib's are of this process's group: they hear Ctrl-C as well, end their jobs and begin no other. So a first
         one is only noted here, and the sweep ends as usual.
         """
-        if self.launcher.endswith(JOBLIB):
+        if self.joblib:
             usual = signal.signal(signal.SIGINT, self.press)
             self.open.callback(signal.signal, signal.SIGINT, usual)
-        self.open.enter_context(Follower(self.folder, jobs, done))
+        complete = sum(job.complete for job in self.jobs)
+        self.open.enter_context(Follower(self.folder, len(self.jobs) or None, complete))
 
     def press(self, *_: object) -> None:
         self.interrupted = True
@@ -60,31 +69,31 @@ class Begun:
     def close(self) -> None:
         self.open.close()
 
-    def end(self) -> int:
-        """Compare a sweep's runs; the exit status."""
+    def end(self, error: BaseException | None = None) -> int | None:
+        """Compare what a sweep has; say how to go on with what was cut off. The exit status, None: raise the error."""
         self.close()
+        self.interrupted |= isinstance(error, KeyboardInterrupt)
+        status = self.compared() if self.sweep else 1
+        if self.interrupted:
+            log.info(f"interrupted; {self.how_to_go_on()}")
+            return 130
+        if self.sweep and type(error).__name__ in DEATHS:
+            log.error(f"a process of the sweep was killed ({type(error).__name__}); {self.how_to_go_on()}")
+            return 1
+        return status if error is None else None
+
+    def compared(self) -> int:
+        """Write a sweep's comparison. 0 where all of this command's jobs are complete, else 1."""
+        from fer_lightning.settings.build import is_done
+
         try:
             all_completed = compare(self.folder)
         except UserError as error:  # no job has begun
             log.error("%s", error)
-            all_completed = False
-        if self.interrupted:
-            log.info(f"interrupted; {self.how_to_go_on()}")
-            return 130
+            return 1
+        if self.jobs:
+            all_completed = all(is_done(self.folder / job.folder, job.experiment) for job in self.jobs)
         return 0 if all_completed else 1
-
-    def interrupt(self) -> None:
-        """Say how to go on with what Ctrl-C has ended."""
-        self.interrupted = True
-        if self.sweep:
-            self.end()
-        else:
-            log.info(f"interrupted; {self.how_to_go_on()}")
-
-    def die(self, error: BaseException) -> None:
-        """Say what a sweep has where a process of it was killed, and how to go on."""
-        self.end()
-        log.error(f"a process of the sweep was killed ({type(error).__name__}); {self.how_to_go_on()}")
 
     def how_to_go_on(self) -> str:
         if self.from_elsewhere and not last_checkpoint(self.folder).is_file():

@@ -7,7 +7,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,15 @@ def build(settings: Settings, faces: Faces, folder: Path | None = None, device: 
     )
 
 
+def is_done(folder: Path, experiment: Experiment) -> bool:
+    """Whether a folder holds all of a checked training."""
+    settings = experiment.settings.model_copy(update={"resume": True, "ckpt_path": None})
+    try:
+        return state_in(folder, replace(experiment, settings=settings))[1]
+    except UserError:
+        return False
+
+
 def state_in(folder: Path, experiment: Experiment) -> tuple[Path | None, bool]:
     """`resume.state_of` a checked training in a folder."""
     settings = experiment.settings
@@ -237,6 +246,8 @@ def check_together(settings: Settings, model: EmotionClassifier, datamodule: FER
             f"trainer.gradient_clip_val: in {trainer.precision} Lightning clips no gradients of a fused optimizer; "
             "add optimizer.fused=false"
         )
+    if any(way in settings.trainer.strategy for way in ("spawn", "fork")):
+        raise UserError(f"trainer.strategy={settings.trainer.strategy}: a run starts its processes; take trainer=ddp")
     if settings.trainer.arguments.get("sync_batchnorm") and not on_cuda(settings.trainer.accelerator):
         raise UserError("trainer.sync_batchnorm: torch synchronizes batch normalization on GPUs only; leave it out")
     if settings.aug.low_res_until and not model.any_size:

@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -90,14 +91,16 @@ class RunHooks(Callback):
                 sweep.own_folders(jobs)
             folder = claim(folder, ".", named)
             this = begun.begin(config, folder, sweep=True)
-            known = sweep.is_basic(config.hydra)
-            sweep.lay_out(folder, jobs if known else [], swept, resume)
+            if not sweep.is_basic(config.hydra):
+                jobs = []
+            sweep.lay_out(folder, jobs, swept, resume)
             keep(folder / "multirun.yaml")
-            if begun.is_parallel(config.hydra):
-                this.follow(len(jobs) if known else None, sum(job.complete for job in jobs))
+            this.jobs = jobs
+            if begun.does_jobs_elsewhere(config.hydra):
+                this.follow()
             config.hydra.sweep.dir = str(folder)
-            given = config.hydra.overrides.hydra  # from these, each job's configuration is composed
-            others = [each for each in given if not is_override(each, "hydra.sweep.dir")]
+            # From these, each job's configuration is composed
+            others = [each for each in given_to_hydra(config) if not is_override(each, "hydra.sweep.dir")]
             config.hydra.overrides.hydra = [*others, override("hydra.sweep.dir", config.hydra.sweep.dir)]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -128,6 +131,7 @@ def check(config: DictConfig, folder: Path | None = None) -> Any:
     say_loading()
     from fer_lightning.settings import build  # torch and Lightning, so not before a run is wanted
 
+    HydraConfig.instance().set_config(config)  # for ${hydra:…}
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)
@@ -150,11 +154,18 @@ def place(config: DictConfig, key: str) -> Path:
 
 def is_named(config: DictConfig, key: str) -> bool:
     """Whether the command line says where the run or sweep goes; otherwise its folder is named after the second."""
-    return any(is_override(given, key) for given in config.hydra.overrides.hydra)
+    return any(is_override(given, key) for given in given_to_hydra(config))
 
 
-def is_override(given: object, key: str) -> bool:
-    return str(given).lstrip("+").startswith(f"{key}=")
+def given_to_hydra(config: DictConfig) -> list[str]:
+    """What the command line says of Hydra's own settings; an interpolation is each job's own."""
+    given = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(given, list)
+    return given
+
+
+def is_override(given: str, key: str) -> bool:
+    return given.lstrip("+").startswith(f"{key}=")
 
 
 def claim(folder: Path, below: str, named: bool) -> Path:
@@ -168,6 +179,8 @@ def claim(folder: Path, below: str, named: bool) -> Path:
             (taken / below).mkdir(parents=True, exist_ok=named and below == ".")
             break
         except FileExistsError:
+            if folder.is_file():
+                raise UserError(f"{folder}: it is a file; name a folder") from None
             if named:
                 raise UserError(f"{folder}: another run began in it just now; name another folder") from None
             taken = folder.with_name(f"{folder.name}-{number}")

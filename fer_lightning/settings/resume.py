@@ -114,7 +114,8 @@ def found_state(
             f"{folder}: it holds a run with {', '.join(changed)}; name another folder, or go on with its own settings "
             f"and data: {own}"
         )
-    if completed and all(theirs[key] == mine[key] for key in LENGTH):
+    done = metrics.get("epochs") or 0
+    if completed and (all(theirs[key] == mine[key] for key in LENGTH) or done == ending(folder, done, mine)[1]):
         return None, True
     if completed or last.is_file():
         check_resumable(last, settings, mine, learning_rates)
@@ -161,18 +162,25 @@ def check_resumable(path: Path, settings: Settings, mine: dict[str, Any], learni
     done = checkpoint["epoch"]
     check_files(path, done)
     planned, epochs = theirs["trainer.max_epochs"], mine["trainer.max_epochs"]
-    stalled = stalled_at(epochs_behind(run_of(path), done), mine["trainer.patience"])
-    ends = {"trainer.max_epochs": epochs, "trainer.patience": epochs if stalled is None else stalled}
-    key = min(LENGTH, key=lambda key: ends[key])  # of equal ones the first
-    if done > ends[key] or (done == ends[key] and is_completed(run_of(path))):
+    key, end = ending(run_of(path), done, mine)
+    if done > end or (done == end and is_completed(run_of(path))):
         raise UserError(
-            f"{path}: it has {done} epochs behind it and by {key}={mine[key]} it ends at {ends[key]}; "
+            f"{path}: it has {done} epochs behind it and by {key}={mine[key]} it ends at {end}; "
             f"nothing is left to do (a larger {key} goes on)"
         )
     if planned != epochs and (reason := laid_out(settings, planned, epochs, learning_rates)):
         raise UserError(
             f"{path}: {reason} was laid out for {planned} epochs, not {epochs}; go on with trainer.max_epochs={planned}"
         )
+
+
+def ending(run: Path, done: int, mine: dict[str, Any]) -> tuple[str, int]:
+    """Which key of LENGTH ends a training that has the first epochs of a run behind it, and after which epoch."""
+    epochs = mine["trainer.max_epochs"]
+    stalled = stalled_at(epochs_behind(run, done), mine["trainer.patience"])
+    ends = {"trainer.max_epochs": epochs, "trainer.patience": epochs if stalled is None else stalled}
+    key = min(LENGTH, key=lambda key: ends[key])  # of equal ones the first
+    return key, ends[key]
 
 
 def laid_out(settings: Settings, planned: int, epochs: int, learning_rates: Rates) -> str | None:

@@ -16,6 +16,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 JOBS = "jobs.json"
 RECORD = ".hydra"  # Hydra's record of a start, in a job's folder
+FINGERPRINT = "data_fingerprint"
 NUMBER = re.compile("[0-9]+(?=-)")  # of a job, at the beginning of its folder's name
 
 
@@ -138,7 +140,7 @@ def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool
 
     names = [path.name for path in sweep.iterdir() if path.is_dir()]
     if resume:
-        recognize(jobs, sweep)
+        recognize(jobs, sweep, swept)
     numbers = itertools.count(1 + max((int(found[0]) for name in names if (found := NUMBER.match(name))), default=-1))
     for job in jobs:
         job.folder = job.folder or f"{next(numbers)}-{job.name}"
@@ -155,33 +157,55 @@ def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool
     write_json(sweep / JOBS, {"swept": list(swept), "jobs": told})
 
 
-def recognize(jobs: Sequence[Job], sweep: Path) -> None:
+def recognize(jobs: Sequence[Job], sweep: Path, swept: Sequence[str]) -> None:
     """Give jobs the folders of the sweep that hold their runs: those of their settings first, then of their name."""
-    from fer_lightning.settings.resume import recorded
+    from fer_lightning.results.run_folder import read_config
+    from fer_lightning.settings.resume import LENGTH, recorded
 
-    free = {}
-    for path in sorted(sweep.iterdir(), key=in_order):
-        if path.is_dir():
+    free: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}  # what decides a run's figures, and its config.yaml
+    for path in sorted((each for each in sweep.iterdir() if each.is_dir()), key=in_order):
+        try:
             metrics, decisive = recorded(path)
-            free[path.name] = (decisive, metrics.get("data_fingerprint"))
+            config = read_config(path / "config.yaml") if (path / "config.yaml").is_file() else {}
+        except UserError:  # a broken one; refused later where it is in the way
+            metrics, decisive, config = {}, None, {}
+        free[path.name] = ((decisive or {}) | {FINGERPRINT: metrics.get(FINGERPRINT)}, config)
 
-    def same_settings(job: Job, name: str) -> bool:
-        return free[name] == (job.experiment.decisive, job.experiment.data_fingerprint)
+    def same_settings(job: Job, name: str, but: Sequence[str] = ()) -> bool:
+        """Of what is swept, also what decides nothing."""
+        theirs, config = free[name]
+        mine = job.experiment.decisive | {FINGERPRINT: job.experiment.data_fingerprint}
+        own = job.experiment.settings.dump()
+        return all(theirs.get(key) == mine.get(key) for key in {*theirs, *mine} - set(but)) and all(
+            _at(config, key) == _at(own, key) for key in swept
+        )
+
+    def longer(job: Job, name: str) -> bool:
+        return same_settings(job, name, but=LENGTH)
 
     def same_name(job: Job, name: str) -> bool:
         return NUMBER.sub("", name) == f"-{job.name}"
 
-    for same in (same_settings, same_name):
+    for same in (same_settings, longer, same_name):
         for job in jobs:
             if not job.folder and (found := [name for name in free if same(job, name)]):
                 job.folder = min(found, key=lambda name: not same_name(job, name))
                 del free[job.folder]
 
 
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; a group's is not compared: its keys decide."""
+    for part in key.split("."):
+        config = config.get(part, {}) if isinstance(config, Mapping) else {}
+    return None if isinstance(config, Mapping) else config
+
+
 def own_folders(jobs: Sequence[Job]) -> None:
     """Give each job the folder that a `hydra.sweep.subdir` of the user's names. UserError where two would share one."""
     for job in jobs:
         job.folder = str(OmegaConf.select(job.config, "hydra.sweep.subdir"))
+        if "/" in job.folder:
+            raise UserError(f"hydra.sweep.subdir={job.folder}: a sweep's jobs stand side by side; leave out the /")
     folders = [job.folder for job in jobs]
     if shared := [folder for folder in folders if folders.count(folder) > 1]:
         raise UserError(
@@ -190,13 +214,14 @@ def own_folders(jobs: Sequence[Job]) -> None:
         )
 
 
-def record(folder: str) -> str | None:
+def record(folder: str, mode: object) -> str | None:
     """Where Hydra keeps its record of this start, below a run's folder: the first one's stays as it is.
 
     None, for no record, of a sweep's job that is complete.
     """
     path = Path(folder)
-    if any(job["complete"] and job["folder"] == path.name for job in read_jobs(path.parent).get("jobs", [])):
+    jobs = read_jobs(path.parent).get("jobs", []) if mode == RunMode.MULTIRUN else []
+    if any(job["complete"] and job["folder"] == path.name for job in jobs):
         return None
     if not (path / RECORD).exists():
         return RECORD

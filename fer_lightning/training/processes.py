@@ -1,5 +1,6 @@
 """Several processes of one run (`trainer=ddp`, torchrun, SLURM): which one this is; how they begin and end together."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -109,6 +110,12 @@ def ending_with_the_first() -> Iterator[None]:
 def _follow(first: int) -> None:
     while os.getppid() == first:
         time.sleep(LOOKED_EVERY)
-    if os.environ["LOCAL_RANK"] == "1":  # one of them tells
+    if os.environ.get("LOCAL_RANK") == "1":  # one of them tells
         print_error(ProcessLost(f"the first process of the run (id {first}) is gone, so the run ends"))
     os._exit(1)
+
+
+@functools.cache  # once a process
+def end_with_parent() -> None:
+    """From now on this process, which does jobs of a sweep, ends when the one that began the sweep is gone."""
+    threading.Thread(target=_follow, args=(os.getppid(),), name="parent", daemon=True).start()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,9 @@ from harness import (
     run,
 )
 from test_main import figures
+
+from fer_lightning.errors import UserError
+from fer_lightning.results.lock import FolderLock
 
 pytestmark = pytest.mark.slow
 KILLED = -signal.SIGKILL
@@ -141,9 +145,7 @@ def test_ctrl_c_in_a_parallel_sweep(few_faces_file, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "fer_lightning", *parallel], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    while len(list(Path("sweep").glob("*/checkpoints/last.ckpt"))) < 2:
-        time.sleep(0.2)
-    time.sleep(2)
+    wait_until(lambda: len(list(Path("sweep").glob("*/checkpoints/best.ckpt"))) == 2)
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -154,3 +156,32 @@ def test_ctrl_c_in_a_parallel_sweep(few_faces_file, tmp_path):
     status, said = run(*serial, f"trainer.max_epochs={max(epochs) + 2}")
     assert status == 0, said
     assert "of 3 jobs 0 are complete, 2 go on, 1 begin" in said
+
+
+@all_faults
+def test_a_parallel_sweep_whose_own_process_is_killed(few_faces_file):
+    """Its workers end as well, so the same command finishes it."""
+    command = (*sweep(few_faces_file), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.threads=1")
+    started = subprocess.Popen([sys.executable, "-m", "fer_lightning", *command, "trainer.max_epochs=40"])
+    wait_until(lambda: len(list(Path("sweep").glob("*/checkpoints/best.ckpt"))) == 2)
+    started.kill()
+    started.wait()
+    wait_until(lambda: all(not held(job) for job in Path("sweep").glob("[0-9]*")))
+    epochs = [len(figures(job)) for job in Path("sweep").glob("[0-9]*")]
+    ended = subprocess.run([sys.executable, "-m", "fer_lightning", *command, f"trainer.max_epochs={max(epochs) + 1}"])
+    assert ended.returncode == 0
+
+
+def held(folder: Path) -> bool:
+    try:
+        FolderLock(folder).release()
+    except UserError:
+        return True
+    return False
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

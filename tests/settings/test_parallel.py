@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from joblib.externals.loky import get_reusable_executor
 from test_main import SMALL
-from test_sweep import jobs, same
+from test_sweep import end_in, jobs, same  # noqa: F401
 
 from fer_lightning.training.threads import default_threads
 
@@ -100,6 +100,15 @@ def test_a_sweeper_that_searches_hears_the_validation_accuracy(cli, tmp_path, sw
     assert (ended.status, "chooses its jobs as it goes" in ended.err) == (2, True)
     ended = cli(*search, "hydra/sweeper=optuna", "optimizer.lr=interval(-1,1)", "hydra.sweep.dir=new")
     assert (ended.status, "optimizer.lr=-1" in ended.err) == (2, True)
+
+
+def test_a_single_joblib_job_at_once_is_done_in_this_process_and_hears_ctrl_c(cli, tmp_path, sweep, end_in):
+    end_in(2, KeyboardInterrupt())
+    ended = cli(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "hydra.sweep.dir=sweep")
+    assert ended.status == 130
+    assert "\nepoch 1/3 " in ended.out
+    assert jobs(tmp_path / "sweep") == ["0-dnn-norm_aug-seed0"]
+    assert ended.out.count("go on with: ") == 1
 
 
 def test_a_task_of_slurm_takes_the_cores_that_it_has(monkeypatch):

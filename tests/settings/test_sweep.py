@@ -117,10 +117,33 @@ def test_a_sweep_may_be_widened_and_known_jobs_keep_their_folders(cli, tmp_path,
     )  # fmt: skip
     after = {name: tree(tmp_path / "sweep" / name) for name in jobs(whole)}
     for name in before:  # a line in Hydra's log tells that it was skipped
-        assert {path for path in after[name] if after[name][path] != before[name].get(path)} <= {"fer_lightning.log"}
+        changed = {path for path in {*before[name], *after[name]} if after[name].get(path) != before[name].get(path)}
+        assert changed <= {"fer_lightning.log"}
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert table["runs"].sum() == 9
     assert (tmp_path / "sweep" / "multirun-1.yaml").read_text() == (whole / "multirun.yaml").read_text()
+
+
+def test_a_longer_and_wider_sweep_keeps_its_jobs_and_what_is_swept_sets_them_apart(cli, tmp_path, whole):
+    """Threads decide no figure but the last digits; swept, each number is a job of its own."""
+    shutil.copytree(whole / "1-dnn-norm_aug-seed1", tmp_path / "sweep" / "0-dnn-norm_aug")  # begun without seeds
+    shutil.copy(whole / "jobs.json", tmp_path / "sweep")
+    command = (*SWEEP, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=t${trainer.threads}-${hydra.job.num}")
+    ended = cli(*SWEEP, "seed=1,5", "trainer.max_epochs=4", "hydra.sweep.dir=sweep", "resume=true")
+    assert ended.status == 0, ended.err
+    assert "of 2 jobs 0 are complete, 1 go on, 1 begin" in ended.out
+    assert jobs(tmp_path / "sweep") == ["0-dnn-norm_aug", "1-dnn-norm_aug-seed5"]
+    own = json.loads((tmp_path / "sweep/0-dnn-norm_aug/metrics.json").read_text())["device"]
+    other = 2 if own.endswith(" 1 thread") else 1
+    ended = cli(*SWEEP, "seed=1", "trainer.max_epochs=4", f"trainer.threads={other},9", *command[-2:-1], "resume=true")
+    assert ended.status == 0, ended.err
+    assert "of 2 jobs 0 are complete, 0 go on, 2 begin" in ended.out
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    assert sorted(table["runs"]) == [1, 1, 2]  # seed 1 by itself with either number, with seed 5 by the usual one
+
+    ended = cli(*command[:-2], "hydra.sweep.dir=named", command[-1], f"trainer.threads={other}", "seed=0,1")
+    assert ended.status == 0, ended.err
+    assert sorted(path.name for path in (tmp_path / "named").glob("t*")) == [f"t{other}-0", f"t{other}-1"]
 
 
 def test_what_a_folder_holds_is_not_taken_for_something_else(cli, tmp_path, monkeypatch, whole):
@@ -152,6 +175,8 @@ def test_what_a_folder_holds_is_not_taken_for_something_else(cli, tmp_path, monk
         ((*SWEEP, "seed=0,1", "resume=true", "optimizer.lr=1", "hydra.sweep.dir=sweep"), "sweep/0-dnn-norm_aug-seed0: ",
          "optimizer.lr=0.001 (now 1)"),
         ((*SWEEP, "seed=0,1", "hydra.sweep.dir=new", "hydra.sweep.subdir=job"), "2 jobs would write into job"),
+        ((*SWEEP, "seed=0,1", "hydra.sweep.dir=new", "hydra.sweep.subdir=a/${seed}"), "side by side"),
+        ((*SWEEP, "seed=0,1", "hydra.sweep.dir=run/metrics.csv"), "it is a file"),
     ):  # fmt: skip
         ended = cli(*arguments)
         assert ended.status == 2, arguments
