@@ -25,6 +25,7 @@ from fer_lightning.data.faces import USAGES, Faces
 from fer_lightning.data.source import built_in_faces
 from fer_lightning.results import figures, outputs
 from fer_lightning.settings.hydra_app import register_resolvers
+from fer_lightning.training.recorder import Recorder
 
 SHARED = Path(__file__).parents[2] / "shared" / "fer2013"
 LONG = 20  # seconds, after which a test is named while it runs
@@ -151,3 +152,21 @@ def real_faces(shared_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> F
     folder = tmp_path_factory.mktemp("fer2013")
     subprocess.run([sys.executable, shared_rows / "unpack.py", folder, "--npz"], check=True)
     return fer2013.load(folder / "fer2013.npz")
+
+
+@pytest.fixture
+def end_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, BaseException], None]:
+    """`end_in(3, error)` raises an error at the end of the third epoch that is trained from now on, once."""
+
+    def at(epoch: int, error: BaseException) -> None:
+        usual, left = Recorder.on_train_epoch_end, [epoch]
+
+        def ended(self, trainer, pl_module):
+            usual(self, trainer, pl_module)
+            left[0] -= 1
+            if left[0] == 0:
+                raise error
+
+        monkeypatch.setattr(Recorder, "on_train_epoch_end", ended)
+
+    return at

@@ -1,5 +1,6 @@
 """What Hydra calls around runs and sweeps: folders, checks before any work, the comparison after a sweep."""
 
+import copy
 import itertools
 import sys
 import traceback
@@ -131,7 +132,7 @@ def check(config: DictConfig, folder: Path | None = None) -> Any:
     say_loading()
     from fer_lightning.settings import build  # torch and Lightning, so not before a run is wanted
 
-    HydraConfig.instance().set_config(config)  # for ${hydra:…}
+    HydraConfig.instance().set_config(copy.deepcopy(config))  # for ${hydra:…}; it makes its own read-only
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)

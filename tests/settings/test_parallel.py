@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from joblib.externals.loky import get_reusable_executor
 from test_main import SMALL
-from test_sweep import end_in, jobs, same  # noqa: F401
+from test_sweep import jobs, same
 
 from fer_lightning.training.threads import default_threads
 
@@ -79,7 +79,7 @@ def test_a_killed_process_ends_in_one_message_and_the_sweep_goes_on_to_what_a_se
     ended = cli(*command, "optimizer.lr=0.001,1e30")  # wider, by what fails
     assert ended.status == 1
     assert "of 4 jobs 2 are complete, 0 go on, 2 begin" in ended.out
-    assert "2-dnn-norm_aug-seed0-lr1e30: RuntimeError: the training loss became" in ended.out
+    assert ended.out.count("failed: 2-dnn-norm_aug-seed0-lr1e30: the training loss became") == 1
     assert "Failed: 2-dnn-norm_aug-seed0-lr1e30, 3-dnn-norm_aug-seed1-lr1e30\n" in ended.out
     assert pd.read_csv(tmp_path / "parallel" / "comparison.csv")["runs"].tolist() == [2, 0]
 

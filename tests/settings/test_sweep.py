@@ -14,29 +14,10 @@ from test_main import QUICK, SMALL, figures, rows, tree
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
-from fer_lightning.training.recorder import Recorder
 
 RUN = (*SMALL["dnn"], *QUICK, "logger=none", "trainer.max_epochs=3")
 SWEEP = ("--multirun", *RUN)
 SCORES = ["model", "aug", "runs", "val_acc", "val_acc_std", "test_public_acc", "test_private_acc", "gap_loss"]
-
-
-@pytest.fixture
-def end_in(monkeypatch):
-    """`end_in(3, error)` raises an error at the end of the third epoch that is trained from now on, once."""
-
-    def at(epoch: int, error: BaseException) -> None:
-        usual, left = Recorder.on_train_epoch_end, [epoch]
-
-        def ended(self, trainer, pl_module):
-            usual(self, trainer, pl_module)
-            left[0] -= 1
-            if left[0] == 0:
-                raise error
-
-        monkeypatch.setattr(Recorder, "on_train_epoch_end", ended)
-
-    return at
 
 
 def jobs(sweep: Path) -> list[str]:
