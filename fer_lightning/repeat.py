@@ -50,6 +50,8 @@ def repeat(folder: Path, out: Path | None = None) -> None:
     from fer_lightning.results.files import write_json
     from fer_lightning.results.run_folder import read_run, why_unfinished
 
+    if (folder / "multirun.yaml").is_file():
+        raise UserError(f"{folder}: it holds a sweep; name one of the jobs below it")
     run = read_run(folder.expanduser())
     if why := why_unfinished(run):
         raise UserError(f"{folder}: its run is not finished: {why}; only a finished one can be repeated")
@@ -59,6 +61,7 @@ def repeat(folder: Path, out: Path | None = None) -> None:
         raise UserError(f"--out {out}: it is in the run's own folder, in which nothing is changed; name another one")
     if status := start(command(run, out), typed_in(place)):
         if status in (130, -signal.SIGINT):
+            print("the command that repeats it goes on as well, and compares")
             raise KeyboardInterrupt
         sys.exit(max(status, 1))
     found = compare(run, read_run(out))
@@ -89,7 +92,7 @@ def command(run: "Run", out: Path) -> list[str]:
         data = ["data.name=synthetic", "data.root=null"]
     else:
         data = ["data.name=fer2013", override("data.root", data_of(run))]
-    return [*own, *decided, *data, override("hydra.run.dir", out), "resume=true"]
+    return [*own_recipes(run.folder), *own, *decided, *data, override("hydra.run.dir", out), "resume=true"]
 
 
 def data_of(run: "Run") -> Path:
@@ -115,16 +118,28 @@ def data_of(run: "Run") -> Path:
     return path
 
 
-def typed_in(run: Path) -> Path:
-    """The current folder of the run's command, from which relative paths and own modules are found, if it is here."""
+def recorded(run: Path) -> dict[str, Any]:
+    """Hydra's record of where and how the run was started; nothing where nobody can read it."""
     import yaml  # type: ignore[import-untyped]
 
     try:
-        recorded = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-        folder = Path(recorded["hydra"]["runtime"]["cwd"])
+        runtime = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]["runtime"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        return Path.cwd()
+        return {}
+    return runtime if isinstance(runtime, dict) else {}
+
+
+def typed_in(run: Path) -> Path:
+    """The current folder of the run's command, from which relative paths and own modules are found, if it is here."""
+    folder = Path(str(recorded(run).get("cwd")))
     return folder if folder.is_dir() else Path.cwd()
+
+
+def own_recipes(run: Path) -> list[str]:
+    """`--config-dir DIR`, where the run's command named one."""
+    sources = recorded(run).get("config_sources") or []
+    found = [each["path"] for each in sources if each.get("provider") == "command-line"]
+    return ["--config-dir", *found] if found else []
 
 
 def start(arguments: list[str], folder: Path) -> int:

@@ -114,8 +114,8 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
     if is_first_process():
         for place in (folder, last_checkpoint(folder).parent):
             remove_parts(place)
+        write_metrics(metrics, folder)  # first, as it tells whose folder it is; those of a finished run hold no longer
         write_settings(experiment, folder)
-        write_metrics(metrics, folder)  # those of a finished run that goes on hold no longer
     loggers = make_loggers(settings.logger.names, folder)
     recorder = Recorder(folder, experiment.decisive, rows, settings.trainer.patience)
     bar = [EpochBar()] if sys.stdout.isatty() and is_first_process() else []

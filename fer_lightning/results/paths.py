@@ -2,9 +2,23 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from fer_lightning.errors import UserError
+
 RUN_FILES = ("config.yaml", "metrics.csv", "metrics.json", "checkpoints")  # any of them makes a folder a run's
+
+OUTPUTS = (  # what a run writes after metrics.json
+    *("config.yaml", "model.txt", "metrics.csv", "predictions.csv", "submission.csv", "curves.png", "mistakes.png"),
+    *("confusion_matrix*.png", "confusion_matrix*.csv"),
+)
+
+
+def refuse_foreign(folder: Path, names: Sequence[str] = OUTPUTS) -> None:
+    """Raise UserError where a folder without a run or sweep of ours holds what one would write: these names."""
+    for path in (found for name in names for found in sorted(folder.glob(name))):
+        raise UserError(f"{folder}: it holds {path.name}, which is not ours and would be lost; name another folder")
 
 
 def holds_run(folder: Path) -> bool:

@@ -73,14 +73,18 @@ class Begun:
         """Compare what a sweep has; say how to go on with what was cut off. The exit status, None: raise the error."""
         self.close()
         self.interrupted |= isinstance(error, KeyboardInterrupt)
-        status = self.compared() if self.sweep else 1
-        if self.interrupted:
-            log.info(f"interrupted; {self.how_to_go_on()}")
-            return 130
-        if self.sweep and type(error).__name__ in DEATHS:
-            log.error(f"a process of the sweep was killed ({type(error).__name__}); {self.how_to_go_on()}")
-            return 1
-        return status if error is None else None
+        usual = signal.signal(signal.SIGINT, signal.SIG_IGN if self.interrupted else signal.getsignal(signal.SIGINT))
+        try:
+            status = self.compared() if self.sweep else 1
+            if self.interrupted:
+                print(f"interrupted; {self.how_to_go_on()}")
+                return 130
+            if self.sweep and type(error).__name__ in DEATHS:
+                print(f"a process of the sweep was killed ({type(error).__name__}); {self.how_to_go_on()}")
+                return 1
+            return status if error is None else None
+        finally:
+            signal.signal(signal.SIGINT, usual)
 
     def compared(self) -> int:
         """Write a sweep's comparison. 0 where all of this command's jobs are complete, else 1."""

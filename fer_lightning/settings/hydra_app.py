@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.files import keep
-from fer_lightning.results.paths import holds_run, last_checkpoint, override
+from fer_lightning.results.paths import holds_run, last_checkpoint, override, refuse_foreign
 from fer_lightning.settings import begun, sweep
 from fer_lightning.settings.hydra_errors import as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
@@ -59,6 +60,8 @@ class RunHooks(Callback):
                 if not resume:
                     refuse_another(config, folder)
                 begun.begin(config, folder)
+            if named and not there:
+                refuse_foreign(folder)
             complete = check(config, folder).complete
             if not there:
                 folder = claim(folder, "checkpoints", named)
@@ -83,6 +86,13 @@ class RunHooks(Callback):
                     f"{folder}: it already holds a sweep, which is not overwritten; name another folder, or go on "
                     "with it: resume=true"
                 )
+            if str(config.hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
+                raise UserError(
+                    "hydra/launcher=submitit_slurm: there is no srun here, so no SLURM; hydra/launcher=joblib does "
+                    "jobs side by side on this machine"
+                )
+            if named and not any((folder / name).exists() for name in ("multirun.yaml", sweep.JOBS)):
+                refuse_foreign(folder, ("comparison.*", "multirun*.yaml"))
             if resume and not sweep.is_basic(config.hydra):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
             jobs, swept = sweep.jobs_of(config)

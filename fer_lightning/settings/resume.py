@@ -12,7 +12,14 @@ from typing import Any
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.results.checkpoint import read_checkpoint
-from fer_lightning.results.paths import best_checkpoint, holds_run, last_checkpoint, override, run_of
+from fer_lightning.results.paths import (
+    best_checkpoint,
+    holds_run,
+    last_checkpoint,
+    override,
+    refuse_foreign,
+    run_of,
+)
 from fer_lightning.results.run_folder import (
     Row,
     best_row,
@@ -96,6 +103,8 @@ def found_state(
 ) -> tuple[Path | None, bool]:
     """`state_of` for `resume` in the folder of a run. It begins anew where it ended before it had a checkpoint."""
     metrics, theirs = recorded(folder)
+    if not metrics and theirs is None:
+        refuse_foreign(folder)
     last = last_checkpoint(folder)
     completed = is_completed(folder)
     curves = folder / "metrics.csv"

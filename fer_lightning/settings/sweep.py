@@ -150,9 +150,8 @@ def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool
         begun += checkpoint is not None
     if resume:
         complete = sum(job.complete for job in jobs)
-        log.info(
-            f"{sweep}: of {len(jobs)} jobs {complete} are complete, {begun} go on, {len(jobs) - complete - begun} begin"
-        )
+        rest = len(jobs) - complete - begun
+        log.info(f"{sweep}: of {len(jobs)} jobs {complete} complete, {begun} to go on, {rest} to begin")
     told = [{"folder": job.folder, "overrides": job.overrides, "complete": job.complete} for job in jobs]
     write_json(sweep / JOBS, {"swept": list(swept), "jobs": told})
 

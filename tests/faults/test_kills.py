@@ -155,7 +155,7 @@ def test_ctrl_c_in_a_parallel_sweep(few_faces_file, tmp_path):
     epochs = [len(figures(Path("sweep", f"{n}-dnn-norm_aug-seed{n}"))) for n in (0, 1)]
     status, said = run(*serial, f"trainer.max_epochs={max(epochs) + 2}")
     assert status == 0, said
-    assert "of 3 jobs 0 are complete, 2 go on, 1 begin" in said
+    assert "of 3 jobs 0 complete, 2 to go on, 1 to begin" in said
 
 
 @all_faults

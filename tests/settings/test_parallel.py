@@ -64,7 +64,7 @@ def test_a_killed_process_ends_in_one_message_and_the_sweep_goes_on_to_what_a_se
         (tmp_path / "die").unlink()
     ended = cli(*command)
     assert ended.status == 0, ended.err
-    assert "of 2 jobs 0 are complete" in ended.out
+    assert "of 2 jobs 0 complete" in ended.out
     for name in ("0-dnn-norm_aug-seed0", "1-dnn-norm_aug-seed1"):
         assert f"\n{name}: epoch 3/3 " in ended.out
     assert not re.search("^epoch 3/3", ended.out, flags=re.MULTILINE)
@@ -78,7 +78,7 @@ def test_a_killed_process_ends_in_one_message_and_the_sweep_goes_on_to_what_a_se
         return
     ended = cli(*command, "optimizer.lr=0.001,1e30")  # wider, by what fails
     assert ended.status == 1
-    assert "of 4 jobs 2 are complete, 0 go on, 2 begin" in ended.out
+    assert "of 4 jobs 2 complete, 0 to go on, 2 to begin" in ended.out
     assert ended.out.count("failed: 2-dnn-norm_aug-seed0-lr1e30: the training loss became") == 1
     assert "Failed: 2-dnn-norm_aug-seed0-lr1e30, 3-dnn-norm_aug-seed1-lr1e30\n" in ended.out
     assert pd.read_csv(tmp_path / "parallel" / "comparison.csv")["runs"].tolist() == [2, 0]

@@ -60,7 +60,7 @@ def test_a_sweep_ended_in_any_way_goes_on_by_its_command_and_is_the_whole_one(
     end_in(4, RuntimeError("of the second job"))  # the third one goes on
     ended = cli(*told)
     assert ended.status == 1
-    assert "of 3 jobs 0 are complete, 1 go on, 2 begin" in ended.out
+    assert "of 3 jobs 0 complete, 1 to go on, 2 to begin" in ended.out
     assert "Failed: 1-dnn-norm_aug-seed1" in ended.out
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -72,7 +72,7 @@ def test_a_sweep_ended_in_any_way_goes_on_by_its_command_and_is_the_whole_one(
     last.mkdir()  # killed before it wrote a file
     ended = cli(*command)
     assert ended.status == 0, ended.err
-    assert "of 3 jobs 1 are complete, 1 go on, 1 begin" in ended.out
+    assert "of 3 jobs 1 complete, 1 to go on, 1 to begin" in ended.out
     assert f"complete already, skipped: {Path('sweep/2-dnn-norm_aug-seed2')}" in ended.out
     assert (tmp_path / "sweep/2-dnn-norm_aug-seed2/metrics.json").stat().st_mtime_ns == kept
     assert tree(tmp_path / "sweep/2-dnn-norm_aug-seed2/.hydra") == record
@@ -80,7 +80,7 @@ def test_a_sweep_ended_in_any_way_goes_on_by_its_command_and_is_the_whole_one(
 
     ended = cli(*command)  # once more
     assert ended.status == 0
-    assert "of 3 jobs 3 are complete" in ended.out
+    assert "of 3 jobs 3 complete" in ended.out
     same(tmp_path / "sweep", whole)
 
 
@@ -91,7 +91,7 @@ def test_a_sweep_may_be_widened_and_known_jobs_keep_their_folders(cli, tmp_path,
     wider = (*SWEEP, "aug=none,norm_aug", "seed=2,0", "data.split_seed=${seed}", "optimizer.lr=0.001,0.01")
     ended = cli(*wider, "trainer.max_epochs=3", "hydra.sweep.dir=sweep", "resume=true")
     assert ended.status == 0, ended.err
-    assert "of 8 jobs 2 are complete, 0 go on, 6 begin" in ended.out
+    assert "of 8 jobs 2 complete, 0 to go on, 6 to begin" in ended.out
     assert jobs(tmp_path / "sweep") == sorted(
         [*jobs(whole), "3-dnn-none-seed2-lr0.001", "4-dnn-none-seed2-lr0.01", "5-dnn-none-seed0-lr0.001",
          "6-dnn-none-seed0-lr0.01", "7-dnn-norm_aug-seed2-lr0.01", "8-dnn-norm_aug-seed0-lr0.01"]
@@ -112,13 +112,13 @@ def test_a_longer_and_wider_sweep_keeps_its_jobs_and_what_is_swept_sets_them_apa
     command = (*SWEEP, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=t${trainer.threads}-${hydra.job.num}")
     ended = cli(*SWEEP, "seed=1,5", "trainer.max_epochs=4", "hydra.sweep.dir=sweep", "resume=true")
     assert ended.status == 0, ended.err
-    assert "of 2 jobs 0 are complete, 1 go on, 1 begin" in ended.out
+    assert "of 2 jobs 0 complete, 1 to go on, 1 to begin" in ended.out
     assert jobs(tmp_path / "sweep") == ["0-dnn-norm_aug", "1-dnn-norm_aug-seed5"]
     own = json.loads((tmp_path / "sweep/0-dnn-norm_aug/metrics.json").read_text())["device"]
     other = 2 if own.endswith(" 1 thread") else 1
     ended = cli(*SWEEP, "seed=1", "trainer.max_epochs=4", f"trainer.threads={other},9", *command[-2:-1], "resume=true")
     assert ended.status == 0, ended.err
-    assert "of 2 jobs 0 are complete, 0 go on, 2 begin" in ended.out
+    assert "of 2 jobs 0 complete, 0 to go on, 2 to begin" in ended.out
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert sorted(table["runs"]) == [1, 1, 2]  # seed 1 by itself with either number, with seed 5 by the usual one
 
@@ -140,8 +140,15 @@ def test_what_a_folder_holds_is_not_taken_for_something_else(cli, tmp_path, monk
     shutil.copytree(job, tmp_path / "lost")
     (tmp_path / "lost" / "metrics.json").write_text(json.dumps(metrics | {"completed": False}))
     (tmp_path / "lost" / "checkpoints" / "last.ckpt").unlink()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "curves.png").write_text("mine")
+    (tmp_path / "mine" / "comparison.md").write_text("mine")
     before = tree(tmp_path)
     for arguments, *words in (
+        ((*RUN, "hydra.run.dir=mine"), "mine: it holds curves.png, which is not ours"),
+        ((*RUN, "hydra.run.dir=mine", "resume=true"), "mine: it holds curves.png, which is not ours"),
+        ((*SWEEP, "seed=0,1", "hydra.sweep.dir=mine", "resume=true"), "mine: it holds comparison.md"),
+        ((*SWEEP, "hydra/launcher=submitit_slurm", "seed=0,1"), "there is no srun here"),
         ((*RUN, "resume=true"), "hydra.run.dir=PATH", "name it"),
         ((*SWEEP, "seed=0,1", "resume=true"), "hydra.sweep.dir=PATH", "name it"),
         ((*RUN, "resume=true", "ckpt_path=run", "hydra.run.dir=run"), "resume=true with ckpt_path"),
