@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,11 +33,13 @@ class FolderLock:
         except (OSError, NotImplementedError) as error:
             log.warning(f"{folder}: not locked ({error}); see to it that no other process works in it")
             return
-        self.holder.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+        with suppress(OSError):  # of a full disk, the next file tells
+            self.holder.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
 
     def release(self) -> None:
         if self.lock.is_locked:
-            self.holder.unlink(missing_ok=True)
+            with suppress(OSError):  # a stale one is never read
+                self.holder.unlink()
             self.lock.release()
 
     def __enter__(self) -> "FolderLock":

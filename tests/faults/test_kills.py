@@ -119,7 +119,7 @@ def test_a_sweep_killed_at_random_moments(few_faces_file, tmp_path):
     moments, kills, ended = random.Random(1), 0, 0
     while kills < (50 if ALL else 3):
         started = Command(*sweep(few_faces_file))
-        started.kill(after=moments.uniform(0.1, 0.6) * seconds)
+        started.kill(after=moments.uniform(0.2, 1) * seconds)
         status, said = started.end()
         if status == KILLED:
             kills += 1
