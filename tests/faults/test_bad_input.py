@@ -64,6 +64,8 @@ from fer_lightning.models import CNN
 from fer_lightning.results.checkpoint import Classifier, load
 from fer_lightning.results.weights import write_weights
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 
