@@ -15,6 +15,8 @@ from test_main import QUICK, SMALL, figures, rows, tree
 from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
 
+pytestmark = pytest.mark.slow
+
 RUN = (*SMALL["dnn"], *QUICK, "logger=none", "trainer.max_epochs=3")
 SWEEP = ("--multirun", *RUN)
 SCORES = ["model", "aug", "runs", "val_acc", "val_acc_std", "test_public_acc", "test_private_acc", "gap_loss"]
@@ -44,7 +46,6 @@ def whole(cli, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_sweep_ended_in_any_way_goes_on_by_its_command_and_is_the_whole_one(
     cli, tmp_path, monkeypatch, end_in, whole
 ):
