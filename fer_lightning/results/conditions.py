@@ -13,6 +13,8 @@ from fer_lightning.results import scores
 from fer_lightning.results.run_folder import TRAIN_LOSS, Run, overrides_of
 
 LOSS_LEVELS = (1.8, 1.6, 1.4, 1.2, 1.0)
+THREADS = "trainer.threads"  # decide a run's last digits
+PLACE = ("data", "data.name", "data.root")  # where data is found
 TESTS = {"test_public_acc": "PublicTest", "test_private_acc": "PrivateTest"}
 ACCURACIES = ("val_acc", *TESTS)
 
@@ -121,8 +123,8 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
     groups: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
     for run in runs:
         keys = _keys(run)
-        if print_ := run.metrics["data_fingerprint"]:
-            keys |= places.setdefault(print_, {key: keys.get(key) for key in PLACE})
+        if data := run.metrics["data_fingerprint"]:
+            keys |= places.setdefault(data, {key: keys.get(key) for key in PLACE})
         rest = {key: value for key, value in keys.items() if key != THREADS}
         groups.setdefault(json.dumps(rest, sort_keys=True), []).append((run, keys))
     all_keys, members_of = [], []
@@ -142,10 +144,6 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
         )
         for keys, members in zip(all_keys, members_of, strict=True)
     ]
-
-
-THREADS = "trainer.threads"
-PLACE = ("data", "data.name", "data.root")
 
 
 def _keys(run: Run) -> dict[str, Any]:
