@@ -19,7 +19,7 @@ from fer_lightning.results.files import write_file
 
 SUFFIX = ".safetensors"
 META = "fer_lightning"  # the one entry of the file's metadata: JSON of the parts of a checkpoint that are no tensors
-CRC32 = "crc32"  # metadata of files: of all the rest, as the form has no checksum of its own; the first files had none
+CRC32 = "crc32"  # in it: of all the rest, as the form has no checksum of its own; the first files had none
 WEIGHTS = Path(__file__).parents[1] / "weights"
 DIGESTS = "training_digests"  # of the checkpoint's data state, beside the network's tensors
 
@@ -43,13 +43,12 @@ def write_weights(checkpoint: dict[str, Any], target: Path) -> None:
     data = dict(checkpoint[DATA_STATE])
     tensors[DIGESTS] = data.pop(DIGESTS)
     about = {"network": checkpoint["network"], "hyper_parameters": checkpoint["hyper_parameters"], "data": data}
-    text = json.dumps(about)
-    metadata = {META: text, CRC32: _crc32(text, tensors)}
+    metadata = {META: json.dumps({**about, CRC32: _crc32(about, tensors)})}  # of several entries the order is random
     write_file(target, save(tensors, metadata))  # `save_file`'s is for its owner alone
 
 
-def _crc32(about: str, tensors: dict[str, Tensor]) -> str:
-    crc = zlib.crc32(about.encode())
+def _crc32(about: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    crc = zlib.crc32(json.dumps(about).encode())
     for name, tensor in sorted(tensors.items()):
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
         crc = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, crc)
@@ -65,10 +64,9 @@ def read_weights(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        text = metadata.get(META, "null")
-        if metadata.get(CRC32, crc := _crc32(text, tensors)) != crc:
+        about = json.loads(metadata.get(META, "null"))
+        if isinstance(about, dict) and CRC32 in about and about.pop(CRC32) != _crc32(about, tensors):
             raise ValueError("its checksum is of other content")
-        about = json.loads(text)
     except (SafetensorError, OSError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(about, dict):

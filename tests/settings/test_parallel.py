@@ -31,6 +31,7 @@ class Dying(DNN):
 @pytest.fixture
 def sweep(few_faces_file: Path, tmp_path: Path, monkeypatch) -> tuple[str, ...]:
     """A sweep of tiny runs whose process is killed in its second epoch while the file `die` is there."""
+    monkeypatch.setenv("FER_LIGHTNING_CACHE", str(tmp_path / "cache"))
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "own_nets.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path / "own")
@@ -72,7 +73,7 @@ def test_a_killed_process_ends_in_one_message_and_the_sweep_goes_on_to_what_a_se
     same(tmp_path / "parallel", tmp_path / "serial")
     for name in jobs(tmp_path / "parallel"):
         assert json.loads((tmp_path / "parallel" / name / "metrics.json").read_text())["device"].endswith(", 1 thread")
-    assert len(list(Path(os.environ["FER_LIGHTNING_CACHE"]).glob("faces.npz-*/*"))) == 1
+    assert len(list((tmp_path / "cache").glob("faces.npz-*/*"))) == 1
 
     if "hydra/launcher=joblib" not in launcher:
         return

@@ -106,7 +106,7 @@ def test_two_train_as_one_of_twice_the_batch_size_and_go_on_when_one_was_killed(
     threading.Thread(target=killed_after_two_epochs).start()
     ended = cli(*two)
     assert ended.status == 1
-    assert ended.out.count("SIGKILL") == 1
+    assert ended.err.count("SIGKILL") == 1
     assert "two/checkpoints/last.ckpt goes on" in ended.out
     assert "Traceback" not in ended.err
     assert "SIGKILL" in (tmp_path / "two" / "metrics.json").read_text()
