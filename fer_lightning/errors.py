@@ -32,7 +32,10 @@ class UserError(Exception):
 
 
 class Failure(UserError):
-    """What no other command line would mend: a full disk, a training that diverged. It is told like a mistake."""
+    """Work that could not be done, though nothing was wrong beforehand: a full disk, a training that diverged.
+
+    It is told like a mistake, in one message.
+    """
 
     status = 1
 

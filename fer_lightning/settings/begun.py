@@ -47,8 +47,8 @@ class Begun:
         self.joblib = is_joblib(config.hydra)
         self.jobs: list[Job] = []  # of a sweep, where they are known beforehand
         self.interrupted = False
-        self.open = ExitStack()
-        self.open.enter_context(FolderLock(folder))
+        self.lock = FolderLock(folder)
+        self.shown = ExitStack()  # what tells of jobs in other processes
 
     def follow(self) -> None:
         """Tell what the jobs of a sweep in other processes do.
@@ -58,22 +58,25 @@ class Begun:
         """
         if self.joblib:
             usual = signal.signal(signal.SIGINT, self.press)
-            self.open.callback(signal.signal, signal.SIGINT, usual)
+            self.shown.callback(signal.signal, signal.SIGINT, usual)
         complete = sum(job.complete for job in self.jobs)
-        self.open.enter_context(Follower(self.folder, len(self.jobs) or None, complete))
+        self.shown.enter_context(Follower(self.folder, len(self.jobs) or None, complete))
 
     def press(self, *_: object) -> None:
         self.interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def close(self) -> None:
-        self.open.close()
+        self.shown.close()
+        self.lock.release()
 
     def end(self, error: BaseException | None = None) -> int | None:
         """Compare what a sweep has; say how to go on with what was cut off. The exit status, None: raise the error."""
-        self.close()
+        self.shown.close()
         self.interrupted |= isinstance(error, KeyboardInterrupt)
-        usual = signal.signal(signal.SIGINT, signal.SIG_IGN if self.interrupted else signal.getsignal(signal.SIGINT))
+        usual = signal.getsignal(signal.SIGINT)
+        if self.interrupted:  # pressed once more, it would leave nothing said
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             status = self.compared() if self.sweep else 1
             if self.interrupted:

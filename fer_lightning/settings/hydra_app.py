@@ -60,7 +60,7 @@ class RunHooks(Callback):
                 if not resume:
                     refuse_another(config, folder)
                 begun.begin(config, folder)
-            if named and not there:
+            elif named:
                 refuse_foreign(folder)
             complete = check(config, folder).complete
             if not there:

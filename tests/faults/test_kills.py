@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -36,23 +36,32 @@ pytestmark = pytest.mark.slow
 KILLED = -signal.SIGKILL
 
 
-def test_killed_at_random_moments(few_faces_file, whole):
-    moments, (undisturbed, seconds) = random.Random(0), whole
-    kills = ended = 0
-    while kills < (50 if ALL else 3):
-        started = Command(*command(few_faces_file))
-        started.kill(after=moments.uniform(0.1, 1) * seconds)
+def killed_at_random(again: Sequence[str], folder: Path, seconds: float, seed: int, equal: Callable[[], bool]) -> None:
+    """A command that takes so many seconds is repeated, and killed on the way 3 or 50 times; each end is equal."""
+    moments, kills, ended, killed = random.Random(seed), 0, 0, False
+    while kills < (50 if ALL else 3) or killed:
+        started = Command(*again)
+        if kills < (50 if ALL else 3):
+            started.kill(after=moments.uniform(0.2, 1) * seconds)
         status, said = started.end()
-        if status == KILLED:
+        killed = status == KILLED
+        if killed:
             kills += 1
-            readable(Path("run"))
-        else:
-            assert status == 0, said
-            assert equal(Path("run"), undisturbed)
-            shutil.rmtree("run")
-            ended += 1
-    finish(few_faces_file, undisturbed)
-    print(f"{kills} kills, {ended + 1} runs")
+            for run in (folder, *folder.glob("[0-9]*")):
+                readable(run)
+            continue
+        assert status == 0, said
+        assert equal()
+        assert list(folder.rglob("*.part")) == []
+        shutil.rmtree(folder)
+        ended += 1
+    print(f"{kills} kills; it ended {ended} times")
+
+
+def test_a_run_killed_at_random_moments(few_faces_file, whole):
+    undisturbed, seconds = whole
+    run = Path("run")
+    killed_at_random(command(few_faces_file, run), run, seconds, 0, lambda: equal(run, undisturbed))
 
 
 def test_killed_before_each_change_of_a_file(few_faces_file, whole):
@@ -116,25 +125,8 @@ def test_a_sweep_killed_at_random_moments(few_faces_file, tmp_path):
     status, said = run(*sweep(few_faces_file, whole))
     assert status == 0, said
     seconds = time.monotonic() - began
-    moments, kills, ended = random.Random(1), 0, 0
-    while kills < (50 if ALL else 3):
-        started = Command(*sweep(few_faces_file))
-        started.kill(after=moments.uniform(0.2, 1) * seconds)
-        status, said = started.end()
-        if status == KILLED:
-            kills += 1
-            for job in Path("sweep").glob("[0-9]*"):
-                readable(job)
-        else:
-            assert status == 0, said
-            assert same_sweep(Path("sweep"), whole)
-            shutil.rmtree("sweep")
-            ended += 1
-    status, said = run(*sweep(few_faces_file))
-    assert status == 0, said
-    assert same_sweep(Path("sweep"), whole)
-    assert list(Path("sweep").rglob("*.part")) == []
-    print(f"{kills} kills, {ended + 1} sweeps")
+    mine = Path("sweep")
+    killed_at_random(sweep(few_faces_file, mine), mine, seconds, 1, lambda: same_sweep(mine, whole))
 
 
 @all_faults
