@@ -128,6 +128,19 @@ def test_a_longer_and_wider_sweep_keeps_its_jobs_and_what_is_swept_sets_them_apa
     assert sorted(path.name for path in (tmp_path / "named").glob("t*")) == [f"t{other}-0", f"t{other}-1"]
 
 
+def test_the_exit_status_is_of_the_jobs_of_this_command(cli, tmp_path, whole):
+    """Whatever else stands in the folder, and though an earlier, shorter run of a job is complete."""
+    shutil.copytree(whole, tmp_path / "sweep")
+    command = (*SWEEP, "hydra.sweep.dir=sweep", "resume=true")
+    with FolderLock(tmp_path / "sweep" / "0-dnn-norm_aug-seed0"):
+        ended = cli(*command, "seed=0", "trainer.max_epochs=4")
+    assert (ended.status, "works in it" in ended.out) == (1, True)
+    path = tmp_path / "sweep" / "2-dnn-norm_aug-seed2" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"completed": False, "error": "diverged"}))
+    ended = cli(*command, "seed=0,1")
+    assert (ended.status, "\nFailed: 2-dnn-norm_aug-seed2\n" in ended.out) == (0, True)
+
+
 def test_what_a_folder_holds_is_not_taken_for_something_else(cli, tmp_path, monkeypatch, whole):
     shutil.copytree(whole, tmp_path / "sweep")
     job = tmp_path / "sweep" / "0-dnn-norm_aug-seed0"
