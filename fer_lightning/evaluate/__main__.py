@@ -103,7 +103,7 @@ def work() -> None:
     run, others = options.pop("run"), options.pop("ensemble")
     say_loading()
     from fer_lightning.evaluate.evaluation import evaluate  # torch and Lightning: not before --help
-    from fer_lightning.evaluate.members import packaged_network
+    from fer_lightning.results.members import packaged_network
 
     evaluate([packaged_network() if run is None else run, *others], **options)
 

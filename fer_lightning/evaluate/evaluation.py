@@ -1,7 +1,5 @@
 """What the command `evaluate` does: from checkpoints and data to honest scores, in words and as files.
 
-members.py      names of runs and checkpoints → networks, with what their runs tell
-fairness.py     data and networks → the splits that say something of them
 folder.py       where the files go
 prediction.py   networks and images → probabilities
 scoring.py      probabilities → evaluation.json
@@ -17,14 +15,14 @@ from fer_lightning.data.faces import fingerprint
 from fer_lightning.data.source import describe
 from fer_lightning.errors import UserError
 from fer_lightning.evaluate import text
-from fer_lightning.evaluate.fairness import select
 from fer_lightning.evaluate.folder import occupied, output_folder
-from fer_lightning.evaluate.members import choose_device, open_data, open_member, sha256
 from fer_lightning.evaluate.prediction import predict
 from fer_lightning.evaluate.scoring import comparison, score
 from fer_lightning.evaluate.votes import read_votes
 from fer_lightning.results.checkpoint import TTA_COPIES, TTA_SHIFT, import_network
+from fer_lightning.results.fairness import select
 from fer_lightning.results.files import write_json
+from fer_lightning.results.members import choose_device, open_data, open_member, sha256
 from fer_lightning.results.outputs import prediction_table, write_confusions, write_predictions
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.threads import sharing_cores

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_lightning.errors import UserError
-from fer_lightning.evaluate.members import Member
 from fer_lightning.results import weights
+from fer_lightning.results.members import Member
 from fer_lightning.results.paths import holds_run
 
 

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.splits import Splits
-from fer_lightning.evaluate.members import Member
+from fer_lightning.results.members import Member
 
 
 def predict(

@@ -7,9 +7,9 @@ import numpy as np
 
 from fer_lightning.data.faces import CLASSES, Faces
 from fer_lightning.data.splits import Splits
-from fer_lightning.evaluate.members import Member
 from fer_lightning.evaluate.votes import APART, CHOICES, TAGGERS, majority
 from fer_lightning.results import scores
+from fer_lightning.results.members import Member
 
 
 def score(

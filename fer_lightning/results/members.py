@@ -1,4 +1,4 @@
-"""Checkpoints to score with, and what their runs tell of them: precision, device, data."""
+"""Checkpoints to work with, and what their runs tell of them: precision, device, data."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from fer_lightning.results.run_folder import read_config, read_run
 
 @dataclass(frozen=True)
 class Member:
-    """A checkpoint to score with.
+    """A checkpoint to work with.
 
     name: as the user named it. run: the folder of the run that it stands in, None for a file elsewhere.
     precision, accelerator: those of its run; "32-true" and "auto" for a file elsewhere.

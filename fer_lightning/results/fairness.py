@@ -8,7 +8,7 @@ import numpy as np
 from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, USAGES, Faces, fingerprint
 from fer_lightning.data.splits import Splits, make_splits
 from fer_lightning.errors import UserError
-from fer_lightning.evaluate.members import Member
+from fer_lightning.results.members import Member
 
 TEST_USAGE = {"public": PUBLIC, "private": PRIVATE}
 
