@@ -79,8 +79,9 @@ def quoted(path: str | Path) -> str:
 
 def command_to_go_on(given: Sequence[str], folder: str | Path, sweep: bool) -> str:
     """The command that goes on with the run or sweep in `folder`, which `given`, a command's words, has begun."""
+    other = ("ckpt_path=", "resume=", "hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir=")
+    words = [word for word in given if not word.startswith(other)]
     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
-    words = [word for word in given if not word.startswith(("ckpt_path=", "resume=", "hydra.mode=", f"{key}="))]
     return f"python -m fer_lightning {shlex.join([*words, override(key, folder), 'resume=true'])}"
 
 
