@@ -103,7 +103,7 @@ def test_a_terminal_holds_it(study):
 
 
 def test_the_order_is_the_sensible_one_and_can_be_turned(study):
-    assert list(rows("study", "--sort", "val_acc"))[0] == "10-trial"
+    assert next(iter(rows("study", "--sort", "val_acc"))) == "10-trial"
     assert list(rows("study", "--sort", "val_acc"))[-2:] == ["6-broken", "7-begun"]  # nothing known: last either way
     assert list(rows("study", "--sort", "val_acc", "--reverse"))[-3:] == ["10-trial", "6-broken", "7-begun"]
     assert list(rows("study", "--sort", "seed"))[:6][-1] == "10-trial"
