@@ -109,7 +109,7 @@ def look(folder: Path) -> Row:
             return row | {"state": "trial" if metrics["trial"] else "finished"}
         epochs = run_folder.read_epochs(curves) if curves.is_file() else run_folder.epochs_table([])
     except UserError as error:
-        return row | {"state": "broken", "why": " ".join(str(error).split())}
+        return row | {"state": "broken", "why": " ".join(str(error).removeprefix(f"{folder}/").split())}
     validated = epochs.dropna(subset=["val_acc"]).to_dict("records")
     row["epochs"] = len(epochs)
     if row["best_epoch"] is None and validated:
@@ -138,11 +138,13 @@ def way_on(folder: Path) -> str | None:
     sweep = (folder.parent / "multirun.yaml").is_file()
     place = folder.parent if sweep else folder
     record = record_of(place, sweep)
-    given = record.get("overrides")
-    if not isinstance(given, dict) or lock.held(place):
+    if lock.held(place):
         return None
-    typed = [str(word) for key in ("task", "hydra") for word in given.get(key) or []]
-    words = [*own_recipes(record), *["--multirun"][: int(sweep)], *typed]
+    try:
+        typed = [str(word) for key in ("task", "hydra") for word in record["overrides"][key]]
+        words = [*own_recipes(record), *["--multirun"][: int(sweep)], *typed]
+    except (AttributeError, KeyError, TypeError):  # not as Hydra writes it
+        return None
     typed_in = Path(str(runtime_of(record).get("cwd")))
     if not typed_in.is_dir() or typed_in.samefile(Path.cwd()):
         return command_to_go_on(words, os.path.relpath(place), sweep)
