@@ -155,7 +155,7 @@ def next_command(to: Path) -> str:
 def fetch(source: Source, folder: Path) -> None:
     """Download a source into `folder`, anew. UserError or Failure, saying what remains to be done."""
     try:
-        import kagglehub  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import kagglehub
     except ImportError:
         raise UserError(f"kagglehub is not installed: pip install -e '.[data]'{otherwise(source)}") from None
     get = kagglehub.dataset_download if source.kind == "datasets" else kagglehub.competition_download
