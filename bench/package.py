@@ -24,6 +24,7 @@ from fer_lightning.results.calibration import Calibration
 from fer_lightning.results.checkpoint import read_checkpoint
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import Run, overrides_of, read_predictions, read_run, versions_of
+from fer_lightning.results.scores import expected_calibration_error
 
 FOLDER = weights.WEIGHTS
 ROUNDING = 0.005  # of an accuracy: half precision, another device
@@ -68,9 +69,10 @@ also stand, pixel for pixel, in Training. Intervals: Wilson, 95 %.
 
 {votes}## Calibration
 
-At a temperature of {temperature:.3f}, fitted on the {calibrated_n:,} validation images, the calibration error on these
-is {ece_after:.4f} instead of {ece_before:.4f}. A face whose largest probability then is below {threshold} is "unsure":
-an answer would be more likely wrong than right. `{name}.json` holds the figures of validation.
+At a temperature of {temperature:.3f}, fitted on the validation images, the calibration error is
+{errors}. A face whose largest probability then is
+below {threshold} is "unsure": an answer would be more likely wrong than right. `{name}.json` holds the figures of
+validation. Answered, and right of the answers, by the threshold:
 
 {thresholds}
 
@@ -88,7 +90,7 @@ Repeating and comparing experiments on FER2013; lectures and exercises; as a tea
   anyone: not in hiring, teaching, policing or medicine.
 - Faces must be cropped as FER2013's are, upright and filling the picture. It has no notion of "no face" or "none of
   these": every picture gets one of the seven.
-- Its probabilities are calibrated as the expected calibration error above says, on FER2013 alone.
+- Its probabilities are calibrated as the calibration errors above say, on FER2013 alone.
 """
 
 
@@ -136,7 +138,6 @@ def teacher(path: Path) -> str:
 def card(run: Run, name: str, size: int, report: dict[str, Any], fitted: Calibration, predictions: pd.DataFrame) -> str:
     """The model card, from the run's files and evaluation.json, calibration and predictions of the file."""
     metrics, splits = run.metrics, report["splits"]
-    assert fitted.ece
     scores = table(
         ("split", "images", "accuracy", "unseen", "balanced accuracy", "log loss", "calibration error"),
         [
@@ -167,13 +168,17 @@ def card(run: Run, name: str, size: int, report: dict[str, Any], fitted: Calibra
             [(n, f"{found['n']:,}", share(found["acc"], found["acc_95"])) for n, found in agreeing.items()],
         )
         votes += "\n\n"
+    plain = {NAMES[split].partition(" (")[0]: calibration.of_split(predictions, split) for split in splits}
     calibrated = {
         split: (calibration.at_temperature(probabilities, fitted.temperature), target)
-        for split in splits
-        for probabilities, target in [calibration.of_split(predictions, split)]
+        for split, (probabilities, target) in plain.items()
     }
+    before, after = (
+        {split: expected_calibration_error(*each) for split, each in known.items()} for known in (plain, calibrated)
+    )
+    errors = ", ".join(f"{after[split]:.4f} instead of {before[split]:.4f} on {split}" for split in plain)
     thresholds = table(
-        ("threshold", *(f"{NAMES[split]}: {what}" for split in splits for what in ("answered", "right of these"))),
+        ("threshold", *(f"{split}: {what}" for split in calibrated for what in ("answered", "right"))),
         [
             (f"{at:.1f}", *(shown(found) for each in calibrated.values() for found in calibration.answered(*each, at)))
             for at in calibration.THRESHOLDS
@@ -183,9 +188,7 @@ def card(run: Run, name: str, size: int, report: dict[str, Any], fitted: Calibra
         name=name,
         temperature=fitted.temperature,
         threshold=fitted.threshold,
-        calibrated_n=fitted.n,
-        ece_before=fitted.ece[0],
-        ece_after=fitted.ece[1],
+        errors=errors,
         thresholds=thresholds,
         network=report["checkpoints"][0]["network"],
         classes=", ".join(per_class),
