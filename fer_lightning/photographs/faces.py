@@ -1,0 +1,154 @@
+"""The faces of a picture: where they are, and as the network sees them."""
+
+import cmath
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fer_lightning.data.faces import SIZE
+from fer_lightning.photographs.align import TRAINING_LANDMARKS, VARIANTS, Similarity, fit, warp
+from fer_lightning.photographs.detector import detect, distinct
+
+LEAST_SCORE = 0.65
+# The longer side of what the detector looks at, in pixels: smaller pictures are scaled up, larger ones down
+SHORTEST, USUAL, LARGER = 192, 640, 1280
+SMALL = 48  # pixels of that, a face's height below which a second look at LARGER may find others
+SURE = 0.9  # a score from which on a picture is taken as upright
+TURNS = (1, 3, 2)  # by 90° each
+BATCH = 64  # images of 48×48 that are looked at together
+LEAST_TURNED, AHEAD = 0.8, 0.05  # a score in a turned picture that counts, and by how much it is better than another
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture.
+
+    gray: the picture, uint8 (H, W). to_picture: from the 48×48 pixels' coordinates to the picture's.
+    box: left, top, width, height in the upright picture's pixels, perhaps beyond its border.
+    score: the detector's, from 0 to 1; None where the face was not looked for. landmarks: float (5, 2), as
+    `detector.LANDMARKS`, or None.
+    """
+
+    gray: np.ndarray
+    to_picture: Similarity
+    box: tuple[float, float, float, float]
+    score: float | None = None
+    landmarks: np.ndarray | None = None
+
+    @property
+    def roll(self) -> float:
+        """Degrees by which the face is turned clockwise."""
+        return math.degrees(cmath.phase(self.to_picture.a))
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """uint8 (48, 48), as FER2013's are."""
+        return warp(self.gray, self.to_picture)
+
+    def variants(self) -> np.ndarray:
+        """uint8 (V, 48, 48): the crops whose mean probability is the answer, `pixels` the first of them."""
+        crops = [warp(self.gray, self.to_picture.after(variant)) for variant in VARIANTS]
+        return np.stack([turned for crop in crops for turned in (crop, crop[:, ::-1])])
+
+
+def find_faces(picture: np.ndarray) -> list[Face]:
+    """The faces of an upright picture uint8 (H, W, 3), RGB, the largest first; none is an answer."""
+    gray = to_gray(picture)
+    return [_aligned(gray, each) for each in _largest_first(detections(picture[None])[0])]
+
+
+def _largest_first(found: np.ndarray) -> np.ndarray:
+    return found[np.argsort(-found[:, 3] * found[:, 4], kind="stable")]
+
+
+def realigned(pixels: np.ndarray, after_batch: Callable[[int], None] = lambda images: None) -> np.ndarray:
+    """uint8 (N, 48, 48) of uint8 (N, 48, 48): the largest face of each, cropped anew; as it is where none is found."""
+    crops = np.array(pixels)
+    for start in range(0, len(pixels), BATCH):
+        batch = pixels[start : start + BATCH]
+        for index, found in enumerate(detections(np.repeat(batch[..., None], 3, axis=3))):
+            if len(found):
+                crops[start + index] = _aligned(batch[index], _largest_first(found)[0]).pixels
+        after_batch(len(batch))
+    return crops
+
+
+def whole(picture: np.ndarray) -> Face:
+    """A picture uint8 (H, W, 3) that is a ready face, cropped as FER2013's are: its middle square."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    return boxed(picture, ((width - side) / 2, (height - side) / 2, side, side))
+
+
+def boxed(picture: np.ndarray, box: tuple[float, float, float, float]) -> Face:
+    """The square around a box (left, top, width, height) of a picture uint8 (H, W, 3), as a face."""
+    left, top, width, height = box
+    side = max(width, height)
+    corner = complex(left + (width - side) / 2, top + (height - side) / 2)
+    return Face(to_gray(picture), Similarity(complex(side / SIZE), corner), box)
+
+
+def to_gray(picture: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) of uint8 (H, W, 3): ITU-R 601 luma, as of every picture here."""
+    return np.asarray(Image.fromarray(picture).convert("L"))
+
+
+def detections(pictures: np.ndarray) -> list[np.ndarray]:
+    """float (M, 15) as `detector.detect`'s of each picture of uint8 (N, H, W, 3), in its pixels.
+
+    It looks a second time where faces are small, and in turned pictures where no face is clear: of a face that lies on
+    its side it finds the place, but not its landmarks.
+    """
+    height, width = pictures.shape[1:3]
+    longer = max(height, width)
+    usual = min(max(longer, SHORTEST), USUAL)
+    found = _look(pictures, usual)
+    if longer > USUAL:
+        for index, each in enumerate(found):
+            if each[:, 4].max(initial=0) < SMALL * longer / USUAL:
+                (more,) = _look(pictures[index : index + 1], min(longer, LARGER))
+                found[index] = distinct(torch.from_numpy(np.concatenate([each, more]))).numpy()
+    unclear = [index for index, each in enumerate(found) if _best(each) < SURE]
+    for turns in TURNS if unclear else ():
+        for index, turned in zip(unclear, _look(np.rot90(pictures[unclear], turns, axes=(1, 2)), usual), strict=True):
+            if _best(turned) >= max(LEAST_TURNED, _best(found[index]) + AHEAD):
+                found[index] = _turned_back(turned, turns, height, width)
+    return found
+
+
+def _best(found: np.ndarray) -> float:
+    return float(found[:, 0].max(initial=0))
+
+
+def _look(pictures: np.ndarray, longer: int) -> list[np.ndarray]:
+    """`detect` on pictures with a longer side of so many pixels; the result in the pictures' own pixels."""
+    height, width = pictures.shape[1:3]
+    scale = longer / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    scaled = [Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR) for picture in pictures]
+    factors = np.tile(np.array([width / size[0], height / size[1]], np.float32), 7)
+    faces = detect(torch.from_numpy(np.stack([np.asarray(picture) for picture in scaled])), LEAST_SCORE)
+    return [np.concatenate([each[:, :1], each[:, 1:] * factors], 1) for each in (face.numpy() for face in faces)]
+
+
+def _turned_back(found: np.ndarray, turns: int, height: int, width: int) -> np.ndarray:
+    """Detections of `np.rot90(picture, turns)` in the pixels of the picture, which has this height and width."""
+    for turn in reversed(range(turns)):  # a point (x, y) of np.rot90(before) is (width of before - y, x) of before
+        across = height if turn % 2 else width
+        left, top, wide, high = found[:, 1:5].T.copy()
+        found[:, 1:5] = np.stack([across - top - high, left, high, wide], -1)
+        x, y = found[:, 5::2].copy(), found[:, 6::2].copy()
+        found[:, 5::2], found[:, 6::2] = across - y, x
+    return found
+
+
+def _aligned(gray: np.ndarray, found: np.ndarray) -> Face:
+    landmarks = found[5:].reshape(-1, 2)
+    left, top, width, height = map(float, found[1:5])
+    to_picture = fit(landmarks, TRAINING_LANDMARKS).inverse()
+    return Face(gray, to_picture, (left, top, width, height), float(found[0]), landmarks)
