@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
@@ -42,14 +43,22 @@ class Calibration:
     ece: Sequence[float] | None = None
     thresholds: Sequence[Sequence[float | None]] | None = None
 
+    def at(self, threshold: float) -> "Calibration":
+        """The same with another threshold; what it covers is None where that is not known."""
+        known = {
+            each[0]: each[1:] for each in [*(self.thresholds or ()), [self.threshold, self.coverage, self.accuracy]]
+        }
+        coverage, accuracy = known.get(threshold, (None, None))
+        return replace(self, threshold=threshold, coverage=coverage, accuracy=accuracy)
+
     def __str__(self) -> str:
         if self.n is None:
-            return f"its probabilities are not calibrated (no predictions of validation data); unsure below {self.threshold}"
+            return f"its probabilities are not calibrated (no validation data is known); unsure below {self.threshold}"
+        fitted = f"temperature {self.temperature:.3f}; unsure below {self.threshold}"
+        if self.coverage is None:
+            return f"{fitted} (what that is on validation images is not known)"
         right = "" if self.accuracy is None else f", of which {self.accuracy:.1%} are right"
-        return (
-            f"temperature {self.temperature:.3f}; unsure below {self.threshold}: it answers {self.coverage:.1%} of "
-            f"{self.n:,} validation images{right}"
-        )
+        return f"{fitted}: it answers {self.coverage:.1%} of {self.n:,} validation images{right}"
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -103,12 +112,15 @@ def of(path: Path) -> Calibration:
 
 def of_predictions(path: Path) -> Calibration:
     """That of a predictions.csv; nothing is known where it holds no validation images. UserError where it is broken."""
-    table = read_predictions(path)
-    table = table[table["split"] == "val"]
-    if table.empty:
-        return Calibration()
-    target = table["target"].map(CLASSES.index).to_numpy(copy=True)  # torch warns of arrays that it may not write into
-    return fit(table[[*CLASSES]].to_numpy(), target)
+    probabilities, target = of_split(read_predictions(path), "val")
+    return fit(probabilities, target) if len(target) else Calibration()
+
+
+def of_split(predictions: pd.DataFrame, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities, float64 (N, 7), and targets, int64 (N,), of the images of one split."""
+    table = predictions[predictions["split"] == split]
+    target = np.array([CLASSES.index(name) for name in table["target"]], np.int64)
+    return table[[*CLASSES]].to_numpy(), target
 
 
 def read(path: Path) -> Calibration:
