@@ -18,9 +18,9 @@ from fer_lightning.photographs.faces import Face
 MARKER = "annotated by python -m fer_lightning.predict"  # in a copy's metadata, by which the next run knows it
 JPEG, PNG = (".jpg", ".jpeg", ".jpe", ".jfif"), (".png",)
 SQUARE = np.array([[0, 0], [SIZE, 0], [SIZE, SIZE], [0, SIZE]])  # of a face's pixels
-LEAST_FACE, LEAST_SIDE = 120, 240  # pixels, to which a small face and a small picture are enlarged
+LEAST_FACE, LEAST_SIDE = 130, 240  # pixels, to which a small face and a small picture are enlarged
 LARGEST = 4096  # a side, to which no picture is enlarged further
-LEAST_ROW = 13  # pixels, of a line of text
+LEAST_ROW = 16  # pixels, of a line of text
 FONT, PADDING, BAR_WIDTH = 0.82, 0.35, 4  # in rows
 SURE, UNSURE = (255, 196, 0), (205, 205, 205)  # amber, gray: neither says good or bad
 BAR, SHADE, WHITE, BLACK, GROUND = (120, 170, 220), (0, 0, 0, 185), (255, 255, 255), (0, 0, 0), (24, 24, 24)
@@ -91,7 +91,7 @@ def annotated(
     marks = [
         _Mark(
             square=scale * face.to_picture(SQUARE),
-            row=float(np.clip(scale * side / 9, LEAST_ROW, most)),
+            row=float(np.clip(scale * side / 8, LEAST_ROW, most)),
             number=f"{number}" if len(faces) > 1 else "",
             chances=chances,
             sure=bool(chances.max() >= threshold),
@@ -181,7 +181,9 @@ def _lay_out(marks: Sequence[_Mark], size: Size) -> Size:
         left, top, right, bottom = mark.around
         wide, high = tag = _size(mark.words, mark.row)
         inside = (min(max(left, 0), max(size[0] - wide, 0)), max(top, 0))
-        corners = [(x, y) for y in (top - high, bottom) for x in (left, right - wide)]
+        peak = min(mark.square.tolist(), key=lambda corner: corner[1])[0]
+        usual = max(left, min(peak - wide / 2, right - wide))
+        corners = [(x, y) for y in (top - high, bottom) for x in (usual, left, right - wide)]
         mark.tags = [_place(tag, corners, taken, size) or _rectangle(inside, tag)]
         taken += mark.tags
     x, y, needed = size[0], 0.0, size
