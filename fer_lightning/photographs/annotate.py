@@ -89,7 +89,7 @@ def annotated(
     size = (round(width * scale), round(height * scale))
     most = max(LEAST_ROW, max(size) / 40)
     marks = [
-        _Mark(
+        Mark(
             square=scale * face.to_picture(SQUARE),
             row=float(np.clip(scale * side / 8, LEAST_ROW, most)),
             number=f"{number}" if len(faces) > 1 else "",
@@ -98,7 +98,7 @@ def annotated(
         )
         for number, (face, side, chances) in enumerate(zip(faces, sides, probabilities, strict=True), 1)
     ]
-    right, bottom = _lay_out(marks, size)
+    right, bottom = lay_out(marks, size)
     page = Image.new("RGB", (round(max(size[0], right)), round(max(size[1], bottom))), GROUND)
     page.paste(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
     draw = ImageDraw.Draw(page, "RGBA")
@@ -115,7 +115,7 @@ def annotated(
 
 
 @dataclass
-class _Mark:
+class Mark:
     """What is drawn of one face, in the copy's pixels.
 
     row: the height of a line of its text. tags, bars: where its class and its probabilities stand.
@@ -174,7 +174,7 @@ class _Mark:
             _write(draw, (right - shares, y, right, y + self.row), f"{chance:.0%}", self.row, color)
 
 
-def _lay_out(marks: Sequence[_Mark], size: Size) -> Size:
+def lay_out(marks: Sequence[Mark], size: Size) -> Size:
     """Place tags and bars of all faces in a picture of this size, and tell the size that they need."""
     taken = [mark.around for mark in marks]
     for mark in marks:
