@@ -14,7 +14,7 @@ from fer_lightning import __version__
 from fer_lightning.data.faces import CLASSES, SIZE
 from fer_lightning.errors import UserError, run_command, say_loading
 from fer_lightning.photographs import LIMITS
-from fer_lightning.results.files import check_out, keep, write_file, write_json
+from fer_lightning.results.files import check_out, keep, naming, write_file, write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,17 +30,18 @@ that is; below a threshold it is "unsure". A picture without a face is an answer
 EPILOG = """\
 columns of --out FILE.csv, a row a face:
   picture                   its path
-  face                      1, 2, … from the largest on; 0: no face, and the row ends here
+  face                      1, 2, … from the largest on (of --boxes: as given); 0: no face, all else is empty
   left,top,width,height     its box in pixels of the upright picture
   roll                      degrees by which it is turned clockwise
-  predicted,probability     the class and how probable it is: over the face and its mirror image, at a
-                            temperature that fits validation data
+  predicted,probability     the class and how probable it is: the mean over the face as the network sees it and
+                            variants such as its mirror image, at a temperature that fits validation data
   unsure                    True where the probability is below the threshold: `predicted` is a guess then
   angry … neutral           the probabilities of all seven classes
 FILE.json holds the same as a list, `faces`, below what is known of the network and the limits.
 
 A csv of FER2013's form (id,feature or pixels, or with labels, which are not looked at) is answered as
---out FILE.csv with the columns id,label: a submission, with every row of the csv once and plain.
+--out FILE.csv with the columns id,label: a submission, each row's most probable class without variants.
+A file of that form and other content is kept, as FILE-1.csv.
 
 examples:
   python -m fer_lightning.predict me.jpg
@@ -207,8 +208,8 @@ def answer_pictures(
     if annotate is not None:
         from fer_lightning.photographs import annotate as marking
 
-        paths = [path for path in paths if not (path.is_relative_to(annotate) and marking.is_copy(path))]
         copies = marking.copies(paths, annotate)
+        paths = list(copies)
     find = finder(paths, not no_detect, boxes)
     network = open_network(run, unsure)
     threshold = network.calibration.threshold
@@ -233,7 +234,8 @@ def answer_pictures(
             if copies:
                 copy = marking.annotated(seen.picture, seen.faces, seen.probabilities, threshold, note)
                 target = copies[seen.path]
-                target.parent.mkdir(parents=True, exist_ok=True)
+                with naming(target):
+                    target.parent.mkdir(parents=True, exist_ok=True)
                 write_file(target, marking.encoded(copy, target, str(network)))
 
     if out is not None and out.suffix == ".json":
@@ -244,7 +246,7 @@ def answer_pictures(
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(answers)
-        write_file(out, text.getvalue().encode())
+        write_file(out, text.getvalue().encode(errors="backslashreplace"))  # names may be no UTF-8
     shown = len(answers) - without
     print(
         f"\n{counted(len(paths), 'picture')}: {counted(shown, 'face')}, {without:,} without a face"

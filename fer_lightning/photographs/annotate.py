@@ -31,10 +31,21 @@ Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def copies(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where the copy of each picture goes: below `folder` as the pictures lie below the folder that they share.
+    """Where the copy of each picture goes: below `folder`, which is made, as they lie below the folder that they share.
 
-    A JPEG stays one, all else becomes a PNG. UserError where something that is no copy of ours would be lost.
+    A JPEG stays one, all else becomes a PNG. Pictures that are copies in `folder` are passed over. UserError where
+    something that is no copy of ours would be lost.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--annotate {folder}: the folder cannot be made ({error.strerror}); name another one"
+        ) from None
+    inside = folder.resolve()
+    pictures = [each for each in pictures if not (each.resolve().is_relative_to(inside) and is_copy(each))]
+    if not pictures:
+        raise UserError(f"--annotate {folder}: the pictures are copies that lie in it; name the pictures themselves")
     parents = [picture.absolute().parent for picture in pictures]
     shared = next(each for each in (parents[0], *parents[0].parents) if all(p.is_relative_to(each) for p in parents))
     found: dict[Path, Path] = {}
@@ -63,12 +74,12 @@ def is_copy(path: Path) -> bool:
 
 def encoded(image: Image.Image, path: Path, about: str) -> bytes:
     """A copy as a JPEG or PNG, as `path` ends; its metadata are what it is, LIMITS and `about`, and nothing else."""
-    file, text = io.BytesIO(), f"{MARKER}\n{LIMITS}\n{about}"
+    file, text = io.BytesIO(), f"{MARKER}\n{LIMITS}\n{about}".encode(errors="backslashreplace")
     if path.suffix.lower() in JPEG:
-        image.save(file, "JPEG", quality=92, comment=text.encode())
+        image.save(file, "JPEG", quality=92, comment=text)
     else:
         info = PngInfo()
-        info.add_text("Description", text)
+        info.add_text("Description", text.decode())
         image.save(file, "PNG", pnginfo=info)
     return file.getvalue()
 

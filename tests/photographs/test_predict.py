@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +159,16 @@ def test_a_csv_gets_a_submission(test_csv, few_faces, trained):
     assert pd.read_csv("labels.csv")["id"].tolist() == [0, 1]
 
 
+def test_the_help_says_the_limits_and_waits_for_nothing():
+    ended = run_command(main, "--help")
+    assert ended.status == 0
+    assert LIMITS in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 110
+    code = "import sys; sys.argv[1:] = ['--help']; from fer_lightning.predict import main; main()"
+    shown = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
+    assert "| torch" not in shown.stderr
+
+
 def test_mistakes_are_told_before_any_work(test_csv, pictures):
     assert "a csv is answered by itself" in refusal(test_csv, pictures)
     assert "--out submission.csv" in refusal(test_csv)
@@ -192,6 +204,8 @@ def test_copies_are_marked_and_nothing_else_is_touched(pictures, monkeypatch):
         assert LIMITS in png.info["Description"]
         assert LIMITS.encode() in jpeg.info["comment"]
     assert "is there and is no copy of ours" in refusal(".", "--annotate", ".")
+    assert "the pictures are copies that lie in it" in refusal(Path("marked").absolute(), "--annotate", "marked")
+    assert "coffee.png: the folder cannot be made" in refusal("hopper.jpg", "--annotate", "coffee.png")
     assert {path: path.read_bytes() for path in before} == before
 
 
