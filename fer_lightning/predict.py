@@ -33,9 +33,9 @@ columns of --out FILE.csv, a row a face:
   face                      1, 2, … from the largest on (of --boxes: as given); 0: no face, all else is empty
   left,top,width,height     its box in pixels of the upright picture
   roll                      degrees by which it is turned clockwise
-  predicted,probability     the class and how probable it is: the mean over the face as the network sees it and
-                            variants such as its mirror image, at a temperature that fits validation data
-  unsure                    True where the probability is below the threshold: `predicted` is a guess then
+  predicted,probability     the class and how probable it is, at a temperature that fits validation data: the
+                            mean over the face and variants such as its mirror image
+  unsure                    True where the probability is below the threshold; `predicted` is a guess then
   angry … neutral           the probabilities of all seven classes
 FILE.json holds the same as a list, `faces`, below what is known of the network and the limits.
 
