@@ -30,11 +30,11 @@ that is; below a threshold it is "unsure". A picture without a face is an answer
 EPILOG = """\
 columns of --out FILE.csv, a row a face:
   picture                   its path
-  face                      1, 2, … from the largest on (of --boxes: as given); 0: no face, all else is empty
+  face                      1, 2, … from the largest on (--boxes: as given); 0: no face, all else is empty
   left,top,width,height     its box in pixels of the upright picture
   roll                      degrees by which it is turned clockwise
-  predicted,probability     the class and how probable it is, at a temperature that fits validation data: the
-                            mean over the face and variants such as its mirror image
+  predicted,probability     the class and how probable it is, at a temperature that fits validation data:
+                            the mean over the face and variants such as its mirror image
   unsure                    True where the probability is below the threshold; `predicted` is a guess then
   angry … neutral           the probabilities of all seven classes
 FILE.json holds the same as a list, `faces`, below what is known of the network and the limits.
@@ -165,7 +165,8 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
     network = open_network(run)
     faces = cache.load(source.path, source.scan, source.read)
     print(describe(faces))
-    with progress("predicting", len(faces)) as (bar, task):
+    with progress() as bar:
+        task = bar.add_task("predicting", total=len(faces))
         probabilities = network.member.classifier.probabilities(
             faces.pixels, network.member.precision, after_batch=lambda images: bar.advance(task, images)
         )
@@ -177,15 +178,15 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[tuple["Progress", Any]]:
-    """A bar on standard error, where that is a terminal; lines printed meanwhile go above it."""
+def progress() -> Iterator["Progress"]:
+    """For bars on standard error, where that is a terminal; lines printed meanwhile go above them."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     both = sys.stdout.isatty()  # else what goes into a pipe would be shown above the bar instead
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty(), redirect_stdout=both) as bar:
-        yield bar, bar.add_task(what, total=total)
+        yield bar
 
 
 def answer_pictures(
@@ -219,9 +220,8 @@ def answer_pictures(
     print(f"{'picture':<{width}}  {TABLE}")
     answers: list[dict[str, Any]] = []
     faults = without = small = 0
-    with progress("pictures", len(paths)) as (bar, task):
-        for seen in see(paths, find, network):
-            bar.advance(task)
+    with progress() as bar:
+        for seen in see(bar.track(paths, description="pictures"), find, network):
             if seen.fault is not None:
                 faults += 1
                 print(f"skipped: {seen.fault}", file=sys.stderr)

@@ -22,8 +22,8 @@ LEAST_FACE, LEAST_SIDE = 130, 240  # pixels, to which a small face and a small p
 LARGEST = 4096  # a side, to which no picture is enlarged further
 LEAST_ROW = 16  # pixels, of a line of text
 FONT, PADDING, BAR_WIDTH = 0.82, 0.35, 4  # in rows
-SURE, UNSURE = (255, 196, 0), (205, 205, 205)  # amber, gray: neither says good or bad
-BAR, SHADE, WHITE, BLACK, GROUND = (120, 170, 220), (0, 0, 0, 185), (255, 255, 255), (0, 0, 0), (24, 24, 24)
+WHITE, GRAY, BLACK, GROUND, SHADE = (255, 255, 255), (200, 200, 200), (0, 0, 0), (24, 24, 24), (0, 0, 0, 185)
+SURE, UNSURE, BAR = (255, 196, 0), WHITE, (120, 170, 220)  # no color that says good or bad
 
 Color = tuple[int, ...]
 Size = tuple[float, float]
@@ -102,6 +102,7 @@ def annotated(
     marks = [
         Mark(
             square=scale * face.to_picture(SQUARE),
+            within=size,
             row=float(np.clip(scale * side / 8, LEAST_ROW, most)),
             number=f"{number}" if len(faces) > 1 else "",
             chances=chances,
@@ -110,11 +111,12 @@ def annotated(
         for number, (face, side, chances) in enumerate(zip(faces, sides, probabilities, strict=True), 1)
     ]
     right, bottom = lay_out(marks, size)
-    page = Image.new("RGB", (round(max(size[0], right)), round(max(size[1], bottom))), GROUND)
-    page.paste(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-    draw = ImageDraw.Draw(page, "RGBA")
+    image = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
     for mark in marks:
-        mark.draw_square(draw)
+        mark.draw_square(ImageDraw.Draw(image))
+    page = Image.new("RGB", (round(max(size[0], right)), round(max(size[1], bottom))), GROUND)
+    page.paste(image)
+    draw = ImageDraw.Draw(page, "RGBA")
     for mark in marks:
         mark.draw_bars(draw)
         for tag in mark.tags:
@@ -129,10 +131,12 @@ def annotated(
 class Mark:
     """What is drawn of one face, in the copy's pixels.
 
-    row: the height of a line of its text. tags, bars: where its class and its probabilities stand.
+    within: the picture's size. row: the height of a line of its text. tags, bars: where its class and its
+    probabilities stand.
     """
 
     square: np.ndarray
+    within: Size
     row: float
     number: str
     chances: np.ndarray
@@ -142,7 +146,9 @@ class Mark:
 
     @property
     def around(self) -> Rectangle:
-        (left, top), (right, bottom) = self.square.min(0).tolist(), self.square.max(0).tolist()
+        """What is seen of the square."""
+        seen = self.square.clip(0, self.within)
+        (left, top), (right, bottom) = seen.min(0).tolist(), seen.max(0).tolist()
         return left, top, right, bottom
 
     @property
@@ -177,7 +183,7 @@ class Mark:
         names, shares = self.columns
         best = int(self.chances.argmax())
         for place, (name, chance) in enumerate(zip(CLASSES, self.chances.tolist(), strict=True)):
-            y, color = top + place * self.row, self.color if place == best else WHITE
+            y, color = top + place * self.row, self.color if place == best else GRAY
             _write(draw, (left, y, left + names, y + self.row), name, self.row, color)
             start, length = left + names, BAR_WIDTH * self.row * chance
             edges = (start, y + 0.2 * self.row, start + max(length, 1), y + 0.8 * self.row)
@@ -186,7 +192,7 @@ class Mark:
 
 
 def lay_out(marks: Sequence[Mark], size: Size) -> Size:
-    """Place tags and bars of all faces in a picture of this size, and tell the size that they need."""
+    """Place tags and bars of all faces of a picture of this size, and tell the size that they need."""
     taken = [mark.around for mark in marks]
     for mark in marks:
         left, top, right, bottom = mark.around
@@ -248,5 +254,5 @@ def _write(
     draw: ImageDraw.ImageDraw, place: Rectangle, words: str, row: float, color: Color, ground: Color | None = None
 ) -> None:
     if ground:
-        draw.rectangle(place, ground)
+        draw.rectangle(place, ground, BLACK)
     draw.text((place[0] + PADDING * row, (place[1] + place[3]) / 2), words, color, _font(row), anchor="lm")

@@ -163,7 +163,6 @@ def test_the_help_says_the_limits_and_waits_for_nothing():
     ended = run_command(main, "--help")
     assert ended.status == 0
     assert LIMITS in ended.out
-    assert max(map(len, ended.out.splitlines())) <= 106
     code = "import sys; sys.argv[1:] = ['--help']; from fer_lightning.predict import main; main()"
     shown = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
     assert "| torch" not in shown.stderr
@@ -215,11 +214,12 @@ def test_in_a_crowd_no_marks_cover_each_other():
     page = annotate.annotated(picture, faces, np.tile(chances, (len(faces), 1)), 0.5)
     scale = annotate.LEAST_FACE / 40
     assert page.width > 400 * scale  # some bars stand beside the picture
+    size = (400 * scale, 300 * scale)
     marks = [
-        annotate.Mark(scale * face.to_picture(annotate.SQUARE), 16, str(number), chances, False)
+        annotate.Mark(scale * face.to_picture(annotate.SQUARE), size, 16, str(number), chances, False)
         for number, face in enumerate(faces, 1)
     ]
-    annotate.lay_out(marks, (400 * scale, 300 * scale))
+    assert annotate.lay_out(marks, size)[0] == pytest.approx(page.width, abs=1)
     bars = [mark.bars for mark in marks]
     places = [mark.around for mark in marks] + bars
     for index, one in enumerate(places):
