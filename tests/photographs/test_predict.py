@@ -216,7 +216,9 @@ def test_in_a_crowd_no_marks_cover_each_other():
     assert page.width > 400 * scale  # some bars stand beside the picture
     size = (400 * scale, 300 * scale)
     marks = [
-        annotate.Mark(scale * face.to_picture(annotate.SQUARE), size, 16, str(number), chances, False)
+        annotate.Mark(
+            scale * face.to_picture(annotate.SQUARE), size, annotate.LEAST_FACE / 8, str(number), chances, False
+        )
         for number, face in enumerate(faces, 1)
     ]
     assert annotate.lay_out(marks, size)[0] == pytest.approx(page.width, abs=1)
