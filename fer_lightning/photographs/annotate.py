@@ -1,6 +1,7 @@
 """A copy of a picture in which its faces are marked, with what the network says of each."""
 
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -65,9 +66,9 @@ def copies(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
 def is_copy(path: Path) -> bool:
     """Whether a file is one that `encoded` made."""
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG", "JPEG")) as image:
             text = image.info.get("comment") or image.info.get("Description") or b""
-    except OSError:
+    except Exception:  # no picture, or a damaged one, of which Pillow says so in some ten ways
         return False
     return MARKER in (text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
 
