@@ -8,16 +8,16 @@ Hidden files, Thumbs.db, desktop.ini and __MACOSX are passed over; anything else
 """
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import faulty, in_a_line
+from fer_lightning.data.picture import open_picture
 from fer_lightning.errors import UserError
 
 SPLITS = {  # the usage of images whose names give none
@@ -39,8 +39,6 @@ NAMES = {name: label for label, name in enumerate(CLASSES)} | {  # class folders
     "surprised": 5,
 }
 _PREFIXES = {usage: code for code, usage in enumerate(USAGES) if code != UNLABELLED}
-_FORMATS = ("PNG", "JPEG")
-_FILE_BYTES = 1 << 28  # no picture of as many pixels as Pillow takes, 179 million, needs more
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
@@ -111,8 +109,7 @@ class ImageFolders:
         for index, path in enumerate(paths):
             name = path.relative_to(self.path)
             try:
-                with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
-                    pixels[index] = _picture(path)
+                pixels[index] = _picture(path)
             except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
                 reason = "not a jpg or png" if isinstance(error, UnidentifiedImageError) else in_a_line(str(error))
                 faults.append(f"{name.as_posix()}: no picture ({reason}); right: a whole jpg or png")
@@ -137,23 +134,11 @@ class ImageFolders:
 def _picture(path: Path) -> np.ndarray:
     """uint8 (48, 48): the pixels of a gray jpg or png of that size, others converted (ITU-R 601 luma) and resampled.
 
-    As a viewer shows it: turned as its EXIF says. Of 16 bits the upper 8 are taken, unless they are all 0: then it was
-    written with values from 0 to 255. Transparency is passed over.
+    Transparency is passed over.
     """
-    if path.stat().st_size > _FILE_BYTES:
-        raise ValueError(f"larger than {_FILE_BYTES:,} bytes")
-    with open(path, "rb") as file:
-        if file.read(4) == b"\x89PNG":
-            file.seek(0)
-            Image.open(file, formats=_FORMATS).verify()  # the checksums, which reading the pixels passes over
-        file.seek(0)
-        image: Image.Image = Image.open(file, formats=_FORMATS)
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip at 255
-            values = np.asarray(image)
-            image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
-        elif image.mode != "L":
-            image = image.convert("L")
-        if image.size != (SIZE, SIZE):
-            image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)  # antialiased where it shrinks
-        return np.asarray(image)
+    image = open_picture(path)
+    if image.mode != "L":
+        image = image.convert("L")
+    if image.size != (SIZE, SIZE):
+        image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)  # antialiased where it shrinks
+    return np.asarray(image)

@@ -21,12 +21,14 @@ SUFFIX = ".safetensors"
 META = "fer_lightning"  # the one entry of the file's metadata: JSON of the parts of a checkpoint that are no tensors
 CRC32 = "crc32"  # in it: of all the rest, as the form has no checksum of its own; the first files had none
 WEIGHTS = Path(__file__).parents[1] / "weights"
+PACKAGED = "published_cnn"  # the recipe of the network that comes with the package, and its file's name
 DIGESTS = "training_digests"  # of the checkpoint's data state, beside the network's tensors
 
 
 def packaged() -> Path | None:
     """The file of the network that comes with the package, as `checkpoint.load` takes it; None where none does."""
-    return next(iter(sorted(WEIGHTS.glob(f"*{SUFFIX}"))), None)
+    path = WEIGHTS / f"{PACKAGED}{SUFFIX}"
+    return path if path.is_file() else None
 
 
 def write_weights(checkpoint: dict[str, Any], target: Path) -> None:

@@ -1,0 +1,59 @@
+"""A person's pictures: which files are meant, and their pixels."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from fer_lightning.data.faults import in_a_line
+from fer_lightning.data.picture import open_picture
+from fer_lightning.errors import UserError
+from fer_lightning.results.paths import in_order, nearest
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+RIGHT = "right: a jpg, png, webp, bmp, gif or tiff (of a telephone's heic make a jpg)"
+
+
+def find_pictures(names: Sequence[str]) -> list[Path]:
+    """The files that the arguments of a command mean, each once: files, a folder's pictures, or patterns as `*.jpg`.
+
+    In a folder, and below it, what ends like a picture is one. UserError where an argument means nothing.
+    """
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            chosen = [each for each in path.rglob("*") if _is_picture(each.relative_to(path)) and each.is_file()]
+            if not chosen:
+                raise UserError(f"{path}: no picture in this folder; {RIGHT}")
+        elif path.exists():
+            chosen = [path]
+        else:
+            chosen = [each for each in map(Path, glob.glob(str(path), recursive=True)) if each.is_file()]
+            if not chosen:
+                raise UserError(f"{path}: no such picture{nearest(path)}")
+        found |= dict.fromkeys(sorted(chosen, key=in_order))
+    return list(found)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3), RGB, upright; what is transparent is white. Of a moving picture the first frame.
+
+    UserError where it cannot be read.
+    """
+    try:
+        image = open_picture(path, FORMATS)
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        return np.asarray(image.convert("RGB"))
+    except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "not a picture of a known form" if unknown else in_a_line(str(error)) or type(error).__name__
+        raise UserError(f"{path}: no picture ({reason}); {RIGHT}") from None
