@@ -30,6 +30,7 @@ class CNN(EmotionClassifier):
     """
 
     any_size = True
+    map_layer = "conv3"  # 6 × 6; the last one's 3 × 3 are too coarse for a map
 
     def __init__(
         self,

@@ -1,11 +1,10 @@
 """Which pixels of a face a network's answer depends on: Grad-CAM and SmoothGrad.
 
-A map is for one class: that which the network predicts, unless another one is asked for. It is about its logit, in
-eval mode and float32. Of a face and a network it is always the same one, whatever faces stand beside it.
+A map is for one class: about its logit, in eval mode and float32. Of a face, a class and a network it is always the
+same one, whatever faces stand beside it.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,55 +12,43 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_lightning.data.datamodule import unit
-from fer_lightning.data.faces import CLASSES, SIZE
+from fer_lightning.data.faces import SIZE
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.checkpoint import Classifier
 
 BATCH = 64  # with the CNN, some 400 MB of activations
-NOISE = 0.15  # of a face's range from dark to bright, as SmoothGrad's authors found best (0.1 to 0.2)
+NOISE = 0.05  # of a face's range from dark to bright
 SAMPLES = 32  # noisy copies of a face whose map is looked at
 GRAD_CAM, SMOOTH_GRAD = "Grad-CAM", "SmoothGrad"
-
-
-class Maps(NamedTuple):
-    """Of N faces: the class that the maps are for, int64 (N,); each kind of map, float32 (N, 48, 48).
-
-    A map's values are at least 0 and have a sum of 1: shares of what the answer depends on. Grad-CAM's are all 0 where
-    nothing speaks for the class.
-    """
-
-    targets: np.ndarray
-    kinds: dict[str, np.ndarray]
 
 
 def maps_of(
     classifier: Classifier,
     pixels: np.ndarray,
-    target: int | None = None,
+    targets: np.ndarray,
     samples: int = SAMPLES,
     after_batch: Callable[[int], None] = lambda faces: None,
-) -> Maps:
-    """The maps of uint8 (N, 48, 48), on the model's device: Grad-CAM where it has a convolution, and SmoothGrad.
+) -> dict[str, np.ndarray]:
+    """The maps of uint8 (N, 48, 48), on the model's device: GRAD_CAM where it has a convolution, SMOOTH_GRAD.
 
-    target: the class, if not the predicted one. samples: of SmoothGrad, which takes as many times as long as Grad-CAM.
+    Each is float32 (N, 48, 48); its values are at least 0 and have a sum of 1: shares of what the logit depends on.
+    They are all 0 where nothing speaks for the class.
+
+    targets: int64 (N,), the classes. samples: of SmoothGrad, each of which takes as long as Grad-CAM and more.
     after_batch: called with the number of faces done.
     """
     model = classifier.model.eval()
     layer = map_layer(model)
-    targets = [np.empty(0, np.int64)]
-    found: dict[str, list[np.ndarray]] = {} if layer is None else {GRAD_CAM: []}
+    found: dict[str, list[np.ndarray]] = {GRAD_CAM: []} if layer is not None else {}
     found[SMOOTH_GRAD] = []
-    for batch in torch.from_numpy(pixels).split(BATCH):
-        faces = classifier.normalize(unit(batch.to(model.device)))  # (B, 1, 48, 48)
-        with torch.no_grad():
-            chosen = model(faces).argmax(1) if target is None else torch.full((len(faces),), target, device=faces.device)
-        targets.append(chosen.cpu().numpy())
+    batches = (torch.from_numpy(each).split(BATCH) for each in (pixels, targets))
+    for batch, classes in zip(*batches, strict=True):
+        faces, classes = classifier.normalize(unit(batch.to(model.device))), classes.to(model.device)  # (B, 1, 48, 48)
         if layer is not None:
-            found[GRAD_CAM].append(_shares(grad_cam(model, layer, faces, chosen)))
-        found[SMOOTH_GRAD].append(_shares(smooth_grad(model, faces, chosen, samples)))
+            found[GRAD_CAM].append(_shares(grad_cam(model, layer, faces, classes)))
+        found[SMOOTH_GRAD].append(_shares(smoothed(smooth_grad(model, faces, classes, samples))))
         after_batch(len(faces))
-    empty = np.empty((0, SIZE, SIZE), np.float32)
-    return Maps(np.concatenate(targets), {name: np.concatenate([empty, *each]) for name, each in found.items()})
+    return {name: np.concatenate([np.empty((0, SIZE, SIZE), np.float32), *each]) for name, each in found.items()}
 
 
 def map_layer(model: EmotionClassifier) -> nn.Module | None:
@@ -104,6 +91,13 @@ def smooth_grad(model: nn.Module, faces: Tensor, targets: Tensor, samples: int) 
         with torch.enable_grad():
             total += _gradient(model(noisy), targets, noisy)
     return (total / samples).abs().squeeze(1)
+
+
+def smoothed(maps: Tensor) -> Tensor:
+    """float (B, H, W), each pixel taken with its neighbours: about a Gaussian of 1.2 pixels."""
+    for _ in range(2):
+        maps = F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
+    return maps
 
 
 def noise(samples: int) -> Tensor:
