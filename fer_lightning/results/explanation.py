@@ -115,9 +115,10 @@ def to_text(found: Explanation) -> str:
 def overlay(face: np.ndarray, map_: np.ndarray, most: float | None = None) -> np.ndarray:
     """uint8 (48, 48, 3): a gray face (48, 48), 0–255, coloured where its map is high, fully at `most`."""
     most = float(np.quantile(map_, BRIGHT)) if most is None else most
-    strength = np.clip(map_ / max(most, 1e-12), 0, 1)[..., None]
-    colour = matplotlib.colormaps["plasma"](strength[..., 0])[..., :3]
-    return (face[..., None] * (1 - 0.75 * strength) + 255 * colour * 0.75 * strength).round().astype(np.uint8)
+    height = np.clip(map_ / max(most, 1e-12), 0, 1)
+    colour = 255 * matplotlib.colormaps["plasma"](height)[..., :3]
+    cover = 0.8 * height[..., None] ** 2  # what is low leaves the face as it is
+    return (face[..., None] * (1 - cover) + colour * cover).round().astype(np.uint8)
 
 
 def mean_overlays(found: Explanation, kind: int) -> list[np.ndarray]:
@@ -133,7 +134,9 @@ def mean_maps(found: Explanation, *, title: str, synthetic: bool) -> Figure:
     lines |= {kind: mean_overlays(found, i) for i, kind in enumerate(found.kinds)}
     size, left, top = 1.25, 1.1, 1.0
     sheet = _Sheet(left + 7 * (size + 0.1) + 0.15, top + len(lines) * (size + 0.1) + 0.45)
-    sheet.head(figures.titled(f"{title}: where the answers come from", synthetic), "Of the images that are recognized")
+    sheet.head(
+        figures.titled(f"{title}: where the answers come from", synthetic), "Means over the images that are recognized"
+    )
     for column, caption in enumerate(captions):
         sheet.axes.text(left + column * (size + 0.1), top - 0.05, caption, fontsize=8.5, va="bottom")
     for row, (name, images) in enumerate(lines.items()):
