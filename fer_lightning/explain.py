@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fer_lightning.data.faces import Faces
-    from fer_lightning.photographs.faces import Face
-    from fer_lightning.results.calibration import Calibration
+    from fer_lightning.photographs.answers import Network, Seen
     from fer_lightning.results.explanation import Answer, Explanation
     from fer_lightning.results.members import Member
 
@@ -40,11 +40,9 @@ examples:
 exit status: 0 done, also where no face is found; 1 some picture could not be read; 2 a mistake; 130 interrupted"""
 
 HOME = "explanation"
-MADE_BY, OF = "fer_lightning.explain", "Source"  # in a sheet's metadata, so that the next one knows it
+MADE_BY = "python -m fer_lightning.explain"  # in a sheet's metadata, by which it is known
 ERRORS = 12  # the surest ones of a split
 SPLIT_SAMPLES = 4  # SmoothGrad's noisy copies of each face: a mean over hundreds of faces needs no more
-
-Box = tuple[float, float, float, float]
 
 
 def main() -> None:
@@ -72,11 +70,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-detect", action="store_true", help="each picture is a face, cropped as FER2013's are")
     made.add_argument(
         "--boxes",
-        metavar="LEFT,TOP,WIDTH,HEIGHT",
+        metavar="BOX|CSV",
         nargs="+",
-        type=box,
-        default=[],
-        help="where the faces of the one picture are, in pixels",
+        help="the faces of the one picture as LEFT,TOP,WIDTH,HEIGHT in pixels, or a csv as of `predict --out`",
     )
     made.add_argument(
         "--data", metavar="PATH", help="with --split: FER2013 in any form, or `synthetic` (default: the run's)"
@@ -86,112 +82,81 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def box(text: str) -> Box:
-    """The numbers of an argument of --boxes."""
-    try:
-        left, top, width, height = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: right: LEFT,TOP,WIDTH,HEIGHT, four numbers of pixels") from None
-    if not (width > 0 and height > 0):
-        raise argparse.ArgumentTypeError(f"{text}: width and height must be above 0")
-    return left, top, width, height
-
-
 def work() -> None:
     options = parser().parse_args()
     if bool(options.pictures) == bool(options.split):
         raise UserError("name pictures, or a split with --split val; one of both")
     if options.split and (options.boxes or options.no_detect or options.target):
         raise UserError("--boxes, --no-detect and --class are for pictures, not for --split")
-    if options.boxes and options.no_detect:
-        raise UserError("--boxes and --no-detect: name one of both")
     if options.data and not options.split:
         raise UserError("--data is for --split")
     say_loading()
-    from fer_lightning.results.members import choose_device, open_member, packaged_network
+    from fer_lightning.photographs.answers import open_network
     from fer_lightning.training.memory import keep_freed_memory
     from fer_lightning.training.threads import sharing_cores
 
     keep_freed_memory()
-    member = open_member(options.run or packaged_network())
-    member.classifier.model.to(choose_device(member))
     with sharing_cores():
+        network = open_network(options.run)
         if options.split:
-            explain_split(member, options.split, options.data, options.out)
-            return
-        unread = explain_pictures(
-            member, options.pictures, options.out or Path(HOME), options.target, options.no_detect, options.boxes
-        )
-    if unread:
-        sys.exit(1)
+            explain_split(network.member, options.split, options.data, options.out)
+        elif explain_pictures(
+            network, options.pictures, options.out or Path(HOME), options.target, not options.no_detect, options.boxes
+        ):
+            sys.exit(1)
 
 
 # --- pictures
 
 
 def explain_pictures(
-    member: "Member",
+    network: "Network",
     names: Sequence[str],
     out: Path,
     target: str | None = None,
-    no_detect: bool = False,
-    boxes: Sequence[Box] = (),
+    detect: bool = True,
+    boxes: Sequence[str] | None = None,
 ) -> int:
     """Write a sheet for each picture with a face into `out`, and print a line a picture; how many could not be read."""
-    from fer_lightning.photographs.faces import boxed, find_faces, whole
-    from fer_lightning.photographs.pictures import find_pictures, read_picture
-    from fer_lightning.results import calibration, explanation, figures
+    from fer_lightning.photographs.answers import see
+    from fer_lightning.photographs.boxes import finder
+    from fer_lightning.photographs.pictures import find_pictures
+    from fer_lightning.results import explanation, figures
     from fer_lightning.results.files import write_file
 
-    paths = find_pictures(names)
-    if boxes and len(paths) > 1:
-        raise UserError(f"--boxes: they are of one picture, and {len(paths)} are named")
-    calibrated = calibration.of(member.checkpoint)
+    paths = [path for path in find_pictures(names) if not about(path)]
+    find = finder(paths, detect, boxes)
     make_folder(out)
-    print(f"{member.name}: {calibrated}")
     unread = 0
-    for path in paths:
-        try:
-            picture = read_picture(path)
-        except UserError as error:
+    for seen in see(paths, find, network):
+        if seen.fault is not None:
             unread += 1
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        if boxes:
-            faces = [boxed(picture, each) for each in boxes]
+            print(f"skipped: {seen.fault}", file=sys.stderr)
+        elif not seen.faces:
+            print(f"{seen.path}: no face found (where it is a ready face: --no-detect)")
         else:
-            faces = [whole(picture)] if no_detect else find_faces(picture)
-        if not faces:
-            print(f"{path}: no face found (a picture that is a face already: --no-detect)")
-            continue
-        answers = answers_of(member, calibrated, faces, target)
-        sheet = explanation.picture_sheet(picture, answers, title=path.name, limits=LIMITS)
-        about = {"Software": MADE_BY, OF: source(path), "Description": LIMITS}
-        place = free_name(out, path)
-        write_file(place, figures.png(sheet, about))
-        print(f"{path}: {', '.join(answer.word for answer in answers)} → {place}")
+            answers = answers_of(network, seen, target)
+            sheet = explanation.picture_sheet(seen.picture, answers, title=seen.path.name, limits=LIMITS)
+            place = free_name(out, seen.path)
+            write_file(place, figures.png(sheet, about_sheet(seen.path)))
+            print(f"{seen.path}: {', '.join(answer.word for answer in answers)} → {place}", flush=True)
+    print(f"{network}\n{LIMITS}")
     if unread:
         print(f"{unread} of {len(paths)} pictures could not be read", file=sys.stderr)
     return unread
 
 
-def answers_of(
-    member: "Member", calibrated: "Calibration", faces: Sequence["Face"], target: str | None
-) -> list["Answer"]:
-    """An `explanation.Answer` for each face: what `predict` says of it, and the maps of its upright crop."""
+def answers_of(network: "Network", seen: "Seen", target: str | None) -> list["Answer"]:
+    """What the network says of each face, and the maps of its plain crop."""
     import numpy as np
 
     from fer_lightning.data.faces import SIZE
-    from fer_lightning.results.calibration import at_temperature
     from fer_lightning.results.explanation import Answer
     from fer_lightning.results.maps import maps_of
 
-    crops = [face.variants() for face in faces]
-    each = member.classifier.probabilities(np.concatenate(crops), member.precision)
-    means = [part.mean(0) for part in np.split(each, np.cumsum([len(crop) for crop in crops])[:-1])]
-    probabilities = at_temperature(np.stack(means), calibrated.temperature)
-    targets = probabilities.argmax(1) if target is None else np.full(len(faces), CLASSES.index(target))
-    maps = maps_of(member.classifier, np.stack([face.pixels for face in faces]), targets)
+    best = seen.probabilities.argmax(1)
+    targets = best if target is None else np.full_like(best, CLASSES.index(target))
+    maps = maps_of(network.member.classifier, np.stack([face.pixels for face in seen.faces]), targets)
     corners = np.array([[0, 0], [SIZE, 0], [SIZE, SIZE], [0, SIZE]], np.float64)
     return [
         Answer(
@@ -200,35 +165,36 @@ def answers_of(
             {kind: found[i] for kind, found in maps.items()},
             int(targets[i]),
             chances,
-            CLASSES[chances.argmax()] if chances.max() >= calibrated.threshold else "unsure",
+            CLASSES[best[i]] if chances[best[i]] >= network.calibration.threshold else "unsure",
         )
-        for i, (face, chances) in enumerate(zip(faces, probabilities, strict=True))
+        for i, (face, chances) in enumerate(zip(seen.faces, seen.probabilities, strict=True))
     ]
 
 
-def source(path: Path) -> str:
+def about_sheet(picture: Path) -> dict[str, str]:
+    """What stands in the metadata of a picture's sheet. The picture is known by its content, not by its path."""
     from fer_lightning.results.members import sha256
 
-    return f"sha256 {sha256(path)}"
+    return {"Software": MADE_BY, "Source": f"sha256 {sha256(picture)}", "Description": LIMITS}
+
+
+def about(path: Path) -> dict[str, str]:
+    """`about_sheet` of a file that is a sheet; nothing of another."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as there:
+            texts = {str(name): str(text) for name, text in there.info.items()}
+    except Exception:  # no picture, or a damaged one; Pillow raises some ten different types
+        return {}
+    return texts if texts.get("Software") == MADE_BY else {}
 
 
 def free_name(out: Path, picture: Path) -> Path:
     """`<picture>.png`, with a number behind it where anything stands that is no sheet of this very picture."""
-    from itertools import count
-
-    from PIL import Image
-
-    for number in count(1):
-        place = out / f"{picture.stem}{'' if number == 1 else f'-{number}'}.png"
-        if not place.exists():
-            return place
-        try:
-            with Image.open(place) as there:
-                if (there.info.get("Software"), there.info.get(OF)) == (MADE_BY, source(picture)):
-                    return place
-        except OSError:  # no picture, or a folder
-            continue
-    raise AssertionError
+    source = about_sheet(picture)["Source"]
+    names = (out / f"{picture.stem}{'' if number == 1 else f'-{number}'}.png" for number in count(1))
+    return next(place for place in names if not place.exists() or about(place).get("Source") == source)
 
 
 def make_folder(out: Path) -> None:

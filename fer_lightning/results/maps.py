@@ -16,8 +16,8 @@ from fer_lightning.data.faces import SIZE
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.checkpoint import Classifier
 
-BATCH = 64  # with the CNN, some 400 MB of activations
-NOISE = 0.05  # of a face's range from dark to bright
+BATCH = 64
+NOISE = 0.05  # of a face's range from dark to bright; see docs/labbook.md for this and for the blur
 SAMPLES = 32  # noisy copies of a face whose map is looked at
 GRAD_CAM, SMOOTH_GRAD = "Grad-CAM", "SmoothGrad"
 
@@ -41,9 +41,9 @@ def maps_of(
     layer = map_layer(model)
     found: dict[str, list[np.ndarray]] = {GRAD_CAM: []} if layer is not None else {}
     found[SMOOTH_GRAD] = []
-    batches = (torch.from_numpy(each).split(BATCH) for each in (pixels, targets))
-    for batch, classes in zip(*batches, strict=True):
-        faces, classes = classifier.normalize(unit(batch.to(model.device))), classes.to(model.device)  # (B, 1, 48, 48)
+    for start in range(0, len(pixels), BATCH):
+        batch, classes = (torch.from_numpy(each[start : start + BATCH]).to(model.device) for each in (pixels, targets))
+        faces = classifier.normalize(unit(batch))  # (B, 1, 48, 48)
         if layer is not None:
             found[GRAD_CAM].append(_shares(grad_cam(model, layer, faces, classes)))
         found[SMOOTH_GRAD].append(_shares(smoothed(smooth_grad(model, faces, classes, samples))))
