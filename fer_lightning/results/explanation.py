@@ -64,7 +64,8 @@ class Explanation:
 
     def shares(self, kind: int) -> np.ndarray:
         """float (7, 3): how much of each class's mean map lies in each of REGIONS."""
-        return np.stack([self.means[kind][:, rows].sum((1, 2)) for rows in REGIONS.values()], axis=1)
+        found = np.stack([self.means[kind][:, rows].sum((1, 2)) for rows in REGIONS.values()], axis=1)
+        return found / np.maximum(found.sum(1, keepdims=True), 1e-12)  # a map of Grad-CAM may be 0 everywhere
 
 
 AREAS = [(rows.stop - rows.start) / 48 for rows in REGIONS.values()]  # what an even map has in REGIONS
