@@ -20,7 +20,7 @@ def test_a_face_is_found_and_its_landmarks_are_where_those_of_training_faces_are
     for picture, box in ((astronaut, (178, 63, 90, 113)), (hopper, (183, 120, 170, 212))):
         (face,) = find_faces(picture)
         assert face.box == pytest.approx(box, abs=3)
-        assert abs(face.roll) < 5
+        assert abs(face.roll) < 8
         assert face.pixels.shape == (48, 48)
         assert np.abs(landmarks_of(face.pixels) - TRAINING_LANDMARKS).max() < 4
 
@@ -37,7 +37,7 @@ def test_a_turned_picture_gives_the_same_face(hopper: np.ndarray, turns: int) ->
 def test_a_tilted_face_is_upright(astronaut: np.ndarray, degrees: int) -> None:
     (upright,) = find_faces(astronaut)
     (face,) = find_faces(np.asarray(Image.fromarray(astronaut).rotate(degrees)))
-    assert face.roll - upright.roll == pytest.approx(-degrees, abs=14)
+    assert face.roll - upright.roll == pytest.approx(-degrees, abs=6)
     assert np.abs(face.pixels.astype(int) - upright.pixels).mean() < 20
 
 
