@@ -12,7 +12,7 @@ from rich.progress import track
 from fer_lightning.data.faces import TRAINING
 from fer_lightning.data.source import open_faces
 from fer_lightning.errors import run_command
-from fer_lightning.photographs.faces import detections
+from fer_lightning.photographs.faces import BATCH, detections
 
 
 def main() -> None:
@@ -23,11 +23,11 @@ def main() -> None:
     def work() -> None:
         faces = open_faces("fer2013", path)
         where = faces.where(TRAINING)
-        found = []
-        for index in track(where, "looking"):
-            rows = detections(np.repeat(faces.pixels[index][:, :, None], 3, 2))
-            if len(rows):
-                found.append(rows[0, 5:].reshape(-1, 2))
+        found: list[np.ndarray] = []
+        for start in track(range(0, len(where), BATCH), "looking"):
+            batch = faces.pixels[where[start : start + BATCH]]
+            rows = detections(np.repeat(batch[..., None], 3, axis=3))
+            found += [each[0, 5:].reshape(-1, 2) for each in rows if len(each)]
         points = np.stack(found)
         quartiles = np.quantile(points, (0.25, 0.75), axis=0)
         print(f"{len(found):,} of {len(where):,} Training images: a face found")

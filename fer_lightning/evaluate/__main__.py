@@ -63,7 +63,12 @@ def parser() -> argparse.ArgumentParser:
         help="the run's validation split, PublicTest, PrivateTest, or all of them that there are (default: all)",
     )
     made.add_argument(
-        "--tta", action="store_true", help="average over ten copies of each image: mirrored, and shifted by 2 pixels"
+        "--tta",
+        nargs="?",
+        const="shifted",
+        choices=("shifted", "aligned"),
+        help="average over ten copies of each image, mirrored and shifted by 2 pixels (shifted, also meant by --tta "
+        "alone), or over the image and its face cropped as `predict` does it (aligned); tested against the image alone",
     )
     made.add_argument(
         "--ensemble",

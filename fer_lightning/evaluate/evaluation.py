@@ -27,10 +27,12 @@ from fer_lightning.results.outputs import prediction_table, write_confusions, wr
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.threads import sharing_cores
 
-TTA = (
-    f"mean over {TTA_COPIES} copies of each image: as it is and mirrored, each in place and shifted by {TTA_SHIFT} "
-    "pixels left, right, up and down"
-)
+TTA = {
+    "shifted": f"mean over {TTA_COPIES} copies of each image: as it is and mirrored, each in place and shifted by "
+    f"{TTA_SHIFT} pixels left, right, up and down",
+    "aligned": "mean over each image and its face, found and cropped as of a photograph; over the image alone where no "
+    "face is found. The detector was trained on other pictures than FER2013's",
+}
 
 
 @sharing_cores()
@@ -38,7 +40,7 @@ def evaluate(
     checkpoints: Sequence[str],
     data: str | None = None,
     split: str = "all",
-    tta: bool = False,
+    tta: str | None = None,
     compare: str | None = None,
     votes: Path | None = None,
     networks: Sequence[str] = (),
@@ -71,7 +73,7 @@ def evaluate(
         "form": faces.form,
         "fingerprint": fingerprint(faces),
         "split": split,
-        "tta": TTA if tta else None,
+        "tta": TTA[tta] if tta else None,
         "votes": None if votes is None else {"file": str(votes.absolute()), "sha256": sha256(votes)},
         "device": str(device),
         "notes": selection.notes,
@@ -80,9 +82,14 @@ def evaluate(
     }
     folder = output_folder(report, members[0], out)
 
-    mine, theirs = predict(faces, [(members, selection.scored), (others, selection.compared)], tta, device)
+    (mine, plain), (theirs, _) = predict(
+        faces, [(members, selection.scored), (others, selection.compared)], tta, device
+    )
     for name, where in selection.scored.items():
         report["splits"][name] = score(faces, where, mine[name], members, counts)
+    if tta:
+        for name, found in comparison(faces, selection.scored, mine, plain, members).items():
+            report["splits"][name]["without_tta"] = found
     if others:
         both = [*members, *others]
         report["comparison"]["splits"] = comparison(faces, selection.compared, mine, theirs, both)

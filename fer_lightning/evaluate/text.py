@@ -16,6 +16,10 @@ def render(report: dict[str, Any]) -> str:
     synthetic = " on SYNTHETIC faces" if report["synthetic"] else ""
     splits: dict[str, dict[str, Any]] = report["splits"]
     parts = [head(report), overview(splits, synthetic)]
+    if report["tta"]:
+        for name, found in splits.items():
+            words = difference_in_words(found["without_tta"], found["acc"], "without test-time augmentation")
+            parts.append(wrapped(f"{name}{synthetic}: {words}", subsequent_indent="  "))
     if comparison := report["comparison"]:
         for name, found in comparison["splits"].items():
             words = difference_in_words(found, splits[name]["acc"], comparison["name"])

@@ -88,15 +88,14 @@ def yunet() -> YuNet:
 
 
 @torch.inference_mode()
-def detect(picture: Tensor, least: float) -> Tensor:
-    """The faces of a picture uint8 (H, W, 3), RGB: float (M, 15) as `YuNet`'s, best score first, `least` at least.
+def detect(pictures: Tensor, least: float) -> list[Tensor]:
+    """The faces of each picture of uint8 (N, H, W, 3), RGB: float (M, 15) as `YuNet`'s, best score first.
 
-    Of faces that overlap more than OVERLAP only the best is there.
+    Scores are `least` at least. Of faces that overlap more than OVERLAP only the best is there.
     """
-    height, width = picture.shape[:2]
-    padded = F.pad(picture.permute(2, 0, 1)[None].float(), (0, -width % MULTIPLE, 0, -height % MULTIPLE))
-    cells = yunet()(padded)[0]
-    return distinct(cells[cells[:, 0] >= least])
+    height, width = pictures.shape[1:3]
+    padded = F.pad(pictures.permute(0, 3, 1, 2).float(), (0, -width % MULTIPLE, 0, -height % MULTIPLE))
+    return [distinct(cells[cells[:, 0] >= least]) for cells in yunet()(padded)]
 
 
 def distinct(faces: Tensor) -> Tensor:

@@ -235,6 +235,21 @@ def test_tta_is_the_mean_over_the_copies(classifier, faces):
     assert np.abs(mean - classifier.probabilities(pixels)).max() > 1e-4
 
 
+def test_aligned_is_the_mean_of_the_image_and_its_face_and_is_held_against_the_image_alone(run, faces, monkeypatch):
+    monkeypatch.setattr(prediction, "realigned", lambda pixels, after: after(len(pixels)) or pixels[:, :, ::-1])
+    mine = Evaluation("run", "--tta=aligned", "--split", "public")
+    public = faces.where(PUBLIC)
+    mirrored = np.ascontiguousarray(faces.pixels[public][:, :, ::-1])
+    plain, other = (load(run).probabilities(pixels, precision_of(run)) for pixels in (faces.pixels[public], mirrored))
+    np.testing.assert_allclose(mine.probabilities, (plain + other) / 2, rtol=1e-5)
+    found = mine.splits["public"]["without_tta"]
+    right, alone = (each.argmax(1) == faces.labels[public] for each in (mine.probabilities, plain))
+    assert found["acc"] == pytest.approx(alone.mean())
+    assert found["only_this_right"] == (right & ~alone).sum()
+    assert found["only_other_right"] == (~right & alone).sum()
+    assert "without test-time augmentation" in mine.out
+
+
 def test_scores_are_computed_in_the_precision_of_the_training(classifier, faces):
     precisions = ("32-true", "16-mixed", "bf16-mixed")
     exact, half, brain = (classifier.probabilities(faces.pixels[:20], name) for name in precisions)
