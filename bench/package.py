@@ -1,8 +1,8 @@
 """Put a run's network into the package: python -m bench.package RUN NAME [--weights FILE] [--data PATH] [--votes CSV]
 
-Writes fer_lightning/weights/NAME.safetensors (half precision) and its model card, README.md beside it, whose scores are
-those of the file written, by `python -m fer_lightning.evaluate`. One network comes with the package; another one that
-is there already must be removed first.
+Writes fer_lightning/weights/NAME.safetensors (half precision), its calibration, NAME.json, and its model card,
+README.md, whose scores are those of the file written, by `python -m fer_lightning.evaluate`. One network comes with the
+package, that of `weights.PACKAGED`; another one that is there already must be removed first.
 """
 
 import argparse
@@ -15,12 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.evaluate.evaluation import evaluate
-from fer_lightning.results import weights
+from fer_lightning.results import calibration, weights
+from fer_lightning.results.calibration import Calibration
 from fer_lightning.results.checkpoint import read_checkpoint
 from fer_lightning.results.paths import best_checkpoint
-from fer_lightning.results.run_folder import Run, overrides_of, read_run, versions_of
+from fer_lightning.results.run_folder import Run, overrides_of, read_predictions, read_run, versions_of
+from fer_lightning.results.scores import expected_calibration_error
 
 FOLDER = weights.WEIGHTS
 ROUNDING = 0.005  # of an accuracy: half precision, another device
@@ -63,7 +67,16 @@ also stand, pixel for pixel, in Training. Intervals: Wilson, 95 %.
 
 {classes_table}
 
-{votes}## Meant for
+{votes}## Calibration
+
+At a temperature of {temperature:.3f}, fitted on the validation images, the calibration error is
+{errors}. A face whose largest probability then is
+below {threshold} is "unsure": an answer would be more likely wrong than right. `{name}.json` holds the figures of
+validation. Answered, and right of the answers, by the threshold:
+
+{thresholds}
+
+## Meant for
 
 Repeating and comparing experiments on FER2013; lectures and exercises; as a teacher of other networks
 (`'distill.teachers=[PATH/{name}.safetensors]' data.split_seed={split_seed}`). A training cannot start from it.
@@ -77,12 +90,16 @@ Repeating and comparing experiments on FER2013; lectures and exercises; as a tea
   anyone: not in hiring, teaching, policing or medicine.
 - Faces must be cropped as FER2013's are, upright and filling the picture. It has no notion of "no face" or "none of
   these": every picture gets one of the seven.
-- Its probabilities are calibrated as the expected calibration error above says, on FER2013 alone.
+- Its probabilities are calibrated as the calibration errors above say, on FER2013 alone.
 """
 
 
 def share(value: float | None, bounds: Sequence[float] | None) -> str:
     return "" if value is None or bounds is None else f"{value:.4f} ({bounds[0]:.4f}–{bounds[1]:.4f})"
+
+
+def shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -118,8 +135,8 @@ def teacher(path: Path) -> str:
     return f"{name} of validation accuracy {reached}, trained in {minutes} minutes: {recipe(run)}"
 
 
-def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
-    """The model card, from the run's files and evaluation.json of the file in half precision."""
+def card(run: Run, name: str, size: int, report: dict[str, Any], fitted: Calibration, predictions: pd.DataFrame) -> str:
+    """The model card, from the run's files and evaluation.json, calibration and predictions of the file."""
     metrics, splits = run.metrics, report["splits"]
     scores = table(
         ("split", "images", "accuracy", "unseen", "balanced accuracy", "log loss", "calibration error"),
@@ -151,8 +168,28 @@ def card(run: Run, name: str, size: int, report: dict[str, Any]) -> str:
             [(n, f"{found['n']:,}", share(found["acc"], found["acc_95"])) for n, found in agreeing.items()],
         )
         votes += "\n\n"
+    plain = {NAMES[split].partition(" (")[0]: calibration.of_split(predictions, split) for split in splits}
+    calibrated = {
+        split: (calibration.at_temperature(probabilities, fitted.temperature), target)
+        for split, (probabilities, target) in plain.items()
+    }
+    before, after = (
+        {split: expected_calibration_error(*each) for split, each in known.items()} for known in (plain, calibrated)
+    )
+    errors = ", ".join(f"{after[split]:.4f} instead of {before[split]:.4f} on {split}" for split in plain)
+    thresholds = table(
+        ("threshold", *(f"{split}: {what}" for split in calibrated for what in ("answered", "right"))),
+        [
+            (f"{at:.1f}", *(shown(found) for each in calibrated.values() for found in calibration.answered(*each, at)))
+            for at in calibration.THRESHOLDS
+        ],
+    )
     return CARD.format(
         name=name,
+        temperature=fitted.temperature,
+        threshold=fitted.threshold,
+        errors=errors,
+        thresholds=thresholds,
         network=report["checkpoints"][0]["network"],
         classes=", ".join(per_class),
         megabytes=size / 1e6,
@@ -180,23 +217,26 @@ def package(
         raise UserError(f"{run_folder}: the run did not complete")
     if run.metrics["synthetic"]:
         raise UserError(f"{run_folder}: the run was trained on the built-in faces")
-    others = list(folder.glob(f"*{weights.SUFFIX}"))
+    others = [path.with_suffix(weights.SUFFIX) for path in folder.glob("*.json")]  # the face finder has no calibration
     if others:
-        raise UserError(f"{others[0]}: the package holds this network; remove it first")
+        raise UserError(f"{others[0]}: the package holds this network; remove it and its json first")
     target = folder / f"{name}{weights.SUFFIX}"
     weights.write_weights(read_checkpoint(source or best_checkpoint(run_folder)), target)
     try:
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
             evaluate([str(target)], data=data or run.metrics["source"], votes=votes, out=Path(scratch) / "evaluation")
             report = json.loads((Path(scratch) / "evaluation" / "evaluation.json").read_text())
+            predictions = read_predictions(Path(scratch) / "evaluation" / "predictions.csv")
         found, told = report["splits"]["val"]["acc"], run.metrics["val_acc"]
         if abs(found - told) > ROUNDING:
             raise UserError(f"{source}: not this run's: its validation accuracy is {found:.4f}, the run's {told:.4f}")
-        (folder / "README.md").write_text(card(run, name, target.stat().st_size, report))
+        fitted = calibration.fit(*calibration.of_split(predictions, "val"))
+        (folder / "README.md").write_text(card(run, name, target.stat().st_size, report, fitted, predictions))
+        calibration.write(fitted, target.with_suffix(".json"))
     except BaseException:
         target.unlink()
         raise
-    print(f"written: {target} and README.md beside it")
+    print(f"written: {target}, {name}.json and README.md beside it")
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_lightning import __version__
-from fer_lightning.errors import UserError, run_command
-from fer_lightning.results.files import write_file
+from fer_lightning.errors import run_command
+from fer_lightning.results.files import check_out, write_file
 
 MARKER = "<!-- made by fer_lightning.report -->"  # how the next report knows an earlier one
 
@@ -31,7 +31,7 @@ def main() -> None:
 
 def work(paths: Sequence[str], out: Path) -> None:
     """Write the report of the runs at or below `paths` to `out`. UserError where that cannot be."""
-    check_out(out)
+    check_out(out, (".html",), MARKER, "report")
     from fer_lightning.report import page, study  # pandas and matplotlib, so not before they are wanted
 
     command = shlex.join(["python", "-m", "fer_lightning.report", *paths, "--out", str(out)])
@@ -42,18 +42,6 @@ def work(paths: Sequence[str], out: Path) -> None:
     lines = [f"{out}: {runs} run{'' if runs == 1 else 's'} reported, {len(found.left_out)} left out"]
     lines += [f"  left out: {name}: {cause}" for name, cause in found.left_out]
     print("\n".join(lines))
-
-
-def check_out(out: Path) -> None:
-    """UserError unless a report can be written there: what an earlier one wrote is replaced, nothing else ever."""
-    if out.suffix != ".html":
-        raise UserError(f"--out {out}: the name must end in .html")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
-    if out.is_dir():
-        raise UserError(f"--out {out}: it is a folder; a file is wanted")
-    if out.exists() and MARKER not in out.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"--out {out}: it exists and is no report, so it is not overwritten; name another file")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
@@ -44,7 +45,7 @@ class Calibration:
 
     def __str__(self) -> str:
         if self.n is None:
-            return f"its probabilities are not calibrated (no predictions of validation data); unsure below {self.threshold}"
+            return f"its probabilities are not calibrated (no validation data is known); unsure below {self.threshold}"
         right = "" if self.accuracy is None else f", of which {self.accuracy:.1%} are right"
         return (
             f"temperature {self.temperature:.3f}; unsure below {self.threshold}: it answers {self.coverage:.1%} of "
@@ -103,12 +104,15 @@ def of(path: Path) -> Calibration:
 
 def of_predictions(path: Path) -> Calibration:
     """That of a predictions.csv; nothing is known where it holds no validation images. UserError where it is broken."""
-    table = read_predictions(path)
-    table = table[table["split"] == "val"]
-    if table.empty:
-        return Calibration()
-    target = table["target"].map(CLASSES.index).to_numpy(copy=True)  # torch warns of arrays that it may not write into
-    return fit(table[[*CLASSES]].to_numpy(), target)
+    probabilities, target = of_split(read_predictions(path), "val")
+    return fit(probabilities, target) if len(target) else Calibration()
+
+
+def of_split(predictions: pd.DataFrame, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities, float64 (N, 7), and targets, int64 (N,), of the images of one split."""
+    table = predictions[predictions["split"] == split]
+    target = np.array([CLASSES.index(name) for name in table["target"]], np.int64)
+    return table[[*CLASSES]].to_numpy(), target
 
 
 def read(path: Path) -> Calibration:

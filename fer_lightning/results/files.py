@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fer_lightning.errors import told
+from fer_lightning.errors import UserError, told
 
 
 @contextmanager
@@ -24,6 +24,21 @@ def replacing(path: Path) -> Iterator[Path]:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def check_out(out: Path, endings: Sequence[str], marker: str, kind: str) -> None:
+    """UserError unless --out can be written: an earlier file of its kind, known by the marker in it, is replaced.
+
+    Nothing else ever is. endings: of the names that are right.
+    """
+    if out.suffix not in endings:
+        raise UserError(f"--out {out}: the name must end in {' or '.join(endings)}")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise UserError(f"--out {out}: it is a folder; a file is wanted")
+    if out.exists() and marker.encode() not in out.read_bytes():
+        raise UserError(f"--out {out}: it exists and is no {kind}, so it is not overwritten; name another file")
 
 
 @contextmanager

@@ -1,0 +1,162 @@
+"""A network as one file that needs nothing of this package: python -m fer_lightning.export [RUN] --out FILE.onnx"""
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from fer_lightning import __version__
+from fer_lightning.errors import Failure, UserError, run_command, say_loading
+from fer_lightning.photographs import LIMITS
+from fer_lightning.results.files import check_out, write_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_lightning.results.members import Member
+
+DESCRIPTION = f"""\
+Write a network as one ONNX file: from gray faces (`faces`, uint8 N×1×48×48) to the probabilities of the
+seven classes (`probabilities`, float32 N×7), at the temperature that fits validation data. Weights are
+stored as float16, computed with as float32. Class names, normalization, temperature, threshold and source
+stand in the metadata. Before the file is left, onnxruntime's answers are compared with PyTorch's: on
+validation images where the run's data is here, else on built-in faces.
+
+{LIMITS}"""
+
+MARKER = "python -m fer_lightning.export"  # in each file, by which the next export knows it
+EXTRA = ("onnx", "onnxscript", "onnxruntime")
+CHECKED = 256  # faces on which the two are compared
+TOLERANCE = 1e-4  # of a probability; 6e-7 was measured
+AGREEMENT = 0.9  # the least share of classes that int8 must leave as they are; 0.97 was measured
+
+
+def main() -> None:
+    """The command: exit status 0 done, 1 failed, 2 a mistake in the input, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog=MARKER, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "run",
+        metavar="RUN|CKPT",
+        nargs="?",
+        help="a run's folder (its best.ckpt is meant), a checkpoint file or a safetensors file of ours "
+        "(default: the network that comes with the package)",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="FILE.onnx; an earlier export is replaced"
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="compute with integers of 8 bits; what that costs is measured and printed"
+    )
+    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
+    run_command(lambda: export(**vars(parser.parse_args())))
+
+
+def export(run: str | None, out: Path, int8: bool = False) -> None:
+    """Write the network of a run, of a checkpoint or of the package (None), and print what it is and was found.
+
+    UserError for a mistake in the arguments; Failure, and no file, where it answers otherwise than PyTorch.
+    """
+    out = out.expanduser()
+    check_out(out, (".onnx",), MARKER, "export")
+    if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
+        raise UserError(f"export needs {', '.join(missing)}: pip install 'fer_lightning[export]'")
+    say_loading()
+    from fer_lightning.results.members import open_member, packaged_network
+    from fer_lightning.training.threads import sharing_cores
+
+    with sharing_cores():
+        member = open_member(packaged_network() if run is None else run)
+        content = to_onnx(member, int8)
+    write_file(out, content)
+    print(f"{out}: {len(content) / 1e6:.1f} MB\n\n{LIMITS}")
+
+
+def to_onnx(member: "Member", int8: bool) -> bytes:
+    """The network as an ONNX file that was compared with PyTorch; what was found is printed. Failure: too different."""
+    from fer_lightning.results import calibration, onnx_file
+
+    trial = faces_to_try(member)
+    few = trial.pixels[:CHECKED]
+    classifier, fitted = member.classifier, calibration.of(member.checkpoint)
+    name = type(classifier.model).__name__
+    print(f"{name} of {member.name}\n{fitted}")
+
+    def from_torch() -> "np.ndarray":
+        return calibration.at_temperature(classifier.probabilities(few), fitted.temperature)
+
+    given = from_torch()
+    rounded = onnx_file.in_half(classifier)
+    expected = from_torch() if rounded else given
+    about = {
+        "made_by": MARKER,
+        "network": name,
+        "checkpoint": member.checkpoint.name if member.run is None else f"{member.run.name}/{member.checkpoint.name}",
+        "checkpoint_sha256": member.sha256,
+        "limits": LIMITS,
+    }
+    model = onnx_file.network_to_onnx(classifier, fitted, about)
+    found = onnx_file.run(model, few)
+    if rounded:
+        print(f"rounded to float16: {difference(given, expected)}")
+    print(f"onnxruntime beside PyTorch on {len(few)} {trial.name}: {difference(expected, found)}")
+    if not abs(found - expected).max() <= TOLERANCE:
+        raise Failure(f"the file's probabilities differ from PyTorch's by more than {TOLERANCE}: it is not written")
+    if int8:
+        float32 = model
+        model = onnx_file.to_int8(onnx_file.network_to_onnx(classifier, fitted, about, half=False), trial.typical)
+        before, after = (onnx_file.run(each, trial.pixels) for each in (float32, model))
+        print(f"int8 beside float32 on {len(before):,} {trial.name}: {difference(before, after)}")
+        if trial.target is not None:
+            print(f"accuracy on them: {right(before, trial.target):.4f} → {right(after, trial.target):.4f}")
+        if same(before, after) < AGREEMENT:
+            raise Failure(f"int8 changes more than {1 - AGREEMENT:.0%} of the classes: the file is not written")
+    return model.SerializeToString()
+
+
+class Trial(NamedTuple):
+    """Faces uint8 (N, 48, 48) to compare answers on, and others, `typical`, that show which values are usual.
+
+    target: int (N,), None where they say nothing of the network. name: which faces they are.
+    """
+
+    pixels: "np.ndarray"
+    typical: "np.ndarray"
+    target: "np.ndarray | None"
+    name: str
+
+
+def faces_to_try(member: "Member") -> Trial:
+    """The validation images of the network where its data is here, else built-in faces, and in its name why."""
+    from fer_lightning.data.source import built_in_faces
+    from fer_lightning.data.splits import make_splits
+    from fer_lightning.results.fairness import validation_split
+    from fer_lightning.results.members import open_data
+
+    try:
+        faces = open_data(None, member)
+        val = validation_split(faces, [member])
+    except UserError as error:
+        built_in = built_in_faces().pixels
+        return Trial(built_in[CHECKED:], built_in[:CHECKED], None, f"built-in faces ({error})")
+    train = make_splits(faces, member.data["val_split"], member.split_seed)["train"][:CHECKED]
+    return Trial(faces.pixels[val], faces.pixels[train], faces.labels[val], f"validation images of {faces.source}")
+
+
+def difference(before: "np.ndarray", after: "np.ndarray") -> str:
+    """In words, how far two times class probabilities (N, 7) are apart."""
+    largest = float(abs(before - after).max())
+    return f"probabilities differ by up to {largest:.2g}, {same(before, after):.2%} of the classes are the same"
+
+
+def same(before: "np.ndarray", after: "np.ndarray") -> float:
+    return right(after, before.argmax(axis=1))
+
+
+def right(probabilities: "np.ndarray", target: "np.ndarray") -> float:
+    return float((probabilities.argmax(axis=1) == target).mean())
+
+
+if __name__ == "__main__":
+    main()
