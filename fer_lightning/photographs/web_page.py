@@ -9,6 +9,7 @@ import gzip
 import hashlib
 from pathlib import Path
 
+import onnx
 from markupsafe import Markup
 
 from fer_lightning import __version__
@@ -45,35 +46,32 @@ def constants(threshold: float) -> dict[str, object]:
     }
 
 
-def web_page(network: str, classifier: bytes, calibration: Calibration, synthetic: bool) -> str:
-    """The page as HTML.
+def web_page(classifier: onnx.ModelProto, calibration: Calibration, synthetic: bool) -> str:
+    """The page as HTML, with a network that `onnx_file.network_to_onnx` made.
 
-    network: its name for a person. classifier: it, as the ONNX file that `onnx_file.network_to_onnx` makes.
     synthetic: whether it was trained on the built-in faces.
     """
+    about = {entry.key: entry.value for entry in classifier.metadata_props}
     script = (WEB / "page.js").read_text(encoding="utf-8")
     packed = {
-        **{
-            name: (WEB / file).read_bytes()
-            for name, file in {"runtime": RUNTIME, "wasm": WASM, "detector": DETECTOR}.items()
-        },
-        "classifier": gzip.compress(classifier, mtime=0),
+        "runtime": (WEB / RUNTIME).read_bytes(),
+        "wasm": (WEB / WASM).read_bytes(),
+        "detector": (WEB / DETECTOR).read_bytes(),
+        "classifier": gzip.compress(classifier.SerializeToString(), mtime=0),
     }
     return render(
         "try.html.j2",
         title="Try the network",
-        network=network,
-        classes=CLASSES,
+        about=about,
         synthetic=synthetic,
-        uncalibrated=calibration.n is None,
         calibration=calibration,
-        views=2 * len(align.VARIANTS),
+        crops=2 * len(align.VARIANTS),
         limits=LIMITS,
         version=__version__,
         constants=constants(calibration.threshold),
         worker=Markup((WEB / "worker.js").read_text(encoding="utf-8")),
         packed={name: Markup(base64.b64encode(content).decode()) for name, content in packed.items()},
         script=Markup(script),
-        script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         notice=NOTICE.read_text(encoding="utf-8"),
     )

@@ -90,14 +90,14 @@ function pixels(source, width = source.width, height = source.height) { // {widt
 
 // --- answers
 
-const percent = value => `${(100 * value).toFixed(0)} %`;
+const digits = value => value.toFixed(2);
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 function verdict({probabilities}) { // {word, sure, likeliest}
   const largest = Math.max(...probabilities), likeliest = K.CLASSES[probabilities.indexOf(largest)];
   const sure = largest >= K.THRESHOLD;
   return {sure, word: sure ? likeliest : "unsure",
-    words: sure ? `${likeliest}, ${percent(largest)}` : `unsure (likeliest: ${likeliest}, ${percent(largest)})`};
+    words: sure ? `${likeliest} ${digits(largest)}` : `unsure (likeliest: ${likeliest} ${digits(largest)})`};
 }
 
 function summary(faces) {
@@ -108,7 +108,7 @@ function summary(faces) {
 function card(face, index) {
   const section = $("face").content.firstElementChild.cloneNode(true);
   const {words, word} = verdict(face);
-  section.querySelector("h3").textContent = `${index + 1}: ${words}`;
+  section.querySelector("h3").textContent = `Face ${index + 1}: ${words}`;
   const [left, top, width, height] = face.box.map(Math.round);
   section.querySelector(".where").textContent = `${width} × ${height} pixels at ${left}, ${top}` +
     (Math.abs(face.roll) < 0.5 ? "" : `, turned by ${face.roll.toFixed(0)}°`);
@@ -123,7 +123,7 @@ function card(face, index) {
     filled.classList.toggle("chosen", name === word);
     filled.querySelector("th").textContent = name;
     filled.querySelector(".bar span").style.width = `${100 * face.probabilities[c]}%`;
-    filled.querySelector(".n").textContent = face.probabilities[c].toFixed(2);
+    filled.querySelector(".n").textContent = digits(face.probabilities[c]);
     return filled;
   }));
   return section;
