@@ -35,8 +35,8 @@ camera and answers as `predict` does, in any current browser, from disk and with
 MARKER = "python -m fer_lightning.export"  # in each file, by which the next export knows it
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
 CHECKED = 256  # faces on which the two are compared
-TOLERANCE = 1e-4  # of a probability; 6e-7 was measured
-AGREEMENT = 0.9  # the least share of classes that int8 must leave as they are; 0.97 was measured
+TOLERANCE = 0.01  # of a probability; 1e-4 was measured of weights that float16 rounds, 6e-7 of others
+AGREEMENT = 0.9  # the least share of classes that int8 must leave as they are; 0.98 was measured
 
 
 def main() -> None:
@@ -97,12 +97,7 @@ def to_onnx(member: "Member", int8: bool) -> "tuple[onnx.ModelProto, Calibration
     name = type(classifier.model).__name__
     print(f"{name} of {member.name}\n{fitted}")
 
-    def from_torch() -> "np.ndarray":
-        return calibration.at_temperature(classifier.probabilities(few), fitted.temperature)
-
-    given = from_torch()
-    rounded = onnx_file.in_half(classifier)
-    expected = from_torch() if rounded else given
+    expected = calibration.at_temperature(classifier.probabilities(few), fitted.temperature)
     about = {
         "made_by": MARKER,
         "network": name,
@@ -112,8 +107,6 @@ def to_onnx(member: "Member", int8: bool) -> "tuple[onnx.ModelProto, Calibration
     }
     model = onnx_file.network_to_onnx(classifier, fitted, about)
     found = onnx_file.run(model, few)
-    if rounded:
-        print(f"rounded to float16: {difference(given, expected)}")
     print(f"onnxruntime beside PyTorch on {len(few)} {trial.name}: {difference(expected, found)}")
     if not abs(found - expected).max() <= TOLERANCE:
         raise Failure(f"the file's probabilities differ from PyTorch's by more than {TOLERANCE}: it is not written")

@@ -43,9 +43,8 @@ def network_to_onnx(
 ) -> onnx.ModelProto:
     """The network in eval mode as a model of one input, `faces`, and one output, `probabilities`: see `Complete`.
 
-    Weights whose values float16 can hold, such as those that `in_half` has rounded, are stored as float16 and made
-    float32 again when the model is loaded (not with half=False): half the size, and any processor computes with them.
-    about: further entries of the metadata.
+    half: weights are stored as float16 and made float32 again when the model is loaded: half the size, and any
+    processor computes with them. about: further entries of the metadata.
     """
     model = Complete(classifier, calibration.temperature).eval()
     example = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
@@ -75,19 +74,6 @@ def network_to_onnx(
     }
     onnx.helper.set_model_props(made, metadata)
     return made
-
-
-def in_half(classifier: Classifier) -> bool:
-    """Round the network's weights to float16, in place, and leave them float32; whether that changed any.
-
-    A tensor with a value beyond float16's range stays as it is.
-    """
-    changed = False
-    for tensor in classifier.model.state_dict().values():
-        if tensor.is_floating_point() and (half := tensor.half().float()).isfinite().all():
-            changed |= not torch.equal(half, tensor)
-            tensor.copy_(half)
-    return changed
 
 
 def run(model: onnx.ModelProto, pixels: np.ndarray) -> np.ndarray:
@@ -135,14 +121,21 @@ def forget_origin(graph: onnx.GraphProto) -> None:
 
 
 def store_half(graph: onnx.GraphProto) -> None:
-    """Store the float32 constants whose values float16 can hold as such, each with a node that makes it float32."""
+    """Store matrices and kernels as float16, each with a node that makes it float32, but what lies beyond its range.
+
+    Vectors stay as they are: less than a hundredth of the whole.
+    """
     casts = []
     for constant in graph.initializer:
-        values = numpy_helper.to_array(constant)
-        if values.ndim and values.dtype == "float32" and (values == (half := values.astype("float16"))).all():
-            name = constant.name
-            constant.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-            casts.append(onnx.helper.make_node("Cast", [constant.name], [name], to=onnx.TensorProto.FLOAT))
+        if len(constant.dims) < 2:
+            continue
+        with np.errstate(over="ignore"):
+            half = numpy_helper.to_array(constant).astype(np.float16)
+        if np.isfinite(half).all():
+            casts.append(
+                onnx.helper.make_node("Cast", [f"{constant.name}.half"], [constant.name], to=constant.data_type)
+            )
+            constant.CopyFrom(numpy_helper.from_array(half, f"{constant.name}.half"))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)

@@ -7,6 +7,7 @@ import pytest
 from bench.package import package
 from fer_lightning.errors import UserError
 from fer_lightning.evaluate.evaluation import evaluate
+from fer_lightning.results import calibration
 from fer_lightning.results.checkpoint import load, read_checkpoint
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import read_run
@@ -40,6 +41,10 @@ def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, data, tmp_path
     recipe = "model=dnn 'model.widths=[8,8]' trainer=cpu trainer.max_epochs=2 logger=none"
     assert f"`python -m fer_lightning {recipe}`" in card
     assert f"{read_run(run).metrics['params']:,} parameters" in card
+
+    fitted = calibration.of(path)
+    assert fitted == calibration.of_predictions(next(tmp_path.rglob("evaluation/tiny/all/predictions.csv")))
+    assert f"| 0.5 | {fitted.coverage:.3f} | " in card
 
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"tiny\.safetensors: the package holds this network"):

@@ -1,0 +1,130 @@
+"""A network as an ONNX file: complete, equal to PyTorch's, and never in place of anything else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from commands import run_command
+
+from fer_lightning import export
+from fer_lightning.data.augment import Normalize
+from fer_lightning.data.faces import CLASSES
+from fer_lightning.models import CNN, DNN
+from fer_lightning.models.resnet import ResNet18
+from fer_lightning.photographs import LIMITS
+from fer_lightning.results import calibration, onnx_file
+from fer_lightning.results.calibration import Calibration, at_temperature
+from fer_lightning.results.checkpoint import Classifier, load
+from fer_lightning.results.members import open_member
+
+TRAINING = ("model=dnn", "model.widths=[64,32]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
+
+
+@pytest.fixture
+def run(trained) -> Path:
+    return trained("run", *TRAINING)
+
+
+def answers(path: Path, pixels: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"faces": pixels[:, None]})[0]
+
+
+@pytest.mark.parametrize(
+    ("network", "tolerance"),
+    [
+        (lambda: CNN(channels=(4, 4, 8, 8, 8), hidden=64), 1e-5),
+        (lambda: DNN(widths=(16, 8)), 1e-5),
+        pytest.param(ResNet18, 1e-3, marks=pytest.mark.slow),  # its batch normalization goes into the weights before
+    ],
+)
+def test_it_answers_as_pytorch_does_for_any_number_of_faces(network, tolerance, few_faces):
+    classifier = Classifier(network().eval().half().float(), Normalize(0.5, 0.25), {})
+    model = onnx_file.network_to_onnx(classifier, Calibration(temperature=0.2), {})
+    onnx.checker.check_model(model, full_check=True)
+    for n in (1, 5):
+        pixels = few_faces.pixels[:n]
+        expected = at_temperature(classifier.probabilities(pixels), 0.2)
+        assert np.abs(onnx_file.run(model, pixels) - expected).max() < tolerance
+    parameters = sum(parameter.numel() for parameter in classifier.model.parameters())
+    assert model.ByteSize() < 2 * parameters + 30_000  # float16, and nothing of where the code lies
+    assert str(Path(__file__).parents[1]).encode() not in model.SerializeToString()
+
+
+def test_a_run_becomes_a_file_that_says_what_it_is(run, few_faces):
+    ended = run_command(export.main, "run", "--out", "model.onnx")
+    assert ended.status == 0, ended.err
+    fitted = calibration.of(run)
+    assert str(fitted) in ended.out
+    assert "validation images of" in ended.out
+    assert LIMITS in ended.out
+    about = onnxruntime.InferenceSession("model.onnx").get_modelmeta().custom_metadata_map
+    assert tuple(json.loads(about["classes"])) == CLASSES
+    classifier = load(run)
+    assert (float(about["mean"]), float(about["std"])) == (classifier.normalize.mean, classifier.normalize.std)
+    assert (float(about["temperature"]), float(about["threshold"])) == (fitted.temperature, 0.5)
+    assert about["checkpoint"] == "run/best.ckpt"
+    assert about["limits"] == LIMITS
+    pixels = few_faces.pixels[:50]
+    expected = at_temperature(classifier.probabilities(pixels), fitted.temperature)
+    assert np.abs(answers(Path("model.onnx"), pixels) - expected).max() < 1e-3  # weights are rounded to float16
+
+    ended = run_command(export.main, "run", "--int8", "--out", "model.onnx")  # an earlier export is replaced
+    assert ended.status == 0, ended.err
+    assert "accuracy on them: " in ended.out
+    small = onnx.load("model.onnx")
+    assert {each.key: each.value for each in small.metadata_props}.items() >= about.items()
+    kinds = {tensor.data_type for tensor in small.graph.initializer if len(tensor.dims) == 2}
+    assert kinds == {onnx.TensorProto.INT8}
+    assert (answers(Path("model.onnx"), pixels).argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9
+
+
+def test_a_network_whose_data_is_not_here_is_tried_on_built_in_faces(run):
+    member = open_member("run")
+    member.data["synthetic"] = False
+    trial = export.faces_to_try(member)
+    assert trial.target is None
+    assert trial.name.startswith("built-in faces (run: it was trained on FER2013")
+
+
+def test_a_file_that_answers_otherwise_is_not_left(run, monkeypatch):
+    usual = onnx_file.run
+    monkeypatch.setattr(onnx_file, "run", lambda model, pixels: usual(model, pixels) + 0.02)
+    ended = run_command(export.main, "run", "--out", "model.onnx")
+    assert ended.status == 1
+    assert "differ from PyTorch's by more than 0.01" in ended.err
+    monkeypatch.setattr(onnx_file, "run", usual)
+    monkeypatch.setattr(export, "AGREEMENT", 1.1)
+    ended = run_command(export.main, "run", "--int8", "--out", "model.onnx")
+    assert ended.status == 1
+    assert "int8 changes more than" in ended.err
+    assert not Path("model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("model.pt", "the name must end in .onnx"),
+        ("gone/model.onnx", "there is no folder gone"),
+        ("folder.onnx", "it is a folder"),
+        ("other.onnx", "it exists and is no export"),
+    ],
+)
+def test_what_must_not_be_written_is_refused_before_any_work(out, said):
+    Path("folder.onnx").mkdir()
+    Path("other.onnx").write_bytes(b"somebody's")
+    ended = run_command(export.main, "no such run", "--out", out)
+    assert ended.status == 2
+    assert ended.err.startswith(f"fer_lightning: --out {out}: {said}")
+    assert Path("other.onnx").read_bytes() == b"somebody's"
+
+
+def test_a_missing_package_is_one_message(monkeypatch):
+    usual = export.importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else usual(name))
+    ended = run_command(export.main, "--out", "model.onnx")
+    assert ended.status == 2
+    assert ended.err == "fer_lightning: export needs onnxscript: pip install 'fer_lightning[export]'\n"
