@@ -18,9 +18,7 @@ from fer_lightning.results.weights import SUFFIX
 
 UNSURE = 0.5  # more likely wrong than right, whatever the network, once its probabilities are calibrated
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-SMALLEST = (
-    1e-7  # a probability below it counts as it: float32 knows 1 − 6e-8, and a wrong certainty must not be infinite
-)
+SMALLEST = float(np.finfo(np.float32).tiny)  # of a probability: a 0 is one that float32 cannot tell from it
 RANGE = (0.05, 20.0)  # of temperatures: where every answer is right, the likeliest would be 0
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 import torch
 from onnx import numpy_helper
-from onnxruntime.quantization import (  # type: ignore[import-untyped]
+from onnxruntime.quantization import (
     CalibrationDataReader,
     quantize_static,
 )
@@ -127,15 +127,14 @@ def store_half(graph: onnx.GraphProto) -> None:
     """
     casts = []
     for constant in graph.initializer:
-        if len(constant.dims) < 2:
+        if constant.data_type != onnx.TensorProto.FLOAT or len(constant.dims) < 2:
             continue
         with np.errstate(over="ignore"):
             half = numpy_helper.to_array(constant).astype(np.float16)
         if np.isfinite(half).all():
-            casts.append(
-                onnx.helper.make_node("Cast", [f"{constant.name}.half"], [constant.name], to=constant.data_type)
-            )
-            constant.CopyFrom(numpy_helper.from_array(half, f"{constant.name}.half"))
+            name, stored = constant.name, f"{constant.name}.half"
+            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+            constant.CopyFrom(numpy_helper.from_array(half, stored))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
