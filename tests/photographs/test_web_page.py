@@ -58,19 +58,19 @@ def tab(classifier, astronaut, tmp_path_factory: pytest.TempPathFactory) -> Iter
     Image.fromarray(astronaut).resize((640, 480)).save(frame, "JPEG")
     (folder / "camera.mjpeg").write_bytes(frame.getvalue() * 3)
     flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    with chromium(*flags, f"--use-file-for-fake-video-capture={folder / 'camera.mjpeg'}") as browser:
-        with browser.new_page(viewport={"width": 390, "height": 800}, is_mobile=True) as tab:
-            complaints: list[str] = []
-            tab.on("console", lambda message: complaints.append(message.text))
-            tab.on("pageerror", lambda error: complaints.append(str(error)))
-            tab.on("request", lambda asked: complaints.append(asked.url))
-            tab.set_default_timeout(PATIENCE * 1000)
-            tab.goto((folder / "page.html").as_uri())
-            tab.get_by_text("Ready").wait_for()
-            yield tab
-            assert [
-                each for each in complaints if not each.startswith(("blob:null/", "file:///")) and REFUSED not in each
-            ] == []
+    flags.append(f"--use-file-for-fake-video-capture={folder / 'camera.mjpeg'}")
+    phone = {"viewport": {"width": 390, "height": 800}, "is_mobile": True}
+    with chromium(*flags) as browser, browser.new_page(**phone) as tab:
+        complaints: list[str] = []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda asked: complaints.append(asked.url))
+        tab.set_default_timeout(PATIENCE * 1000)
+        tab.goto((folder / "page.html").as_uri())
+        tab.get_by_text("Ready").wait_for()
+        yield tab
+        own = ("blob:null/", "file:///")
+        assert [each for each in complaints if not each.startswith(own) and REFUSED not in each] == []
 
 
 @pytest.fixture
@@ -91,9 +91,11 @@ def shown(tab: Page, path: Path) -> Locator:
 def seen(place: Locator) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each face its pixels, int (48, 48), and its probabilities, float (7,), as shown."""
     found = place.locator(".face").evaluate_all(
-        """faces => faces.map(face => [
-            [...face.querySelector('.seen').getContext('2d').getImageData(0, 0, 48, 48).data].filter((_, i) => i % 4 == 0),
-            [...face.querySelectorAll('td.n')].map(cell => Number(cell.textContent))])"""
+        """faces => faces.map(face => {
+            const {data} = face.querySelector('.seen').getContext('2d').getImageData(0, 0, 48, 48);
+            const cells = [...face.querySelectorAll('td.n')];
+            return [[...data].filter((_, i) => i % 4 == 0), cells.map(cell => Number(cell.textContent))];
+        })"""
     )
     return [(np.array(pixels).reshape(48, 48), np.array(numbers)) for pixels, numbers in found]
 
