@@ -76,7 +76,7 @@ def export(run: str | None, out: Path, int8: bool = False) -> None:
 
     with sharing_cores():
         member = open_member(packaged_network() if run is None else run)
-        model, fitted = to_onnx(member, int8)
+        model, fitted = to_onnx(member, int8, maps=out.suffix == ".html")
         if out.suffix == ".html":
             from fer_lightning.photographs.web_page import web_page
 
@@ -87,7 +87,7 @@ def export(run: str | None, out: Path, int8: bool = False) -> None:
     print(f"{out}: {len(content) / 1e6:.1f} MB\n\n{LIMITS}")
 
 
-def to_onnx(member: "Member", int8: bool) -> "tuple[onnx.ModelProto, Calibration]":
+def to_onnx(member: "Member", int8: bool, maps: bool) -> "tuple[onnx.ModelProto, Calibration]":
     """The network as a model that was compared with PyTorch; what was found is printed. Failure: too different."""
     from fer_lightning.results import calibration, onnx_file
 
@@ -105,7 +105,7 @@ def to_onnx(member: "Member", int8: bool) -> "tuple[onnx.ModelProto, Calibration
         "checkpoint_sha256": member.sha256,
         "limits": LIMITS,
     }
-    model = onnx_file.network_to_onnx(classifier, fitted, about)
+    model = onnx_file.network_to_onnx(classifier, fitted, about, maps=maps)
     found = onnx_file.run(model, few)
     print(f"onnxruntime beside PyTorch on {len(few)} {trial.name}: {difference(expected, found)}")
     if not abs(found - expected).max() <= TOLERANCE:

@@ -28,7 +28,7 @@ CONSTANTS = {
     faces: ("LEAST_SCORE", "SHORTEST", "USUAL", "LARGER", "SMALL", "SURE", "TURNS", "LEAST_TURNED", "AHEAD"),
     detector: ("MULTIPLE", "OVERLAP"),
     align: ("MOST_SAMPLES",),
-    onnx_file: ("FACES", "PROBABILITIES"),
+    onnx_file: ("FACES", "PROBABILITIES", "MAPS"),
 }
 
 
@@ -63,6 +63,7 @@ def web_page(classifier: onnx.ModelProto, calibration: Calibration, synthetic: b
         "try.html.j2",
         title="Try the network",
         about=about,
+        maps=len(classifier.graph.output) > 1,
         synthetic=synthetic,
         calibration=calibration,
         crops=2 * len(align.VARIANTS),

@@ -12,6 +12,7 @@ import torch
 from browser import PATIENCE, chromium
 from PIL import Image
 from playwright.sync_api import Locator, Page
+from torch import nn
 
 from fer_lightning.data.augment import Normalize
 from fer_lightning.models import CNN
@@ -23,6 +24,7 @@ from fer_lightning.photographs.web_page import DETECTOR, WEB, web_page
 from fer_lightning.results.calibration import Calibration, at_temperature
 from fer_lightning.results.checkpoint import Classifier
 from fer_lightning.results.onnx_file import network_to_onnx
+from fer_lightning.results.onnx_maps import WithMaps
 
 CALIBRATION = Calibration(temperature=0.05, threshold=0.4)  # an untrained network is sure of nothing
 ORIENTATION = 0x0112  # in EXIF
@@ -52,7 +54,8 @@ def tab(classifier, astronaut, tmp_path_factory: pytest.TempPathFactory) -> Iter
     Whatever it asks for or complains about is a failure in the end.
     """
     folder = tmp_path_factory.mktemp("page")
-    model = network_to_onnx(classifier, CALIBRATION, {"network": "CNN", "checkpoint": "run/best.ckpt", "made_by": "me"})
+    about = {"network": "CNN", "checkpoint": "run/best.ckpt", "made_by": "me"}
+    model = network_to_onnx(classifier, CALIBRATION, about, maps=True)
     (folder / "page.html").write_text(web_page(model, CALIBRATION, synthetic=True), encoding="utf-8")
     frame = io.BytesIO()
     Image.fromarray(astronaut).resize((640, 480)).save(frame, "JPEG")
@@ -78,6 +81,26 @@ def cleared(tab: Page) -> Iterator[Page]:
     yield tab
     if tab.get_by_role("button", name="Clear").is_visible():
         tab.get_by_role("button", name="Clear").click()
+
+
+@pytest.mark.parametrize("channels", [(4, 4, 8, 8, 8), (2, 3, 4, 5, 6)])
+def test_maps_are_grad_cam(channels, few_faces):
+    torch.manual_seed(1)
+    classifier = Classifier(CNN(channels=channels, hidden=32).eval(), Normalize(0.5, 0.25), {})
+    model = classifier.model
+    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    faces = torch.from_numpy(few_faces.pixels[:3, None].copy())
+    probabilities, maps = WithMaps(classifier, 2.0).eval()(faces)
+    at_conv3 = model.conv3(model.conv2(model.conv1(model.conv0(classifier.normalize(faces / 255))))).detach()
+    logits = model.fc3(model.fc2(model.fc1(model.conv4(at_conv3.requires_grad_()).flatten(1))))
+    torch.testing.assert_close(probabilities, (logits / 2).softmax(1))
+    for c in range(7):
+        (gradient,) = torch.autograd.grad(logits[:, c].sum(), at_conv3, retain_graph=True)
+        cam = (gradient.sum((2, 3), keepdim=True) * at_conv3).sum(1, keepdim=True).relu()
+        expected = nn.functional.interpolate(cam, (48, 48), mode="bilinear")[:, 0]
+        torch.testing.assert_close(maps[:, c], expected, rtol=1e-3, atol=1e-5)
+    assert (maps > 0).any((0, 2, 3)).sum() > 3
 
 
 def shown(tab: Page, path: Path) -> Locator:
@@ -190,5 +213,5 @@ def test_it_is_used_by_keyboard_and_fits_on_a_phone(cleared, pictures):
     assert cleared.evaluate("() => document.documentElement.scrollWidth") == 390
     images = cleared.locator("article").get_by_role("img")
     names = images.evaluate_all("all => all.map(each => each.getAttribute('aria-label'))")
-    assert len(names) == 2
+    assert len(names) == 3  # the picture, the face, its map
     assert all(names)

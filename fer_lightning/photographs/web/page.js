@@ -93,11 +93,10 @@ function pixels(source, width = source.width, height = source.height) { // {widt
 const digits = value => value.toFixed(2);
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
-function verdict({probabilities}) { // {word, sure, likeliest}
-  const largest = Math.max(...probabilities), likeliest = K.CLASSES[probabilities.indexOf(largest)];
-  const sure = largest >= K.THRESHOLD;
-  return {sure, word: sure ? likeliest : "unsure",
-    words: sure ? `${likeliest} ${digits(largest)}` : `unsure (likeliest: ${likeliest} ${digits(largest)})`};
+function verdict({probabilities, likeliest}) {
+  const name = K.CLASSES[likeliest], said = `${name} ${digits(probabilities[likeliest])}`;
+  const sure = probabilities[likeliest] >= K.THRESHOLD;
+  return {sure, word: sure ? name : "unsure", words: sure ? said : `unsure (likeliest: ${said})`};
 }
 
 function summary(faces) {
@@ -107,26 +106,35 @@ function summary(faces) {
 
 function card(face, index) {
   const section = $("face").content.firstElementChild.cloneNode(true);
-  const {words, word} = verdict(face);
+  const {words} = verdict(face);
   section.querySelector("h3").textContent = `Face ${index + 1}: ${words}`;
   const [left, top, width, height] = face.box.map(Math.round);
   section.querySelector(".where").textContent = `${width} × ${height} pixels at ${left}, ${top}` +
-    (Math.abs(face.roll) < 0.5 ? "" : `, turned by ${face.roll.toFixed(0)}°`);
-  const canvas = section.querySelector(".seen");
-  const image = new ImageData(K.SIZE, K.SIZE);
-  face.pixels.forEach((gray, i) => image.data.set([gray, gray, gray, 255], 4 * i));
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  canvas.setAttribute("aria-label", `Face ${index + 1} as the network sees it: gray, 48 × 48 pixels`);
+    (Math.abs(face.roll) < 0.5 ? "" : `, turned by ${face.roll.toFixed(0).replace("-", "−")}°`);
+  paint(section.querySelector(".seen"), face.pixels, `Face ${index + 1} as the network sees it: gray, 48 × 48 pixels`);
+  if (face.map) {
+    const most = Math.max(...face.map) || 1; // the face is bright where the answer depends on it
+    paint(section.querySelector(".map"), face.pixels.map((gray, i) => gray * (0.2 + 0.8 * face.map[i] / most)),
+      `Grad-CAM: the parts of face ${index + 1} that speak for ${K.CLASSES[face.likeliest]} are bright, the rest dark`);
+    section.querySelector(".label").textContent = K.CLASSES[face.likeliest];
+  }
   const body = section.querySelector("tbody"), row = body.firstElementChild;
   body.replaceChildren(...K.CLASSES.map((name, c) => {
     const filled = row.cloneNode(true);
-    filled.classList.toggle("chosen", name === word);
+    filled.classList.toggle("chosen", c === face.likeliest);
     filled.querySelector("th").textContent = name;
     filled.querySelector(".bar span").style.width = `${100 * face.probabilities[c]}%`;
     filled.querySelector(".n").textContent = digits(face.probabilities[c]);
     return filled;
   }));
   return section;
+}
+
+function paint(canvas, grays, words) {
+  const image = new ImageData(K.SIZE, K.SIZE);
+  grays.forEach((gray, i) => image.data.set([gray, gray, gray, 255], 4 * i));
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.setAttribute("aria-label", words);
 }
 
 function draw(canvas, {width, height}, faces, source = null) { // boxes, over the picture if there is one
@@ -169,6 +177,7 @@ async function startCamera() {
   $("live").hidden = false;
   $("video").srcObject = stream;
   await $("video").play();
+  $("live").scrollIntoView({block: "nearest"});
   say("The camera is on.");
   watch($("video"), stream);
 }

@@ -58,9 +58,8 @@ async function answers(found) {
   const done = [];
   for (const face of found) {
     const crops = variants(face);
-    const probabilities = await classify(crops);
     const [re, im] = face.toPicture.a;
-    done.push({box: face.box, roll: Math.atan2(im, re) * 180 / Math.PI, pixels: crops[0], probabilities});
+    done.push({box: face.box, roll: Math.atan2(im, re) * 180 / Math.PI, pixels: crops[0], ...await classify(crops)});
   }
   return done;
 }
@@ -72,13 +71,16 @@ function variants({gray, toPicture}) {
   });
 }
 
-async function classify(crops) { // the mean over the crops
-  const pixels = new Uint8Array(crops.length * K.SIZE ** 2);
-  crops.forEach((crop, n) => pixels.set(crop, n * K.SIZE ** 2));
+async function classify(crops) { // the mean over the crops; of the first one the map of the likeliest class
+  const size = K.SIZE ** 2, classes = K.CLASSES.length;
+  const pixels = new Uint8Array(crops.length * size);
+  crops.forEach((crop, n) => pixels.set(crop, n * size));
   const input = new ort.Tensor("uint8", pixels, [crops.length, 1, K.SIZE, K.SIZE]);
-  const {data} = (await classifier.run({[K.FACES]: input}))[K.PROBABILITIES];
-  const classes = K.CLASSES.length;
-  return K.CLASSES.map((_, c) => crops.reduce((sum, _, n) => sum + data[n * classes + c], 0) / crops.length);
+  const found = await classifier.run({[K.FACES]: input});
+  const {data} = found[K.PROBABILITIES];
+  const probabilities = K.CLASSES.map((_, c) => crops.reduce((sum, _, n) => sum + data[n * classes + c], 0) / crops.length);
+  const likeliest = probabilities.indexOf(Math.max(...probabilities));
+  return {probabilities, likeliest, map: found[K.MAPS]?.data.slice(likeliest * size, (likeliest + 1) * size)};
 }
 
 async function detections(picture, live) { // of a camera only the first look: the next picture comes at once
