@@ -26,6 +26,8 @@ function ask(task, argument, transfer = []) { // the worker answers in the order
 const find = (task, picture, live = false) => // takes the picture's pixels away
   ask(task, {picture, live}, [picture.data.buffer]);
 
+worker.onerror = () => say("This browser starts no worker for a page from disk. A current one is needed.");
+
 const began = performance.now();
 const packed = Object.fromEntries([...document.querySelectorAll("script.packed")].map(each => [each.id, each.textContent]));
 const ready = ask("start", {constants: K, packed}).then(
@@ -47,7 +49,9 @@ async function show(files) {
       const bitmap = file.bitmap ?? await decoded(file);
       const see = async task => {
         await ready;
-        const faces = await find(task, pixels(bitmap));
+        const picture = pixels(bitmap);
+        const faces = await find(task, picture);
+        for (const face of faces) face.box = face.box.map(value => value / picture.scale);
         draw(canvas, bitmap, faces, bitmap);
         found.replaceChildren(...faces.map(card));
         answer.textContent = summary(faces);
@@ -56,7 +60,7 @@ async function show(files) {
         return faces;
       };
       draw(canvas, bitmap, [], bitmap);
-      if (!(await see("faces")).length) offer(answer, () => see("whole"));
+      if (!(await see("faces")).length) offer(answer, () => see("whole").then(() => title.focus()));
     } catch (error) {
       answer.textContent = error.name === "InvalidStateError" || error.name === "EncodingError"
         ? "This browser can't read it as a picture." : `It can't be shown: ${error.message}.`;
@@ -76,7 +80,7 @@ function offer(answer, take) { // where no face was found
 const decoded = file => // upright, with the colours of the file
   createImageBitmap(file, {imageOrientation: "from-image", colorSpaceConversion: "none"});
 
-function pixels(source, width = source.width, height = source.height) { // {width, height, data: RGBA}, on white
+function pixels(source, width = source.width, height = source.height) { // RGBA on white, and by how much it is smaller
   const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height].map(side => Math.max(Math.floor(side * scale), 1));
@@ -168,6 +172,7 @@ function draw(canvas, {width, height}, faces, source = null) { // boxes, over th
 let stream = null;
 
 async function startCamera() {
+  if (!navigator.mediaDevices) return say("This browser gives a camera only to pages from disk and of https.");
   try {
     stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "user", width: {ideal: 640}}});
   } catch (error) {
