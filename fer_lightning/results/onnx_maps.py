@@ -35,7 +35,7 @@ class WithMaps(Complete):
         for layer in after:
             inputs.append(x)
             x = layer(x)
-        gradient = torch.eye(x.shape[1]).expand(len(x), -1, -1)  # (N, 7, …): of each logit
+        gradient = torch.eye(x.shape[1]).expand(x.shape[0], -1, -1)  # (N, 7, …): of each logit; len(x) would fix N
         for layer, before in zip(reversed(after), reversed(inputs), strict=True):
             gradient = backward(layer, before, gradient)
         # Of a shift of a whole channel before `conv`: each weight times the gradient where it meets a pixel of the map
