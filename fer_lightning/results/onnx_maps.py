@@ -40,8 +40,9 @@ class WithMaps(Complete):
             gradient = backward(layer, before, gradient)
         # Of a shift of a whole channel before `conv`: each weight times the gradient where it meets a pixel of the map
         meets = F.unfold(torch.ones(1, 1, *channels.shape[2:]), conv.kernel_size, padding=conv.padding)[0]
-        sums = torch.einsum("nkod,ocd->nkc", gradient.flatten(3) @ meets.T, conv.weight.flatten(2))
-        maps = torch.einsum("nkc,nchw->nkhw", sums, channels).relu()
+        weights = conv.weight.permute(0, 2, 3, 1).flatten(0, 2)  # (outputs of conv · 9, its inputs)
+        sums = (gradient.flatten(3) @ meets.T).flatten(2) @ weights  # (N, 7, inputs)
+        maps = (sums @ channels.flatten(2)).relu().unflatten(2, channels.shape[2:])
         return (x / self.temperature).softmax(1), F.interpolate(maps, (SIZE, SIZE), mode="bilinear")
 
 

@@ -44,28 +44,28 @@ async function faces({picture, live}) {
   return answers(found.map(each => {
     const landmarks = [0, 1, 2, 3, 4].map(k => [each[5 + 2 * k], each[6 + 2 * k]]);
     return {gray, box: each.slice(1, 5), toPicture: inverse(fit(landmarks, K.TRAINING_LANDMARKS))};
-  }));
+  }), live ? K.VARIANTS.slice(0, 1) : K.VARIANTS);
 }
 
 async function whole({picture}) {
   const {width, height} = picture, side = Math.min(width, height);
   const corner = [(width - side) / 2, (height - side) / 2];
   const toPicture = {a: [side / K.SIZE, 0], shift: corner};
-  return answers([{gray: toGray(picture), box: [...corner, side, side], toPicture}]);
+  return answers([{gray: toGray(picture), box: [...corner, side, side], toPicture}], K.VARIANTS);
 }
 
-async function answers(found) {
+async function answers(found, chosen) {
   const done = [];
   for (const face of found) {
-    const crops = variants(face);
+    const crops = variants(face, chosen);
     const [re, im] = face.toPicture.a;
     done.push({box: face.box, roll: Math.atan2(im, re) * 180 / Math.PI, pixels: crops[0], ...await classify(crops)});
   }
   return done;
 }
 
-function variants({gray, toPicture}) {
-  return K.VARIANTS.flatMap(variant => {
+function variants({gray, toPicture}, chosen) {
+  return chosen.flatMap(variant => {
     const crop = warp(gray, after(toPicture, variant));
     return [crop, crop.map((_, i) => crop[i - i % K.SIZE + K.SIZE - 1 - i % K.SIZE])]; // and its mirror image
   });
@@ -83,7 +83,7 @@ async function classify(crops) { // the mean over the crops; of the first one th
   return {probabilities, likeliest, map: found[K.MAPS]?.data.slice(likeliest * size, (likeliest + 1) * size)};
 }
 
-async function detections(picture, live) { // of a camera only the first look: the next picture comes at once
+async function detections(picture, live) { // live, only the first look: the next picture comes at once
   const longer = Math.max(picture.width, picture.height);
   const usual = Math.min(Math.max(longer, K.SHORTEST), K.USUAL);
   let found = await look(picture, usual);
