@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick faults lint train ablation report tensorboard bench clean
+.PHONY: help install demo data test quick faults lint train ablation report tensorboard bench clean
 
 help: ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -23,6 +23,11 @@ $(INSTALLED): pyproject.toml requirements.lock
 
 demo: $(INSTALLED) ## train DNN and CNN on the built-in faces (2.5 to 6 minutes on two CPU cores) and compare them
 	$(BIN)/python -m fer_lightning --multirun model=dnn,cnn data=synthetic aug=norm $(ARGS)
+
+data: $(INSTALLED) ## FER2013 from Kaggle into data/, compared with what it must be (ARGS="--from images": as jpg files)
+	@$(BIN)/python -c "import kagglehub" 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[data]"
+	$(BIN)/python -m fer_lightning.download $(ARGS)
 
 test: $(INSTALLED) ## run the tests (ARGS="-k resume": a part of them)
 	$(BIN)/python -m pytest $(ARGS)

@@ -25,7 +25,7 @@ Write a network as one ONNX file: from gray faces (`faces`, uint8 N×1×48×48) 
 seven classes (`probabilities`, float32 N×7), at the temperature that fits validation data. Weights are
 stored as float16, computed with as float32. Class names, normalization, temperature, threshold and source
 stand in the metadata. Before the file is left, onnxruntime's answers are compared with PyTorch's: on
-validation images where the run's data is here, else on built-in faces.
+validation images where the network's data is here, else on built-in faces.
 
 Or, with a name that ends in .html, as a page to try it: one file that finds the faces of pictures or of the
 camera and answers as `predict` does, in any current browser, from disk and without a network connection.
@@ -57,11 +57,14 @@ def main() -> None:
     parser.add_argument(
         "--int8", action="store_true", help="compute with integers of 8 bits; what that costs is measured and printed"
     )
+    parser.add_argument(
+        "--data", metavar="PATH", help="FER2013 in any form, to compare on (default: what the run was trained on)"
+    )
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     run_command(lambda: export(**vars(parser.parse_args())))
 
 
-def export(run: str | None, out: Path, int8: bool = False) -> None:
+def export(run: str | None, out: Path, int8: bool = False, data: str | None = None) -> None:
     """Write the network of a run, of a checkpoint or of the package (None), and print what it is and was found.
 
     UserError for a mistake in the arguments; Failure, and no file, where it answers otherwise than PyTorch.
@@ -76,7 +79,7 @@ def export(run: str | None, out: Path, int8: bool = False) -> None:
 
     with sharing_cores():
         member = open_member(packaged_network() if run is None else run)
-        model, fitted = to_onnx(member, int8, maps=out.suffix == ".html")
+        model, fitted = to_onnx(member, int8, data, maps=out.suffix == ".html")
         if out.suffix == ".html":
             from fer_lightning.photographs.web_page import web_page
 
@@ -87,11 +90,11 @@ def export(run: str | None, out: Path, int8: bool = False) -> None:
     print(f"{out}: {len(content) / 1e6:.1f} MB\n\n{LIMITS}")
 
 
-def to_onnx(member: "Member", int8: bool, maps: bool) -> "tuple[onnx.ModelProto, Calibration]":
+def to_onnx(member: "Member", int8: bool, data: str | None, maps: bool) -> "tuple[onnx.ModelProto, Calibration]":
     """The network as a model that was compared with PyTorch; what was found is printed. Failure: too different."""
     from fer_lightning.results import calibration, onnx_file
 
-    trial = faces_to_try(member)
+    trial = faces_to_try(member, data)
     few = trial.pixels[:CHECKED]
     classifier, fitted = member.classifier, calibration.of(member.checkpoint)
     name = type(classifier.model).__name__
@@ -134,19 +137,25 @@ class Trial(NamedTuple):
     name: str
 
 
-def faces_to_try(member: "Member") -> Trial:
-    """The validation images of the network where its data is here, else built-in faces, and in its name why."""
+def faces_to_try(member: "Member", data: str | None) -> Trial:
+    """The validation images of the network in its data, or in that of --data; built-in faces where that is not here.
+
+    UserError where --data names something else.
+    """
     from fer_lightning.data.source import built_in_faces
     from fer_lightning.data.splits import make_splits
     from fer_lightning.results.fairness import validation_split
     from fer_lightning.results.members import open_data
 
     try:
-        faces = open_data(None, member)
+        faces = open_data(data, member)
         val = validation_split(faces, [member])
     except UserError as error:
+        if data is not None:
+            raise
+        print(f"its validation images are not here ({error}), so it is compared on built-in faces")
         built_in = built_in_faces().pixels
-        return Trial(built_in[CHECKED:], built_in[:CHECKED], None, f"built-in faces ({error})")
+        return Trial(built_in[CHECKED:], built_in[:CHECKED], None, "built-in faces")
     train = make_splits(faces, member.data["val_split"], member.split_seed)["train"][:CHECKED]
     return Trial(faces.pixels[val], faces.pixels[train], faces.labels[val], f"validation images of {faces.source}")
 

@@ -79,7 +79,7 @@ def beside(run: Path) -> Path:
 def command(run: "Run", out: Path) -> list[str]:
     """The run's own command, with values for what was `auto`, the place where its data is now, and `out`."""
     from fer_lightning.results.paths import override
-    from fer_lightning.results.run_folder import overrides_of
+    from fer_lightning.results.run_folder import overrides_of, own_recipes, record_of
 
     own = overrides_of(run.folder)
     if own is None:
@@ -92,7 +92,7 @@ def command(run: "Run", out: Path) -> list[str]:
         data = ["data.name=synthetic", "data.root=null"]
     else:
         data = ["data.name=fer2013", override("data.root", data_of(run))]
-    return [*own_recipes(run.folder), *own, *decided, *data, override("hydra.run.dir", out), "resume=true"]
+    return [*own_recipes(record_of(run.folder)), *own, *decided, *data, override("hydra.run.dir", out), "resume=true"]
 
 
 def data_of(run: "Run") -> Path:
@@ -118,28 +118,12 @@ def data_of(run: "Run") -> Path:
     return path
 
 
-def recorded(run: Path) -> dict[str, Any]:
-    """Hydra's record of where and how the run was started; nothing where nobody can read it."""
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        runtime = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]["runtime"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        return {}
-    return runtime if isinstance(runtime, dict) else {}
-
-
 def typed_in(run: Path) -> Path:
     """The current folder of the run's command, from which relative paths and own modules are found, if it is here."""
-    folder = Path(str(recorded(run).get("cwd")))
+    from fer_lightning.results.run_folder import record_of, runtime_of
+
+    folder = Path(str(runtime_of(record_of(run)).get("cwd")))
     return folder if folder.is_dir() else Path.cwd()
-
-
-def own_recipes(run: Path) -> list[str]:
-    """`--config-dir DIR`, where the run's command named one."""
-    sources = recorded(run).get("config_sources") or []
-    found = [each["path"] for each in sources if each.get("provider") == "command-line"]
-    return ["--config-dir", *found] if found else []
 
 
 def start(arguments: list[str], folder: Path) -> int:

@@ -35,8 +35,8 @@ from fer_lightning.results.outputs import (
     draw_run,
     predict_splits,
     split_scores,
+    submission,
     write_predictions,
-    write_submission,
 )
 from fer_lightning.results.paths import best_checkpoint, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
@@ -228,7 +228,8 @@ def finish(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str
         metrics["classes"] = {name: scores.by_class(matrix) for name, matrix in confusions.items()}
         metrics["recall"] = {name: found["recall"] for name, found in metrics["classes"]["val"].items()}
         if not metrics["interrupted"] and len(splits["unlabelled"]):
-            write_submission(classifier, faces, splits, precision, folder / "submission.csv")
+            probabilities = classifier.probabilities(faces.pixels, precision, where=splits["unlabelled"])
+            write_file(folder / "submission.csv", submission(faces, splits["unlabelled"], probabilities))
         draw_run(folder, faces, splits)
         log_results(trainer.loggers, experiment.settings.dump(), metrics, folder)
         log.info(summary(metrics, folder))

@@ -12,6 +12,7 @@ from commands import run_command
 from fer_lightning import export
 from fer_lightning.data.augment import Normalize
 from fer_lightning.data.faces import CLASSES
+from fer_lightning.errors import UserError
 from fer_lightning.models import CNN, DNN
 from fer_lightning.models.resnet import ResNet18
 from fer_lightning.photographs import LIMITS
@@ -82,12 +83,15 @@ def test_a_run_becomes_a_file_that_says_what_it_is(run, few_faces):
     assert (answers(Path("model.onnx"), pixels).argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9
 
 
-def test_a_network_whose_data_is_not_here_is_tried_on_built_in_faces(run):
+def test_a_network_whose_data_is_not_here_is_tried_on_built_in_faces(run, capsys):
     member = open_member("run")
     member.data["synthetic"] = False
-    trial = export.faces_to_try(member)
+    trial = export.faces_to_try(member, None)
     assert trial.target is None
-    assert trial.name.startswith("built-in faces (run: it was trained on FER2013")
+    assert trial.name == "built-in faces"
+    assert "validation images are not here (run: it was trained on FER2013" in capsys.readouterr().out
+    with pytest.raises(UserError, match="gone"):
+        export.faces_to_try(member, "gone")
 
 
 def test_a_file_that_answers_otherwise_is_not_left(run, monkeypatch):

@@ -522,7 +522,7 @@ sys.argv = ["fer-lightning", "--cfg", "job"]
 from fer_lightning.__main__ import work
 work()
 assert not loaded("torch", "pytorch_lightning")
-for name in ("", ".train", ".evaluate", ".audit", ".report", ".repeat"):
+for name in ("", ".train", ".evaluate", ".audit", ".report", ".repeat", ".runs", ".download"):
     sys.argv = ["command", "--version"]
     try:
         runpy.run_module("fer_lightning" + name, run_name="__main__", alter_sys=True)
@@ -535,7 +535,7 @@ def test_help_configuration_and_the_files_of_runs_come_without_torch_and_the_ver
     ended = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "max_epochs" in ended.stdout
-    assert ended.stdout.endswith(f"fer_lightning {__version__}\n" * 6)
+    assert ended.stdout.endswith(f"fer_lightning {__version__}\n" * 8)
 
 
 @pytest.mark.slow

@@ -71,8 +71,13 @@ def find(root: str | Path | None = None) -> Path | None:
             except UserError as error:
                 raise UserError(f"The environment variable FER2013_ROOT: {error}") from error
             return _absolute(variable)
-        data = _absolute("data")
-        return data if data.is_dir() and _search(data)[0] else None
+        return _absolute("data") if holds("data") else None
+
+
+def holds(folder: str | Path) -> bool:
+    """Whether there is such a folder with a known form in it. UserError where a file is FER2013's by its name only."""
+    with _os_errors_as_user_errors():
+        return _absolute(folder).is_dir() and bool(_search(_absolute(folder))[0])
 
 
 def _absolute(path: str | Path) -> Path:

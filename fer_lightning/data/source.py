@@ -24,8 +24,8 @@ def open_faces(name: str, root: str | None) -> Faces:
     if name == "fer2013":
         raise UserError(
             "data=fer2013: no FER2013 found. Name the file or folder with data.root=PATH, set the environment variable "
-            "FER2013_ROOT, or put it into ./data (fer2013.csv, icml_face_data.csv, train/ and test/ folders, …); "
-            "data=synthetic runs on the built-in faces"
+            "FER2013_ROOT, or put it into ./data (fer2013.csv, icml_face_data.csv, train/ and test/ folders, …), which "
+            "`python -m fer_lightning.download` does from Kaggle; data=synthetic runs on the built-in faces"
         )
     return built_in_faces()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fer_lightning.errors import UserError
-from fer_lightning.results import weights
 from fer_lightning.results.members import Member
 from fer_lightning.results.paths import holds_run
 
@@ -38,17 +37,9 @@ def output_folder(report: dict[str, Any], first: Member, out: Path | None) -> Pa
 
 
 def usual_folder(report: dict[str, Any], first: Member) -> Path:
-    """`evaluation/<split>[-tta][-ensemble]`, named after what evaluation.json says.
-
-    `evaluation` stands in the run for a run's best.ckpt; another checkpoint has a folder of its name there, one that
-    stands in no run in `evaluation` beside it, the package's network in `evaluation` in the current folder.
-    """
-    home = Path() if first.checkpoint == weights.packaged() else first.run or first.checkpoint.parent
-    home /= "evaluation"
-    if first.run is None or first.checkpoint.name != "best.ckpt":
-        home /= first.checkpoint.stem
+    """`evaluation/<split>[-tta][-ensemble]`, see `Member.place`, named after what evaluation.json says."""
     tta, ensemble = report["tta"], len(report["checkpoints"]) > 1
-    return home / f"{report['split']}{'-tta' if tta else ''}{'-ensemble' if ensemble else ''}"
+    return first.place("evaluation") / f"{report['split']}{'-tta' if tta else ''}{'-ensemble' if ensemble else ''}"
 
 
 def occupied(folder: Path, report: dict[str, Any]) -> str | None:

@@ -59,6 +59,7 @@ class EmotionClassifier(pl.LightningModule, KeepsArguments):
 
     class_weights: Tensor | None  # float (7,), see `weigh_classes`
     any_size = False  # whether `forward` takes faces of other sizes than 48 × 48
+    map_layer: str | None = None  # the layer that Grad-CAM looks at, if not the last convolution
 
     def __init__(
         self,

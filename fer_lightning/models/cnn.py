@@ -30,6 +30,7 @@ class CNN(EmotionClassifier):
     """
 
     any_size = True
+    map_layer = "conv3"  # 6 × 6; the 3 × 3 of conv4 are too coarse for a map, see docs/labbook.md
 
     def __init__(
         self,

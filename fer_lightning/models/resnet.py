@@ -14,6 +14,7 @@ class ResNet18(EmotionClassifier):
     """
 
     any_size = True
+    map_layer = "resnet.layer4"  # its sum: the last convolution is but a part of that
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ def find_pictures(names: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for name in names:
+        if not name:  # not the current folder: a script whose variable is not set does not mean that
+            raise UserError("the name of a picture is empty (a variable that is not set?)")
         path = Path(name).expanduser()
         if path.is_dir():
             chosen = [each for each in path.rglob("*") if _is_picture(each.relative_to(path)) and each.is_file()]

@@ -25,7 +25,7 @@ NOTICE = next(path for path in (PACKAGE / "NOTICE", PACKAGE.parent / "NOTICE") i
 RUNTIME, WASM, DETECTOR = "onnxruntime-web.mjs.gz", "onnxruntime-web.wasm.gz", "yunet.onnx.gz"
 # What worker.js computes with, under the names that it has here
 CONSTANTS = {
-    faces: ("LEAST_SCORE", "SHORTEST", "USUAL", "LARGER", "SMALL", "SURE", "TURNS", "LEAST_TURNED", "AHEAD"),
+    faces: ("LEAST_SCORE", "SHORTEST", "USUAL", "LARGER", "SMALL", "SURE", "TURNS", "LOOKS", "LEAST_TURNED", "AHEAD"),
     detector: ("MULTIPLE", "OVERLAP"),
     align: ("MOST_SAMPLES",),
     onnx_file: ("FACES", "PROBABILITIES", "MAPS"),

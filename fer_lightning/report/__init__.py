@@ -6,7 +6,7 @@ answers.py         the study's questions, and the words for what was measured of
 pictures.py        curves with their numbers, drawn by results/figures.py
 archive.py         the faces behind the predictions, and their fingerprint
 published.py       what the study says, and what others reach
-glance.py, networks.py, curves.py, ablation.py, confusions.py, closing.py: the sections; each makes plain figures from
-                   the study, which its template in results/templates/report/ shows
+glance.py, networks.py, curves.py, ablation.py, confusions.py, explanations.py, closing.py: the sections; each makes
+                   plain figures from the study, which its template in results/templates/report/ shows
 page.py            all of them as one page
 """

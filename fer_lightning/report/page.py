@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from fer_lightning.report import ablation, closing, confusions, curves, glance, networks
+from fer_lightning.report import ablation, closing, confusions, curves, explanations, glance, networks
 from fer_lightning.report.archive import Archive
 from fer_lightning.report.study import Study
 from fer_lightning.results import figures, page
@@ -26,6 +26,7 @@ def render(study: Study, command: str, marker: str) -> str:
         curves=curves.section(study, elsewhere),
         ablation=ablation.section(study, ablations.values()),
         confusions=confusions.section(study, archive),
+        explanations=explanations.section(study),
         others=closing.others(study),
         repeat=closing.repeat(study, archive, command),
         settings=closing.settings(study),

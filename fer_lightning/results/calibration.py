@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +41,22 @@ class Calibration:
     ece: Sequence[float] | None = None
     thresholds: Sequence[Sequence[float | None]] | None = None
 
+    def at(self, threshold: float) -> "Calibration":
+        """The same with another threshold; what it covers is None where that is not known."""
+        known = {
+            each[0]: each[1:] for each in [*(self.thresholds or ()), [self.threshold, self.coverage, self.accuracy]]
+        }
+        coverage, accuracy = known.get(threshold, (None, None))
+        return replace(self, threshold=threshold, coverage=coverage, accuracy=accuracy)
+
     def __str__(self) -> str:
         if self.n is None:
             return f"its probabilities are not calibrated (no validation data is known); unsure below {self.threshold}"
+        fitted = f"temperature {self.temperature:.3f}; unsure below {self.threshold}"
+        if self.coverage is None:
+            return f"{fitted} (what that is on validation images is not known)"
         right = "" if self.accuracy is None else f", of which {self.accuracy:.1%} are right"
-        return (
-            f"temperature {self.temperature:.3f}; unsure below {self.threshold}: it answers {self.coverage:.1%} of "
-            f"{self.n:,} validation images{right}"
-        )
+        return f"{fitted}: it answers {self.coverage:.1%} of {self.n:,} validation images{right}"
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The figures of a run, of a sweep and of a report, drawn from plain arrays and tables.
 
-Every function but `save` and `svg` returns a `matplotlib.figure.Figure`; these make a file or a part of a page of it.
+Every function but `save`, `png` and `svg` returns a `matplotlib.figure.Figure`; these make a file or a part of a page
+of it.
 A setting has one colour and one marker on all pictures, see `styles`; training is dashed, validation solid.
 `synthetic` marks a figure whose faces are drawn and not photographed.
 """
@@ -103,6 +104,13 @@ def save(figure: Figure, path: str | Path) -> None:
     write_file(path, content.getvalue())
 
 
+def png(figure: Figure, about: dict[str, str]) -> bytes:
+    """The figure as a PNG file with these texts in it."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, metadata=about)
+    return content.getvalue()
+
+
 def svg(figure: Figure, name: str, alt: str) -> str:
     """The figure as an <svg> element: text stays text, and its colours are the page's variables of COLOURS' names.
 
@@ -151,7 +159,7 @@ def chart(
     labels = [textwrap.fill(line.label, 60) for line in lines if line.label and not line.faint]
     columns = 2 if max(map(len, labels)) < 24 else 1
     below = 0.6 + 0.17 * (math.ceil(len(labels) / columns) + sum(label.count("\n") for label in labels))  # inches
-    heading = textwrap.fill(_titled(title, synthetic), 56)
+    heading = textwrap.fill(titled(title, synthetic), 56)
     above = 0.3 + 0.17 * heading.count("\n")
     height = 2.6 + below + above
     figure = Figure((4.7, height), dpi=100)  # its margins are fixed: to find them takes as long as to draw it
@@ -195,7 +203,7 @@ def curves(
     # a legend inside would cover the curves of one run or another
     figure.legend(
         *panels[0].get_legend_handles_labels(),
-        title=_titled(title, synthetic),
+        title=titled(title, synthetic),
         title_fontsize=12,
         loc="outside upper center",
         ncols=3,
@@ -216,7 +224,7 @@ def comparison(runs: Sequence[tuple[Setting, pd.DataFrame]], *, synthetic: bool,
     inches = 0.065 * max(map(len, names), default=0) + 0.6  # of a legend entry in 8 point type
     columns = min(4, max(1, int(9.6 / inches)))
     figure = _figure(10, 4.5 + 0.17 * math.ceil((len(looks) + 1) / columns))
-    figure.suptitle(_titled(title, synthetic), fontsize=12)
+    figure.suptitle(titled(title, synthetic), fontsize=12)
     for axes, (train_column, val_column, name) in zip(figure.subplots(1, 2), PANELS, strict=True):
         lines = []
         for setting, epochs in runs:
@@ -338,7 +346,7 @@ def dots(
     shown = {dot.filled for *_, found in rows for dot in found}
     keys = [(kind, name) for kind, name, filled in zip(kinds, names, (True, False), strict=True) if filled in shown]
     figure.legend(*zip(*keys, strict=True), loc="outside lower left", ncols=2, frameon=False, fontsize=8)
-    figure.suptitle(_titled(title, synthetic), fontsize=10, x=0.01, ha="left")
+    figure.suptitle(titled(title, synthetic), fontsize=10, x=0.01, ha="left")
     return figure
 
 
@@ -392,7 +400,7 @@ def confusion_matrix(
         f"{_images(matrix.sum())}, accuracy {accuracy:.3f}, balanced accuracy {scores.balanced_accuracy(matrix):.3f}. "
         "Cells: share of the true class, images"
     )
-    figure.suptitle(textwrap.fill(_titled(title, synthetic), 80), fontsize=12)
+    figure.suptitle(textwrap.fill(titled(title, synthetic), 80), fontsize=12)
     axes.set_title(note, fontsize=9, color=GREY)
     return figure
 
@@ -450,7 +458,7 @@ def mistakes(
     figure = Figure((width, height), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.text(margin, 0.28, _titled(title, synthetic), fontsize=12, va="center")
+    axes.text(margin, 0.28, titled(title, synthetic), fontsize=12, va="center")
     summary = f"{errors:,} of {_images(len(targets))} misclassified"
     if errors:
         summary += ". Under each face: its true class, → the predicted class and its probability. Most confident first."
@@ -482,7 +490,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure((width, height), dpi=100, layout=layout)
 
 
-def _titled(title: str, synthetic: bool) -> str:
+def titled(title: str, synthetic: bool) -> str:
     return f"{title} · synthetic faces" if synthetic else title
 
 

@@ -13,6 +13,8 @@ from fer_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
+LOCK, HOLDER = ".lock", ".locked-by"
+
 
 class FolderLock:
     """Holds an existing folder from its making until `release`, or until the process dies, in whatever way.
@@ -22,13 +24,13 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.holder = folder / ".locked-by"
-        self.lock = FileLock(folder / ".lock", fallback_to_soft=False)
+        self.holder = folder / HOLDER
+        self.lock = FileLock(folder / LOCK, fallback_to_soft=False)
         try:
             self.lock.acquire(blocking=False)
         except Timeout:
             raise UserError(
-                f"{folder}: {self._other()} works in it; wait until it ends, or name another folder"
+                f"{folder}: {holder(folder)} works in it; wait until it ends, or name another folder"
             ) from None
         except (OSError, NotImplementedError) as error:
             log.warning(f"{folder}: not locked ({error}); see to it that no other process works in it")
@@ -48,9 +50,29 @@ class FolderLock:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _other(self) -> str:
-        try:
-            told = json.loads(self.holder.read_text())
-            return f"process {told['pid']} on {told['host']}"
-        except (OSError, ValueError, KeyError, TypeError):  # it has just begun
-            return "another process"
+
+def held(folder: Path) -> bool | None:
+    """Whether a process holds a folder; False: the last one died, so it says; None: nobody can tell.
+
+    Where the last one said that it ended, its lock is not even tried: that would keep others out for an instant.
+    """
+    if not (folder / HOLDER).is_file():
+        return None
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return None
+    lock.release()
+    return False
+
+
+def holder(folder: Path) -> str:
+    """`process 17 on HOST` that holds a folder."""
+    try:
+        told = json.loads((folder / HOLDER).read_text())
+        return f"process {told['pid']} on {told['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has just begun
+        return "another process"

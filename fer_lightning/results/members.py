@@ -50,6 +50,16 @@ class Member:
         """That of the checkpoint's file."""
         return sha256(self.checkpoint)
 
+    def place(self, kind: str) -> Path:
+        """The folder for what is made of it, such as kind="evaluation".
+
+        It stands in the run for a run's best.ckpt; another checkpoint has a folder of its name in it, one that stands
+        in no run such a folder beside it, the package's network in the current folder.
+        """
+        home = Path() if self.checkpoint == weights.packaged() else self.run or self.checkpoint.parent
+        home /= kind
+        return home if self.run is not None and self.checkpoint.name == "best.ckpt" else home / self.checkpoint.stem
+
     def summary(self) -> dict[str, Any]:
         """What evaluation.json says of it."""
         return {

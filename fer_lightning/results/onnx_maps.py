@@ -17,8 +17,7 @@ from fer_lightning.results.onnx_file import Complete
 class WithMaps(Complete):
     """A CNN from uint8 (N, 1, 48, 48) to class probabilities (N, 7) and maps (N, 7, 48, 48), float32.
 
-    A map is the Grad-CAM of a class's logit at conv3, at least 0, up to a factor: the channels there, each times the
-    sum of the logit's gradient over it. Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391
+    A map is `maps.grad_cam` of a class's logit at conv3.
     """
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -41,8 +40,8 @@ class WithMaps(Complete):
         # Of a shift of a whole channel before `conv`: each weight times the gradient where it meets a pixel of the map
         meets = F.unfold(torch.ones(1, 1, *channels.shape[2:]), conv.kernel_size, padding=conv.padding)[0]
         weights = conv.weight.permute(0, 2, 3, 1).flatten(0, 2)  # (outputs of conv · 9, its inputs)
-        sums = (gradient.flatten(3) @ meets.T).flatten(2) @ weights  # (N, 7, inputs)
-        maps = (sums @ channels.flatten(2)).relu().unflatten(2, channels.shape[2:])
+        means = (gradient.flatten(3) @ meets.T).flatten(2) @ weights / meets.shape[1]  # (N, 7, inputs)
+        maps = (means @ channels.flatten(2)).relu().unflatten(2, channels.shape[2:])
         return (x / self.temperature).softmax(1), F.interpolate(maps, (SIZE, SIZE), mode="bilinear")
 
 

@@ -79,13 +79,14 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     write_file(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
 
-def write_submission(classifier: "Classifier", faces: Faces, splits: Splits, precision: str, path: Path) -> None:
-    """submission.csv: `id,label` of the unlabelled images; the id of the source, else its 0-based data row."""
-    where = splits["unlabelled"]
-    labels = classifier.probabilities(faces.pixels, precision, where=where).argmax(1)
+def submission(faces: Faces, where: np.ndarray, probabilities: np.ndarray) -> bytes:
+    """submission.csv: `id,label` of the images at `where`, int (N,), from class probabilities (N, 7).
+
+    An image's id is its name in the source, else its 0-based data row.
+    """
     ids = faces.rows[where] if faces.names is None else faces.names[where]
-    table = pd.DataFrame({"id": ids, "label": labels})
-    write_file(path, table.to_csv(index=False, lineterminator="\n").encode())
+    table = pd.DataFrame({"id": ids, "label": probabilities.argmax(1)})
+    return table.to_csv(index=False, lineterminator="\n").encode()
 
 
 def draw_run(folder: Path, faces: Faces, splits: Splits) -> None:

@@ -65,12 +65,12 @@ def _long(cells: Iterable[object]) -> bool:
 
 
 def faces(items: Iterable[tuple[np.ndarray, str]]) -> Markup:
-    """Faces, uint8 (48, 48), side by side, each over its caption (text; line breaks stay)."""
+    """Faces, uint8 (48, 48) or (48, 48, 3), side by side, each over its caption (text; line breaks stay)."""
     return _part("faces", [(base64.b64encode(png(pixels)).decode(), caption) for pixels, caption in items])
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """uint8 (H, W), 0 black, as a gray PNG."""
+    """uint8 (H, W), 0 black, as a gray PNG; (H, W, 3) as one in colour."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
     return file.getvalue()

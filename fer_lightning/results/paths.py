@@ -1,13 +1,17 @@
 """Where things lie in a run's folder, and what a mistyped path may mean."""
 
 import difflib
+import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fer_lightning.errors import UserError
 
 RUN_FILES = ("config.yaml", "metrics.csv", "metrics.json", "checkpoints")  # any of them makes a folder a run's
+JOBS = "jobs.json"  # of a sweep: each job's folder below it
 
 OUTPUTS = (  # what a run writes after metrics.json
     *("config.yaml", "model.txt", "metrics.csv", "predictions.csv", "submission.csv", "curves.png", "mistakes.png"),
@@ -23,6 +27,13 @@ def refuse_foreign(folder: Path, names: Sequence[str] = OUTPUTS) -> None:
 
 def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in RUN_FILES)
+
+
+def read_jobs(sweep: Path) -> dict[str, Any]:
+    """What jobs.json of a sweep's folder says; nothing where there is none."""
+    path = sweep / JOBS
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
 def best_checkpoint(path: str | Path) -> Path:
@@ -64,6 +75,14 @@ def quoted(path: str | Path) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_./+@:-]+", text):
         text = "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
     return text
+
+
+def command_to_go_on(given: Sequence[str], folder: str | Path, sweep: bool) -> str:
+    """The command that goes on with the run or sweep in `folder`, which `given`, a command's words, has begun."""
+    other = ("ckpt_path=", "resume=", "hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir=")
+    words = [word for word in given if not word.startswith(other)]
+    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    return f"python -m fer_lightning {shlex.join([*words, override(key, folder), 'resume=true'])}"
 
 
 def nearest(path: Path) -> str:

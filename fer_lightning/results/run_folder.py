@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from omegaconf import OmegaConf
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import UserError
+from fer_lightning.results import lock
 from fer_lightning.results.files import naming, write_file
 from fer_lightning.results.paths import in_order, nearest
 
@@ -37,7 +39,7 @@ RECENT = 600  # seconds since its last file was written, for which a run counts 
 TEXT_KEYS = ("model", "aug", "data", "data_fingerprint", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
-    *("data_fingerprint", "synthetic", "trial", "error", "interrupted", "stopped_early"),
+    *("data_fingerprint", "max_epochs", "synthetic", "trial", "error", "interrupted", "stopped_early"),
     "decisive_settings",
     *("val_acc_95", "val_n", "recall", "classes"),
     *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),
@@ -81,7 +83,7 @@ def read_run(folder: str | Path) -> Run:
     metrics = read_metrics(folder / "metrics.json")
     completed, settings, curves = metrics["completed"], folder / "config.yaml", folder / "metrics.csv"
     config = read_config(settings) if settings.is_file() or completed else {}
-    epochs = read_epochs(curves) if curves.is_file() or completed else _epochs_frame([])
+    epochs = read_epochs(curves) if curves.is_file() or completed else epochs_table([])
     if completed and len(epochs) != metrics["epochs"]:
         raise UserError(
             f"{curves}: {len(epochs)} epochs in whole lines, although metrics.json says that the run completed with "
@@ -96,17 +98,23 @@ def run_folders(folder: str | Path) -> list[Path]:
     Folders whose name begins with a dot are not entered, nor are those inside a run. In the order of their paths, with
     numbers in names taken as numbers (`2-dnn-norm` before `10-dnn-norm`). UserError where there is none.
     """
+    found = begun_folders(folder, ("metrics.json",))
+    if not found:
+        raise UserError(f"{folder}: no run in it or below it (a run's folder holds metrics.json)")
+    return found
+
+
+def begun_folders(folder: str | Path, marks: Iterable[str] = ("metrics.json", "fer_lightning.log")) -> list[Path]:
+    """As `run_folders`, with those of runs that ended before they had a metrics.json; empty where there is none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a folder with runs in it is wanted{nearest(folder)}")
     found: list[Path] = []
     for place, below, files in os.walk(folder):
-        if "metrics.json" in files:
+        if not {*marks}.isdisjoint(files):
             found.append(Path(place))
             below.clear()
         below[:] = [name for name in below if not name.startswith(".")]
-    if not found:
-        raise UserError(f"{folder}: no run in it or below it (a run's folder holds metrics.json)")
     return sorted(found, key=in_order)
 
 
@@ -115,18 +123,21 @@ def why_unfinished(run: Run) -> str | None:
     if run.metrics["completed"]:
         return None
     cause = "interrupted" if run.metrics["interrupted"] else run.metrics["error"]
-    if cause is None:
+    if cause is None or lock.held(run.folder):  # it goes on meanwhile
         return going_on(run.folder, len(run.epochs))
     return f"{' '.join(str(cause).split())} (after {len(run.epochs)} epochs)"
 
 
 def going_on(folder: Path, epochs: int) -> str:
-    """What a run is that has not said how it ended: running where its files are recent."""
+    """What a run is that has not said how it ended: by its lock, else running where its files are recent."""
     newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
     so_far = f"{epochs} epoch{'' if epochs == 1 else 's'}"
     silent = time.time() - newest
-    if silent < RECENT:
+    held = lock.held(folder)
+    if held or (held is None and silent < RECENT):
         return f"running, {so_far} so far"
+    if held is False:
+        return f"killed, {so_far} so far"
     return f"killed, or in a long epoch: {so_far} so far, nothing written for {silent / 60:,.0f} minutes"
 
 
@@ -147,14 +158,42 @@ def overrides_of(folder: Path) -> list[str] | None:
 
     Without ckpt_path and resume, so that it is the command of the whole run.
     """
-    resumed = sorted((folder / ".hydra").glob("resumed-*/overrides.yaml"), key=in_order)
-    try:
-        overrides = yaml.safe_load([folder / ".hydra" / "overrides.yaml", *resumed][-1].read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
+    overrides = _yaml(_last_record(folder) / "overrides.yaml")
     if not isinstance(overrides, list):
         return None
     return [str(override) for override in overrides if not str(override).startswith(("ckpt_path=", "resume="))]
+
+
+def runtime_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Where and how a run or sweep was started, of its `record_of`; nothing where that does not say it."""
+    found = record.get("runtime")
+    return found if isinstance(found, dict) else {}
+
+
+def own_recipes(record: dict[str, Any]) -> list[str]:
+    """`--config-dir DIR`, where the command of a `record_of` named one."""
+    sources = runtime_of(record).get("config_sources") or []
+    found = [each["path"] for each in sources if each.get("provider") == "command-line"]
+    return ["--config-dir", *found] if found else []
+
+
+def record_of(folder: Path, sweep: bool = False) -> dict[str, Any]:
+    """Hydra's own settings in the last start of a run, or of a sweep; nothing where nobody can read them."""
+    found = _yaml(folder / "multirun.yaml" if sweep else _last_record(folder) / "hydra.yaml")
+    settings = found.get("hydra") if isinstance(found, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _last_record(folder: Path) -> Path:
+    resumed = sorted((folder / ".hydra").glob("resumed-*/overrides.yaml"), key=in_order)
+    return [folder / ".hydra" / "overrides.yaml", *resumed][-1].parent
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
 
 
 def read_epochs(path: Path, first: int | None = None) -> pd.DataFrame:
@@ -183,7 +222,7 @@ def read_epochs(path: Path, first: int | None = None) -> pd.DataFrame:
                 f"{path}, line {line}, column epoch: expected {line - 1}, found {row[0]} (epochs count from 1)"
             )
         table.append(values)
-    return _epochs_frame(table)
+    return epochs_table(table)
 
 
 def write_epochs(rows: list[Row], path: Path) -> None:
@@ -218,7 +257,8 @@ def stalled_at(rows: list[Row], patience: int | None) -> int | None:
     return None
 
 
-def _epochs_frame(table: list[list[float]]) -> pd.DataFrame:
+def epochs_table(table: list[list[float]]) -> pd.DataFrame:
+    """`Run.epochs` of rows with EPOCH_COLUMNS, perhaps none."""
     values = np.array(table, np.float64).reshape(-1, len(EPOCH_COLUMNS))
     return pd.DataFrame(values, columns=list(EPOCH_COLUMNS)).astype({"epoch": np.int64})
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import signal
 import sys
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
-from fer_lightning.results.paths import last_checkpoint, override
+from fer_lightning.results.paths import command_to_go_on, last_checkpoint
 from fer_lightning.settings.follower import Follower
 from fer_lightning.settings.sweep import Job
 
@@ -105,10 +104,7 @@ class Begun:
     def how_to_go_on(self) -> str:
         if self.from_elsewhere and not last_checkpoint(self.folder).is_file():
             return f"nothing was taken over yet: start it again, in another folder than {self.folder}"
-        key = "hydra.sweep.dir" if self.sweep else "hydra.run.dir"
-        given = [word for word in sys.argv[1:] if not word.startswith(("ckpt_path=", "resume=", f"{key}="))]
-        place = override(key, os.path.relpath(self.folder))
-        return f"go on with: python -m fer_lightning {shlex.join([*given, place, 'resume=true'])}"
+        return f"go on with: {command_to_go_on(sys.argv[1:], os.path.relpath(self.folder), self.sweep)}"
 
 
 def compare(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.files import keep
-from fer_lightning.results.paths import holds_run, last_checkpoint, override, refuse_foreign
+from fer_lightning.results.paths import JOBS, holds_run, last_checkpoint, override, refuse_foreign
 from fer_lightning.settings import begun, sweep
 from fer_lightning.settings.hydra_errors import as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
@@ -91,7 +91,7 @@ class RunHooks(Callback):
                     "hydra/launcher=submitit_slurm: there is no srun here, so no SLURM; hydra/launcher=joblib does "
                     "jobs side by side on this machine"
                 )
-            if named and not any((folder / name).exists() for name in ("multirun.yaml", sweep.JOBS)):
+            if named and not any((folder / name).exists() for name in ("multirun.yaml", JOBS)):
                 refuse_foreign(folder, ("comparison.*", "multirun*.yaml"))
             if resume and not sweep.is_basic(config.hydra):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")

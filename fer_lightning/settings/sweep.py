@@ -4,7 +4,6 @@ jobs.json of the sweep's folder tells each job's folder: the processes that do t
 """
 
 import itertools
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +20,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.files import write_json
-from fer_lightning.results.paths import in_order
+from fer_lightning.results.paths import JOBS, in_order, read_jobs
 
 log = logging.getLogger(__name__)
 
-JOBS = "jobs.json"
 RECORD = ".hydra"  # Hydra's record of a start, in a job's folder
 FINGERPRINT = "data_fingerprint"
 NUMBER = re.compile("[0-9]+(?=-)")  # of a job, at the beginning of its folder's name
@@ -122,12 +120,6 @@ def job_folder(sweep: str, number: int, choices: Mapping[str, Any], overrides: S
     if number < len(jobs) and jobs[number]["overrides"] == list(overrides):
         return str(jobs[number]["folder"])
     return f"{number}-{job_name(choices, overrides, plan.get('swept'))}"
-
-
-def read_jobs(sweep: Path) -> dict[str, Any]:
-    path = sweep / JOBS
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
 
 
 def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool) -> None:

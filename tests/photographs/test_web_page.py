@@ -25,6 +25,7 @@ from fer_lightning.photographs.pictures import read_picture
 from fer_lightning.photographs.web_page import DETECTOR, WEB, web_page
 from fer_lightning.results.calibration import Calibration, at_temperature
 from fer_lightning.results.checkpoint import Classifier
+from fer_lightning.results.maps import grad_cam
 from fer_lightning.results.onnx_file import network_to_onnx
 
 CALIBRATION = Calibration(temperature=0.3, threshold=0.4)
@@ -105,19 +106,14 @@ def test_maps_are_grad_cam(channels, few_faces):
     for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)):
         norm.running_var.uniform_(0.5, 2)
     classifier = Classifier(model.half().float(), Normalize(0.5, 0.25), {})
-    faces = torch.from_numpy(few_faces.pixels[:3, None].copy())
-    model_file = network_to_onnx(classifier, Calibration(2.0), {}, maps=True)
-    session = onnxruntime.InferenceSession(model_file.SerializeToString())
-    probabilities, maps = map(torch.from_numpy, session.run(None, {"faces": faces.numpy()}))
-    assert np.abs(session.run(["maps"], {"faces": faces[:1].numpy()})[0] - maps[:1].numpy()).max() < 1e-5
-    at_conv3 = model.conv3(model.conv2(model.conv1(model.conv0(classifier.normalize(faces / 255))))).detach()
-    logits = model.fc3(model.fc2(model.fc1(model.conv4(at_conv3.requires_grad_()).flatten(1))))
-    torch.testing.assert_close(probabilities, (logits / 2).softmax(1))
+    faces = few_faces.pixels[:3, None]
+    exported = network_to_onnx(classifier, Calibration(2.0), {}, maps=True).SerializeToString()
+    probabilities, maps = onnxruntime.InferenceSession(exported).run(None, {"faces": faces})
+    assert np.abs(probabilities - at_temperature(classifier.probabilities(faces[:, 0]), 2.0)).max() < 1e-5
+    normalized = classifier.normalize(torch.from_numpy(faces) / 255)
     for c in range(7):
-        (gradient,) = torch.autograd.grad(logits[:, c].sum(), at_conv3, retain_graph=True)
-        cam = (gradient.sum((2, 3), keepdim=True) * at_conv3).sum(1, keepdim=True).relu()
-        expected = nn.functional.interpolate(cam, (48, 48), mode="bilinear")[:, 0]
-        torch.testing.assert_close(maps[:, c], expected, rtol=1e-3, atol=1e-4)
+        expected = grad_cam(model, model.conv3, normalized, torch.full((3,), c))
+        np.testing.assert_allclose(maps[:, c], expected, rtol=1e-3, atol=1e-5)
     assert (maps > 0).any((0, 2, 3)).sum() > 3
 
 
@@ -141,10 +137,11 @@ def seen(place: Locator) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(np.array(pixels).reshape(48, 48), np.array(numbers)) for pixels, numbers in found]
 
 
-def assert_same(found: list, faces: list[Face], classifier: Classifier, levels: int) -> None:
+def assert_same(found: list, faces: list[Face], classifier: Classifier, levels: float) -> None:
+    """levels: what the pixels differ by in the mean; where a face lies hangs on the last digits of the detector."""
     assert len(found) == len(faces)
     for (pixels, numbers), face in zip(found, faces, strict=True):
-        assert np.abs(pixels - face.pixels).max() <= levels
+        assert np.abs(pixels - face.pixels).mean() <= levels
         expected = at_temperature(classifier.probabilities(face.variants()), CALIBRATION.temperature).mean(0)
         assert np.abs(numbers - expected).max() < 0.01
 
@@ -166,8 +163,7 @@ def test_it_answers_as_python_does(cleared, classifier, pictures, astronaut, hop
     files += map(Path, ("lying.png", "exif.jpg", "group.png", "transparent.png"))
     for path in files:
         faces = find_faces(read_picture(path))
-        levels = 3 if path.suffix == ".jpg" or path.name == "transparent.png" else 1  # what decoders may differ by
-        assert_same(seen(shown(cleared, path)), faces, classifier, levels)
+        assert_same(seen(shown(cleared, path)), faces, classifier, 0.5)
         assert len(faces) == (2 if path.name == "group.png" else 1)
 
 
@@ -177,7 +173,7 @@ def test_no_face_is_an_answer_and_may_be_a_ready_face(cleared, classifier, pictu
     assert seen(article) == []
     article.get_by_role("button", name="Treat it as a ready face").click()
     article.locator(".face").wait_for()
-    assert_same(seen(article), [whole(read_picture(pictures / "coffee.png"))], classifier, 1)
+    assert_same(seen(article), [whole(read_picture(pictures / "coffee.png"))], classifier, 0.01)
 
 
 def test_what_is_no_picture_is_named_and_the_others_are_shown(cleared, pictures):

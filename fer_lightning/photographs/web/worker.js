@@ -38,14 +38,33 @@ async function unpacked(text) {
 // --- faces.py
 
 async function faces({picture, live}) {
-  const gray = toGray(picture);
+  const gray = toGray(picture), done = [];
   const found = await detections(picture, live);
   found.sort((one, two) => two[3] * two[4] - one[3] * one[4]);
-  return answers(found.map(each => {
-    const landmarks = [0, 1, 2, 3, 4].map(k => [each[5 + 2 * k], each[6 + 2 * k]]);
-    return {gray, box: each.slice(1, 5), toPicture: inverse(fit(landmarks, K.TRAINING_LANDMARKS))};
-  }), live ? K.VARIANTS.slice(0, 1) : K.VARIANTS);
+  for (const each of found) {
+    const landmarks = await refined(gray, points(each));
+    done.push({gray, box: each.slice(1, 5), toPicture: inverse(fit(landmarks, K.TRAINING_LANDMARKS))});
+  }
+  return answers(done, live ? K.VARIANTS.slice(0, 1) : K.VARIANTS);
 }
+
+async function refined(gray, landmarks) {
+  const side = K.SHORTEST, larger = {a: [K.SIZE / side, 0], shift: [0, 0]};
+  const fromMiddle = ([, left, top, wide, high]) => Math.hypot(left + wide / 2 - side / 2, top + high / 2 - side / 2);
+  for (let look = 0; look < K.LOOKS; look++) {
+    const view = after(inverse(fit(landmarks, K.TRAINING_LANDMARKS)), larger);
+    const data = new Uint8ClampedArray(4 * side ** 2);
+    warp(gray, view, side).forEach((level, i) => data.fill(level, 4 * i, 4 * i + 4));
+    const found = await detect({width: side, height: side, data});
+    if (found.length) {
+      const own = found.reduce((one, two) => fromMiddle(two) < fromMiddle(one) ? two : one);
+      landmarks = points(own).map(point => plus(times(view.a, point), view.shift));
+    }
+  }
+  return landmarks;
+}
+
+const points = found => [0, 1, 2, 3, 4].map(k => [found[5 + 2 * k], found[6 + 2 * k]]);
 
 async function whole({picture}) {
   const {width, height} = picture, side = Math.min(width, height);
@@ -181,9 +200,9 @@ function fit(source, target) {
   return {a, shift: minus(q, times(a, p))};
 }
 
-function warp({width, height, data}, {a, shift}) {
+function warp({width, height, data}, {a, shift}, size = K.SIZE) {
   const samples = Math.min(Math.max(Math.ceil(Math.hypot(...a)), 1), K.MOST_SAMPLES);
-  const sums = new Float64Array(K.SIZE ** 2), side = K.SIZE * samples;
+  const sums = new Float64Array(size ** 2), side = size * samples;
   for (let i = 0; i < side; i++) {
     for (let j = 0; j < side; j++) {
       const u = (j + 0.5) / samples, v = (i + 0.5) / samples;
@@ -191,7 +210,7 @@ function warp({width, height, data}, {a, shift}) {
       const y = Math.min(Math.max(a[1] * u + a[0] * v + shift[1] - 0.5, 0), height - 1);
       const left = Math.floor(x), top = Math.floor(y), dx = x - left, dy = y - top;
       const right = Math.min(left + 1, width - 1), below = Math.min(top + 1, height - 1);
-      sums[Math.floor(i / samples) * K.SIZE + Math.floor(j / samples)] +=
+      sums[Math.floor(i / samples) * size + Math.floor(j / samples)] +=
         (1 - dy) * ((1 - dx) * data[top * width + left] + dx * data[top * width + right]) +
         dy * ((1 - dx) * data[below * width + left] + dx * data[below * width + right]);
     }
