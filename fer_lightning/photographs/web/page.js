@@ -110,7 +110,7 @@ function summary(faces) {
 
 function card(face, index) {
   const section = $("face").content.firstElementChild.cloneNode(true);
-  const {words} = verdict(face);
+  const {sure, words} = verdict(face);
   section.querySelector("h3").textContent = `Face ${index + 1}: ${words}`;
   const [left, top, width, height] = face.box.map(Math.round);
   section.querySelector(".where").textContent = `${width} × ${height} pixels at ${left}, ${top}` +
@@ -125,7 +125,7 @@ function card(face, index) {
   const body = section.querySelector("tbody"), row = body.firstElementChild;
   body.replaceChildren(...K.CLASSES.map((name, c) => {
     const filled = row.cloneNode(true);
-    filled.classList.toggle("chosen", c === face.likeliest);
+    filled.classList.toggle("chosen", sure && c === face.likeliest);
     filled.querySelector("th").textContent = name;
     filled.querySelector(".bar span").style.width = `${100 * face.probabilities[c]}%`;
     filled.querySelector(".n").textContent = digits(face.probabilities[c]);
