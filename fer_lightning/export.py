@@ -1,4 +1,7 @@
-"""A network as one file that needs nothing of this package: python -m fer_lightning.export [RUN] --out FILE.onnx"""
+"""A network as one file that needs nothing of this package: python -m fer_lightning.export [RUN] --out FILE
+
+FILE.onnx is for other programs, FILE.html for people: a page to try the network on one's own pictures.
+"""
 
 import argparse
 import importlib.util
@@ -12,7 +15,9 @@ from fer_lightning.results.files import check_out, write_file
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
 
+    from fer_lightning.results.calibration import Calibration
     from fer_lightning.results.members import Member
 
 DESCRIPTION = f"""\
@@ -21,6 +26,9 @@ seven classes (`probabilities`, float32 N×7), at the temperature that fits vali
 stored as float16, computed with as float32. Class names, normalization, temperature, threshold and source
 stand in the metadata. Before the file is left, onnxruntime's answers are compared with PyTorch's: on
 validation images where the network's data is here, else on built-in faces.
+
+Or, with a name that ends in .html, as a page to try it: one file that finds the faces of pictures or of the
+camera and answers as `predict` does, in any current browser, from disk and without a network connection.
 
 {LIMITS}"""
 
@@ -44,7 +52,7 @@ def main() -> None:
         "(default: the network that comes with the package)",
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="FILE.onnx; an earlier export is replaced"
+        "--out", metavar="FILE", type=Path, required=True, help="FILE.onnx or FILE.html; an earlier export is replaced"
     )
     parser.add_argument(
         "--int8", action="store_true", help="compute with integers of 8 bits; what that costs is measured and printed"
@@ -62,7 +70,7 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
     UserError for a mistake in the arguments; Failure, and no file, where it answers otherwise than PyTorch.
     """
     out = out.expanduser()
-    check_out(out, (".onnx",), MARKER, "export")
+    check_out(out, (".onnx", ".html"), MARKER, "export")
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install 'fer_lightning[export]'")
     say_loading()
@@ -71,13 +79,19 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
 
     with sharing_cores():
         member = open_member(packaged_network() if run is None else run)
-        content = to_onnx(member, int8, data)
+        model, fitted = to_onnx(member, int8, data, maps=out.suffix == ".html")
+        if out.suffix == ".html":
+            from fer_lightning.photographs.web_page import web_page
+
+            content = web_page(model, fitted, synthetic=member.data["synthetic"]).encode()
+        else:
+            content = model.SerializeToString()
     write_file(out, content)
     print(f"{out}: {len(content) / 1e6:.1f} MB\n\n{LIMITS}")
 
 
-def to_onnx(member: "Member", int8: bool, data: str | None) -> bytes:
-    """The network as an ONNX file that was compared with PyTorch; what was found is printed. Failure: too different."""
+def to_onnx(member: "Member", int8: bool, data: str | None, maps: bool) -> "tuple[onnx.ModelProto, Calibration]":
+    """The network as a model that was compared with PyTorch; what was found is printed. Failure: too different."""
     from fer_lightning.results import calibration, onnx_file
 
     trial = faces_to_try(member, data)
@@ -94,7 +108,7 @@ def to_onnx(member: "Member", int8: bool, data: str | None) -> bytes:
         "checkpoint_sha256": member.sha256,
         "limits": LIMITS,
     }
-    model = onnx_file.network_to_onnx(classifier, fitted, about)
+    model = onnx_file.network_to_onnx(classifier, fitted, about, maps=maps)
     found = onnx_file.run(model, few)
     print(f"onnxruntime beside PyTorch on {len(few)} {trial.name}: {difference(expected, found)}")
     if not abs(found - expected).max() <= TOLERANCE:
@@ -108,7 +122,7 @@ def to_onnx(member: "Member", int8: bool, data: str | None) -> bytes:
             print(f"accuracy on them: {right(before, trial.target):.4f} → {right(after, trial.target):.4f}")
         if same(before, after) < AGREEMENT:
             raise Failure(f"int8 changes more than {1 - AGREEMENT:.0%} of the classes: the file is not written")
-    return model.SerializeToString()
+    return model, fitted
 
 
 class Trial(NamedTuple):

@@ -132,3 +132,13 @@ def test_a_missing_package_is_one_message(monkeypatch):
     ended = run_command(export.main, "--out", "model.onnx")
     assert ended.status == 2
     assert ended.err == "fer_lightning: export needs onnxscript: pip install 'fer_lightning[export]'\n"
+
+
+def test_a_page_is_one_file_which_the_next_one_replaces(run):
+    for _ in range(2):
+        ended = run_command(export.main, "run", "--out", "page.html")
+        assert ended.status == 0, ended.err
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "the DNN of run/best.ckpt: temperature" in page
+    assert 'class="map"' not in page  # Grad-CAM is the CNN's
+    assert page.count("<script") == 7

@@ -41,5 +41,9 @@ command.main()
     assert ">Title</th>" in ended.stdout
     templates = {path.relative_to(root) for path in (root / "fer_lightning").rglob("*.j2")}
     assert templates == {path.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("*.j2")}
-    for path in (root / "fer_lightning" / "weights").glob("[!_]*.*"):  # the network and its card, where there is one
-        assert (tmp_path / "site" / "fer_lightning" / "weights" / path.name).read_bytes() == path.read_bytes()
+    for folder in ("weights", "photographs/web"):  # networks and their card; what a page to try one is made of
+        data = list((root / "fer_lightning" / folder).glob("[!_]*.*"))
+        assert data
+        for path in data:
+            assert (tmp_path / "site" / "fer_lightning" / folder / path.name).read_bytes() == path.read_bytes()
+    assert (tmp_path / "site" / "fer_lightning" / "NOTICE").read_bytes() == (root / "NOTICE").read_bytes()

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from fer_lightning import __version__
 from fer_lightning.data.datamodule import EVAL_BATCH
 from fer_lightning.data.faces import CLASSES, SIZE
+from fer_lightning.models import CNN
 from fer_lightning.results.calibration import Calibration
 from fer_lightning.results.checkpoint import Classifier
 
 META = "fer_lightning"  # an entry of the metadata that every such file has: the version
 OPSET = 18  # of onnxruntime 1.14 (2023) and later
-FACES, PROBABILITIES = "faces", "probabilities"
+FACES, PROBABILITIES, MAPS = "faces", "probabilities", "maps"
 
 
 class Complete(nn.Module):
@@ -39,14 +40,18 @@ class Complete(nn.Module):
 
 
 def network_to_onnx(
-    classifier: Classifier, calibration: Calibration, about: dict[str, str], half: bool = True
+    classifier: Classifier, calibration: Calibration, about: dict[str, str], half: bool = True, maps: bool = False
 ) -> onnx.ModelProto:
     """The network in eval mode as a model of one input, `faces`, and one output, `probabilities`: see `Complete`.
 
     half: weights are stored as float16 and made float32 again when the model is loaded: half the size, and any
-    processor computes with them. about: further entries of the metadata.
+    processor computes with them. about: further entries of the metadata. maps: of a CNN a second output, `maps`, see
+    `onnx_maps.WithMaps`; of other networks nothing.
     """
-    model = Complete(classifier, calibration.temperature).eval()
+    from fer_lightning.results.onnx_maps import WithMaps
+
+    maps = maps and isinstance(classifier.model, CNN)
+    model = (WithMaps if maps else Complete)(classifier, calibration.temperature).eval()
     example = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
     program = torch.onnx.export(
         model,
@@ -55,7 +60,7 @@ def network_to_onnx(
         verbose=False,
         opset_version=OPSET,
         input_names=[FACES],
-        output_names=[PROBABILITIES],
+        output_names=[PROBABILITIES, MAPS] if maps else [PROBABILITIES],
         dynamic_shapes=({0: torch.export.Dim("N")},),
     )
     assert program is not None

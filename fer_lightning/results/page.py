@@ -1,7 +1,7 @@
-"""Self-contained HTML pages: one file without scripts that opens from disk, in light and dark, on a phone and in print.
+"""Self-contained HTML pages: one file that opens from disk, in light and dark, on a phone and in print.
 
 A template of `templates/` extends `page.html.j2` and uses `table`, `faces` and the filters below, which write numbers.
-Text is escaped wherever it is put; what is markup is `Markup`.
+Text is escaped wherever it is put; what is markup is `Markup`. Only try.html.j2 has scripts.
 """
 
 import base64

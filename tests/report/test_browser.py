@@ -1,7 +1,6 @@
 """Pages and TensorBoard's curves in a real headless Chromium."""
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from browser import PATIENCE, chromium
+from playwright.sync_api import Browser, Page
 
 from fer_lightning.report import __main__ as report
 from fer_lightning.results.figures import COLOURS
@@ -22,17 +22,7 @@ from fer_lightning.results.run_folder import read_epochs
 
 pytestmark = pytest.mark.slow
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 EPOCHS = 3
-PATIENCE = 90  # seconds, on a busy machine, for what a test waits for; it goes on as soon as that is there
 
 
 def wait_for(what: str, found: Callable[[], Any]) -> Any:
@@ -48,10 +38,7 @@ def wait_for(what: str, found: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("no chromium here (Debian: apt install chromium)")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=executable, args=FLAGS) as opened:
+    with chromium() as opened:
         yield opened
 
 
