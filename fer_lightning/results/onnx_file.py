@@ -10,11 +10,7 @@ import onnx
 import onnxruntime
 import torch
 from onnx import numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    quantize_static,
-)
-from torch import Tensor, nn
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from fer_lightning import __version__
 from fer_lightning.data.datamodule import EVAL_BATCH
@@ -22,21 +18,11 @@ from fer_lightning.data.faces import CLASSES, SIZE
 from fer_lightning.models import CNN
 from fer_lightning.results.calibration import Calibration
 from fer_lightning.results.checkpoint import Classifier
+from fer_lightning.results.onnx_networks import Complete, WithMaps
 
 META = "fer_lightning"  # an entry of the metadata that every such file has: the version
 OPSET = 18  # of onnxruntime 1.14 (2023) and later
 FACES, PROBABILITIES, MAPS = "faces", "probabilities", "maps"
-
-
-class Complete(nn.Module):
-    """uint8 (N, 1, 48, 48), gray, 0 black, to class probabilities float32 (N, 7)."""
-
-    def __init__(self, classifier: Classifier, temperature: float) -> None:
-        super().__init__()
-        self.model, self.normalize, self.temperature = classifier.model, classifier.normalize, temperature
-
-    def forward(self, faces: Tensor) -> Tensor:
-        return (self.model(self.normalize(faces.float() / 255)) / self.temperature).softmax(1)
 
 
 def network_to_onnx(
@@ -46,10 +32,8 @@ def network_to_onnx(
 
     half: weights are stored as float16 and made float32 again when the model is loaded: half the size, and any
     processor computes with them. about: further entries of the metadata. maps: of a CNN a second output, `maps`, see
-    `onnx_maps.WithMaps`; of other networks nothing.
+    `onnx_networks.WithMaps`; of other networks nothing.
     """
-    from fer_lightning.results.onnx_maps import WithMaps
-
     maps = maps and isinstance(classifier.model, CNN)
     model = (WithMaps if maps else Complete)(classifier, calibration.temperature).eval()
     example = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""A network for ONNX that says beside its answers which parts of a face they depend on.
+"""Networks as they stand in an ONNX file: with all that is around them, and with maps of the parts they depend on.
 
 torch exports no gradients, so that of the CNN is written by hand here: of its last layers, which stand in a row.
 """
@@ -11,7 +11,18 @@ from torch import Tensor, nn
 
 from fer_lightning.data.faces import SIZE
 from fer_lightning.models import CNN
-from fer_lightning.results.onnx_file import Complete
+from fer_lightning.results.checkpoint import Classifier
+
+
+class Complete(nn.Module):
+    """uint8 (N, 1, 48, 48), gray, 0 black, to class probabilities float32 (N, 7)."""
+
+    def __init__(self, classifier: Classifier, temperature: float) -> None:
+        super().__init__()
+        self.model, self.normalize, self.temperature = classifier.model, classifier.normalize, temperature
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return (self.model(self.normalize(faces.float() / 255)) / self.temperature).softmax(1)
 
 
 class WithMaps(Complete):
