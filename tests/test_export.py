@@ -1,6 +1,7 @@
 """A network as an ONNX file: complete, equal to PyTorch's, and never in place of anything else."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,8 @@ def test_a_network_whose_data_is_not_here_is_tried_on_built_in_faces(run, capsys
 
 
 def test_a_file_that_answers_otherwise_is_not_left(run, monkeypatch):
-    made = onnx_file.network_to_onnx(load(run), Calibration(), {}, half=False)
-    monkeypatch.setattr(onnx_file, "network_to_onnx", lambda *_, **__: made)
+    made = onnx_file.network_to_onnx(load(run), calibration.of(run), {}, half=False)
+    monkeypatch.setattr(onnx_file, "network_to_onnx", lambda *_, **__: deepcopy(made))
     usual = onnx_file.run
     monkeypatch.setattr(onnx_file, "run", lambda model, pixels: usual(model, pixels) + 0.02)
     ended = run_command(export.main, "run", "--out", "model.onnx")
