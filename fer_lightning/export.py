@@ -70,7 +70,7 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
     UserError for a mistake in the arguments; Failure, and no file, where it answers otherwise than PyTorch.
     """
     out = out.expanduser()
-    check_out(out, (".onnx", ".html"), MARKER, "export")
+    check_out(out, (".onnx", ".html"), f"<code>{MARKER}</code>" if out.suffix == ".html" else MARKER, "export")
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install 'fer_lightning[export]'")
     say_loading()

@@ -115,11 +115,13 @@ def test_a_file_that_answers_otherwise_is_not_left(run, monkeypatch):
         ("gone/model.onnx", "there is no folder gone"),
         ("folder.onnx", "it is a folder"),
         ("other.onnx", "it exists and is no export"),
+        ("article.html", "it exists and is no export"),
     ],
 )
 def test_what_must_not_be_written_is_refused_before_any_work(out, said):
     Path("folder.onnx").mkdir()
     Path("other.onnx").write_bytes(b"somebody's")
+    Path("article.html").write_text("<code>python -m fer_lightning.export --out page.html</code> makes a page")
     ended = run_command(export.main, "no such run", "--out", out)
     assert ended.status == 2
     assert ended.err.startswith(f"fer_lightning: --out {out}: {said}")
