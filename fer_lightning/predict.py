@@ -30,7 +30,7 @@ that is; below a threshold it is "unsure". A picture without a face is an answer
 EPILOG = """\
 columns of --out FILE.csv, a row a face:
   picture                   its path
-  face                      1, 2, … from the largest on (--boxes: as given); 0: no face, all else is empty
+  face                      1, 2, … from the largest on (--boxes: as given); 0: no face, all else empty or False
   left,top,width,height     its box in pixels of the upright picture
   roll                      degrees by which it is turned clockwise
   predicted,probability     the class and how probable it is, at a temperature that fits validation data:

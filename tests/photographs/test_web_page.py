@@ -86,7 +86,7 @@ def tab(classifier, astronaut, tmp_path_factory: pytest.TempPathFactory) -> Iter
         tab.on("request", lambda asked: complaints.append(asked.url))
         tab.set_default_timeout(PATIENCE * 1000)
         tab.goto((folder / "page.html").as_uri())
-        tab.get_by_text("Ready").wait_for()
+        tab.get_by_text("Ready, after").wait_for()
         yield tab
         own = ("blob:null/", "file:///")
         assert [each for each in complaints if not each.startswith(own) and REFUSED not in each] == []
@@ -215,6 +215,9 @@ def test_it_says_what_it_is_and_what_not(tab):
     said = ("SYNTHETIC", "Not calibrated", "No picture leaves this machine", "CNN of run/best.ckpt", "Not for")
     for words in (*LIMITS.split("\n"), *said):
         assert words in text
+    licences = tab.locator("details pre").text_content()
+    for name in ("YuNet", "Microsoft Corporation", "protocolbuffers/protobuf", "Eigen", "google/XNNPACK", "abseil-cpp"):
+        assert name in licences
 
 
 def test_it_is_used_by_keyboard_and_fits_on_a_phone(cleared, pictures):
