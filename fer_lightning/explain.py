@@ -138,7 +138,8 @@ def explain_pictures(
             print(f"{printable(str(seen.path))}: no face found (where it is a ready face: --no-detect)")
         else:
             answers = answers_of(network, seen, target)
-            sheet = explanation.picture_sheet(seen.picture, answers, title=printable(seen.path.name), limits=LIMITS)
+            title = printable(seen.path.name) + " · network trained on synthetic faces" * network.synthetic
+            sheet = explanation.picture_sheet(seen.picture, answers, title=title, limits=LIMITS)
             place = free_name(out, seen.path)
             write_file(place, figures.png(sheet, about_sheet(seen.path)))
             words = ", ".join(answer.word for answer in answers)

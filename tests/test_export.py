@@ -67,7 +67,8 @@ def test_a_run_becomes_a_file_that_says_what_it_is(run, few_faces):
     classifier = load(run)
     assert (float(about["mean"]), float(about["std"])) == (classifier.normalize.mean, classifier.normalize.std)
     assert (float(about["temperature"]), float(about["threshold"])) == (fitted.temperature, 0.5)
-    assert about["checkpoint"] == "run/best.ckpt"
+    assert (about["checkpoint"], about["trained_on"]) == ("run/best.ckpt", "synthetic")
+    assert "DNN of run, trained on SYNTHETIC FACES" in ended.out
     assert about["limits"] == LIMITS
     pixels = few_faces.pixels[:50]
     expected = at_temperature(classifier.probabilities(pixels), fitted.temperature)
