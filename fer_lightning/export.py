@@ -72,7 +72,7 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
     out = out.expanduser()
     check_out(out, (".onnx", ".html"), f"<code>{MARKER}</code>" if out.suffix == ".html" else MARKER, "export")
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
-        raise UserError(f"export needs {', '.join(missing)}: pip install 'fer_lightning[export]'")
+        raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
     say_loading()
     from fer_lightning.results.members import open_member, packaged_network
     from fer_lightning.training.threads import sharing_cores

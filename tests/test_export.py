@@ -134,7 +134,7 @@ def test_a_missing_package_is_one_message(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else usual(name))
     ended = run_command(export.main, "--out", "model.onnx")
     assert ended.status == 2
-    assert ended.err == "fer_lightning: export needs onnxscript: pip install 'fer_lightning[export]'\n"
+    assert ended.err == "fer_lightning: export needs onnxscript: pip install -e '.[export]'\n"
 
 
 def test_a_page_is_one_file_which_the_next_one_replaces(run):
