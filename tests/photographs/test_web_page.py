@@ -156,11 +156,14 @@ def test_it_answers_as_python_does(cleared, classifier, pictures, astronaut, hop
     group.paste(Image.fromarray(astronaut).resize((250, 250)), (100, 600))
     group.paste(Image.fromarray(hopper).resize((300, 360)), (900, 50))
     group.save("group.png")
+    far = Image.new("RGB", (1280, 960), "gray")  # seen at a second look
+    far.paste(Image.fromarray(astronaut).resize((110, 110)), (500, 300))
+    far.save("far.png")
     transparent = Image.fromarray(astronaut).convert("RGBA")
     transparent.putalpha(150)
     transparent.save("transparent.png")
     files = [pictures / "astronaut.png", pictures / "hopper.jpg"]
-    files += map(Path, ("lying.png", "exif.jpg", "group.png", "transparent.png"))
+    files += map(Path, ("lying.png", "exif.jpg", "group.png", "far.png", "transparent.png"))
     for path in files:
         faces = find_faces(read_picture(path))
         assert_same(seen(shown(cleared, path)), faces, classifier, 0.5)
