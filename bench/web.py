@@ -1,7 +1,8 @@
-"""Put what the page to try a network needs into the package: python -m bench.web TARBALL
+"""Put what the page to try a network needs into the package: python -m bench.web TARBALL WHEEL
 
-TARBALL: onnxruntime-web 1.30.0's (`npm pack onnxruntime-web@1.30.0`). Writes its smallest build, for CPUs, and YuNet as
-an ONNX file to fer_lightning/photographs/web/, each with gzip, unless the tarball is another one.
+TARBALL: onnxruntime-web 1.30.0's (`npm pack onnxruntime-web@1.30.0`). WHEEL: onnxruntime 1.30.0's, for the notices of
+what both contain (`pip download --no-deps onnxruntime==1.30.0`). Writes the smallest build, for CPUs, the notices and
+YuNet as an ONNX file to fer_lightning/photographs/web/, each with gzip, unless the tarball is another one.
 """
 
 import argparse
@@ -9,13 +10,14 @@ import gzip
 import hashlib
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import torch
 
 from fer_lightning.errors import UserError, run_command
 from fer_lightning.photographs.detector import MULTIPLE, YuNet, yunet
-from fer_lightning.photographs.web_page import DETECTOR, RUNTIME, WASM, WEB
+from fer_lightning.photographs.web_page import DETECTOR, NOTICES, RUNTIME, WASM, WEB
 from fer_lightning.results.onnx_file import OPSET, forget_origin
 
 SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
@@ -57,10 +59,12 @@ def to_onnx(model: YuNet) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.web", description=__doc__)
     parser.add_argument("tarball", metavar="TARBALL", type=Path)
-    tarball = parser.parse_args().tarball
+    parser.add_argument("wheel", metavar="WHEEL", type=zipfile.ZipFile)
+    given = parser.parse_args()
 
     def work() -> None:
-        for name, content in {**runtime(tarball), DETECTOR: to_onnx(yunet())}.items():
+        notices = given.wheel.read("onnxruntime/ThirdPartyNotices.txt")
+        for name, content in {**runtime(given.tarball), NOTICES: notices, DETECTOR: to_onnx(yunet())}.items():
             path = WEB / name
             path.write_bytes(gzip.compress(content, mtime=0))
             print(f"{path}: {path.stat().st_size:,} bytes", file=sys.stderr)

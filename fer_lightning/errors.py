@@ -58,6 +58,11 @@ def print_error(error: BaseException) -> None:
     print(f"fer_lightning: {error}", file=sys.stderr)
 
 
+def printable(text: str) -> str:
+    """Without what would move the cursor or colour a terminal, and without bytes of a file's name that are no UTF-8."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def say_loading() -> None:
     """Tell on standard error what is waited for before PyTorch, or what stands on it, is imported."""
     if "torch" not in sys.modules:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fer_lightning import __version__
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.errors import UserError, run_command, say_loading
+from fer_lightning.errors import UserError, printable, run_command, say_loading
 from fer_lightning.photographs import LIMITS
 
 if TYPE_CHECKING:
@@ -125,21 +125,25 @@ def explain_pictures(
     from fer_lightning.results.files import write_file
 
     paths = [path for path in find_pictures(names) if not about(path)]
+    if not paths:
+        raise UserError(f"{' '.join(names)}: sheets of this command alone; name the pictures themselves")
     find = finder(paths, detect, boxes)
     make_folder(out)
     unread = 0
     for seen in see(paths, find, network):
         if seen.fault is not None:
             unread += 1
-            print(f"skipped: {seen.fault}", file=sys.stderr)
+            print(f"skipped: {printable(seen.fault)}", file=sys.stderr)
         elif not seen.faces:
-            print(f"{seen.path}: no face found (where it is a ready face: --no-detect)")
+            print(f"{printable(str(seen.path))}: no face found (where it is a ready face: --no-detect)")
         else:
             answers = answers_of(network, seen, target)
-            sheet = explanation.picture_sheet(seen.picture, answers, title=seen.path.name, limits=LIMITS)
+            title = printable(seen.path.name) + " · network trained on synthetic faces" * network.synthetic
+            sheet = explanation.picture_sheet(seen.picture, answers, title=title, limits=LIMITS)
             place = free_name(out, seen.path)
             write_file(place, figures.png(sheet, about_sheet(seen.path)))
-            print(f"{seen.path}: {', '.join(answer.word for answer in answers)} → {place}", flush=True)
+            words = ", ".join(answer.word for answer in answers)
+            print(printable(f"{seen.path}: {words} → {place}"), flush=True)
     print(f"{network}\n{LIMITS}")
     if unread:
         print(f"{unread} of {len(paths)} pictures could not be read", file=sys.stderr)

@@ -70,9 +70,9 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
     UserError for a mistake in the arguments; Failure, and no file, where it answers otherwise than PyTorch.
     """
     out = out.expanduser()
-    check_out(out, (".onnx", ".html"), MARKER, "export")
+    check_out(out, (".onnx", ".html"), f"<code>{MARKER}</code>" if out.suffix == ".html" else MARKER, "export")
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
-        raise UserError(f"export needs {', '.join(missing)}: pip install 'fer_lightning[export]'")
+        raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
     say_loading()
     from fer_lightning.results.members import open_member, packaged_network
     from fer_lightning.training.threads import sharing_cores
@@ -98,7 +98,8 @@ def to_onnx(member: "Member", int8: bool, data: str | None, maps: bool) -> "tupl
     few = trial.pixels[:CHECKED]
     classifier, fitted = member.classifier, calibration.of(member.checkpoint)
     name = type(classifier.model).__name__
-    print(f"{name} of {member.name}\n{fitted}")
+    synthetic = ", trained on SYNTHETIC FACES: what it says of real ones means nothing" * member.data["synthetic"]
+    print(f"{name} of {member.name}{synthetic}\n{fitted}")
 
     expected = calibration.at_temperature(classifier.probabilities(few), fitted.temperature)
     about = {
@@ -106,6 +107,7 @@ def to_onnx(member: "Member", int8: bool, data: str | None, maps: bool) -> "tupl
         "network": name,
         "checkpoint": member.checkpoint.name if member.run is None else f"{member.run.name}/{member.checkpoint.name}",
         "checkpoint_sha256": member.sha256,
+        "trained_on": member.summary()["trained_on"],
         "limits": LIMITS,
     }
     model = onnx_file.network_to_onnx(classifier, fitted, about, maps=maps)

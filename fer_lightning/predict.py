@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_lightning import __version__
 from fer_lightning.data.faces import CLASSES, SIZE
-from fer_lightning.errors import UserError, run_command, say_loading
+from fer_lightning.errors import UserError, printable, run_command, say_loading
 from fer_lightning.photographs import LIMITS
 from fer_lightning.results.files import check_out, keep, naming, write_file, write_json
 
@@ -30,11 +30,13 @@ that is; below a threshold it is "unsure". A picture without a face is an answer
 EPILOG = """\
 columns of --out FILE.csv, a row a face:
   picture                   its path
-  face                      1, 2, … from the largest on (--boxes: as given); 0: no face, all else is empty
+  face                      1, 2, … from the largest on (--boxes: as given); 0: no face, all else empty or False
   left,top,width,height     its box in pixels of the upright picture
   roll                      degrees by which it is turned clockwise
   predicted,probability     the class and how probable it is, at a temperature that fits validation data:
-                            the mean over the face and variants such as its mirror image
+                            the mean over the face and variants such as its mirror image. (The shares of validation
+                            images that are printed are of single crops; over the variants, of the package's network,
+                            72.6% are answered and 79.8% of these are right.)
   unsure                    True where the probability is below the threshold; `predicted` is a guess then
   angry … neutral           the probabilities of all seven classes
 FILE.json holds the same as a list, `faces`, below what is known of the network and the limits.
@@ -133,7 +135,7 @@ def predict(
             raise UserError(f"{tables[0]}: name the file for its classes: --out submission.csv")
         check_out(out, (".csv",), "id,label", "submission")
     elif out is not None:
-        marker = MADE_BY if out.suffix == ".json" else ",".join(COLUMNS)
+        marker = f'"made_by": "{MADE_BY}"' if out.suffix == ".json" else f"{','.join(COLUMNS)}\n"
         check_out(out, (".csv", ".json"), marker, "answers of this command")
     say_loading()
     from fer_lightning.training.memory import keep_freed_memory
@@ -224,7 +226,7 @@ def answer_pictures(
         for seen in see(bar.track(paths, description="pictures"), find, network):
             if seen.fault is not None:
                 faults += 1
-                print(f"skipped: {seen.fault}", file=sys.stderr)
+                print(f"skipped: {printable(seen.fault)}", file=sys.stderr)
                 continue
             without += not seen.faces
             small += not seen.faces and max(seen.picture.shape) <= SMALL
@@ -289,7 +291,8 @@ def name_width(paths: Sequence[Path]) -> int:
 
 def line(row: dict[str, Any], width: int) -> str:
     """A row in print; a long path without its beginning."""
-    name = row["picture"] if len(row["picture"]) <= width else f"…{row['picture'][1 - width :]}"
+    name = printable(row["picture"])
+    name = name if len(name) <= width else f"…{name[1 - width :]}"
     if not row["face"]:
         return f"{name:<{width}}  {'–':>4}  no face"
     answer = f"{row['predicted']} {row['probability']:.2f}"

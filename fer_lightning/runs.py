@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_lightning import __version__
-from fer_lightning.errors import UserError, run_command
+from fer_lightning.errors import UserError, printable, run_command
 from fer_lightning.results import lock
 from fer_lightning.results.paths import command_to_go_on, last_checkpoint, read_jobs
 
@@ -184,11 +184,6 @@ def cell(row: Row, key: Any) -> str:
     if key in ("val_acc", "test_public_acc"):
         return f"{value:.4f}"
     return f"{value:.0f}" if key == "seconds" else printable(str(value))
-
-
-def printable(text: str) -> str:
-    """Without what would move the cursor or colour a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def closing(rows: list[Row], why: bool, finished: bool, width: int | None) -> str:

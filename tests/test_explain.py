@@ -1,6 +1,7 @@
 """Maps of pictures and of splits, as files, and where the report shows them."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,15 @@ def test_a_picture_gets_a_sheet_of_its_name_and_nothing_of_others_is_overwritten
         assert sheet.convert("RGB").getcolors(2) is None  # something is drawn
     assert explained("out/astronaut-2.png", "wall.png", "--run", run).status == 0  # no sheet of a sheet
     assert not any(Path("explanation").iterdir())
+    assert "sheets of this command alone" in explained("out/astronaut-2.png", "--run", run).err
+
+
+@pytest.mark.parametrize("name", [b"bad\xff.png", b"two\nlines $x^$.png"])
+def test_a_sheet_of_a_picture_with_any_name(trained, astronaut, name):
+    astronaut.rename(os.fsdecode(name))
+    ended = explained(os.fsdecode(name), "--run", trained("run", *NETWORKS["dnn"], *RUN), "--out", "out")
+    assert ended.status == 0, ended.err
+    assert os.listdir(b"out") == [name]
 
 
 def test_ready_faces_boxes_and_another_class(trained, astronaut, monkeypatch):

@@ -68,7 +68,8 @@ def test_a_run_becomes_a_file_that_says_what_it_is(run, few_faces):
     classifier = load(run)
     assert (float(about["mean"]), float(about["std"])) == (classifier.normalize.mean, classifier.normalize.std)
     assert (float(about["temperature"]), float(about["threshold"])) == (fitted.temperature, 0.5)
-    assert about["checkpoint"] == "run/best.ckpt"
+    assert (about["checkpoint"], about["trained_on"]) == ("run/best.ckpt", "synthetic")
+    assert "DNN of run, trained on SYNTHETIC FACES" in ended.out
     assert about["limits"] == LIMITS
     pixels = few_faces.pixels[:50]
     expected = at_temperature(classifier.probabilities(pixels), fitted.temperature)
@@ -118,11 +119,13 @@ def test_a_file_that_answers_otherwise_is_not_left(run, monkeypatch):
         ("gone/model.onnx", "there is no folder gone"),
         ("folder.onnx", "it is a folder"),
         ("other.onnx", "it exists and is no export"),
+        ("article.html", "it exists and is no export"),
     ],
 )
 def test_what_must_not_be_written_is_refused_before_any_work(out, said):
     Path("folder.onnx").mkdir()
     Path("other.onnx").write_bytes(b"somebody's")
+    Path("article.html").write_text("<code>python -m fer_lightning.export --out page.html</code> makes a page")
     ended = run_command(export.main, "no such run", "--out", out)
     assert ended.status == 2
     assert ended.err.startswith(f"fer_lightning: --out {out}: {said}")
@@ -134,7 +137,7 @@ def test_a_missing_package_is_one_message(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else usual(name))
     ended = run_command(export.main, "--out", "model.onnx")
     assert ended.status == 2
-    assert ended.err == "fer_lightning: export needs onnxscript: pip install 'fer_lightning[export]'\n"
+    assert ended.err == "fer_lightning: export needs onnxscript: pip install -e '.[export]'\n"
 
 
 def test_a_page_is_one_file_which_replaces_an_earlier_one(run):

@@ -47,7 +47,7 @@ def copies(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
     pictures = [each for each in pictures if not (each.resolve().is_relative_to(inside) and is_copy(each))]
     if not pictures:
         raise UserError(f"--annotate {folder}: the pictures are copies that lie in it; name the pictures themselves")
-    parents = [picture.absolute().parent for picture in pictures]
+    parents = [picture.parent.resolve() for picture in pictures]
     shared = next(each for each in (parents[0], *parents[0].parents) if all(p.is_relative_to(each) for p in parents))
     found: dict[Path, Path] = {}
     taken: set[str] = set()

@@ -52,6 +52,8 @@ def read_picture(path: Path) -> np.ndarray:
     """
     try:
         image = open_picture(path, FORMATS)
+        if image.mode == "F":
+            raise ValueError("its pixels are no whole numbers")
         if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         return np.asarray(image.convert("RGB"))

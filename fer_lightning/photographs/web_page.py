@@ -23,6 +23,7 @@ WEB = Path(__file__).parent / "web"
 PACKAGE = Path(__file__).parents[1]
 NOTICE = next(path for path in (PACKAGE / "NOTICE", PACKAGE.parent / "NOTICE") if path.is_file())  # wheel, checkout
 RUNTIME, WASM, DETECTOR = "onnxruntime-web.mjs.gz", "onnxruntime-web.wasm.gz", "yunet.onnx.gz"
+NOTICES = "onnxruntime-web.notices.txt.gz"  # of what is in the wasm: Protobuf, Eigen, XNNPACK and others
 # What worker.js computes with, under the names that it has here
 CONSTANTS = {
     faces: ("LEAST_SCORE", "SHORTEST", "USUAL", "LARGER", "SMALL", "SURE", "TURNS", "LOOKS", "LEAST_TURNED", "AHEAD"),
@@ -74,5 +75,5 @@ def web_page(classifier: onnx.ModelProto, calibration: Calibration, synthetic: b
         packed={name: Markup(base64.b64encode(content).decode()) for name, content in packed.items()},
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        notice=NOTICE.read_text(encoding="utf-8"),
+        notice=NOTICE.read_text(encoding="utf-8") + gzip.decompress((WEB / NOTICES).read_bytes()).decode(),
     )

@@ -102,7 +102,8 @@ def of(path: Path) -> Calibration:
     in the json of its name. Where there is neither, nothing is known. UserError where a file is broken.
     """
     checkpoint = best_checkpoint(path)
-    if checkpoint.name == "best.ckpt" and (predictions := run_of(checkpoint) / "predictions.csv").is_file():
+    in_run = (checkpoint.absolute().parent.name, checkpoint.name) == ("checkpoints", "best.ckpt")
+    if in_run and (predictions := run_of(checkpoint) / "predictions.csv").is_file():
         return of_predictions(predictions)
     beside = checkpoint.with_suffix(".json")
     return read(beside) if checkpoint.suffix == SUFFIX and beside.is_file() else Calibration()

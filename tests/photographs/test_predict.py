@@ -1,6 +1,7 @@
 """The command `predict`: what it prints and writes for pictures and csv files, and what it refuses."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,11 @@ def test_mistakes_are_told_before_any_work(test_csv, pictures):
     assert "line 1: 'a,b' is no header of FER2013" in refusal("other.csv", "--out", "x.csv")
     assert "not overwritten" in refusal(test_csv, "--out", "other.csv")
     assert "not overwritten" in refusal(pictures, "--out", "other.csv")
+    extended, recipe = f"{','.join(COLUMNS)},notes\n", '{"run": "python -m fer_lightning.predict me.jpg"}'
+    for name, content in {"mine.csv": extended, "mine.json": recipe}.items():
+        Path(name).write_text(content)
+        assert "not overwritten" in refusal(pictures, "--out", name)
+        assert Path(name).read_text() == content
     assert "must end in .csv or .json" in refusal(pictures, "--out", "x.txt")
     assert "a probability from 0 to 1" in refusal(pictures, "--unsure", "50")
     assert "no such picture; the nearest is" in refusal("pictres")
@@ -206,6 +212,31 @@ def test_copies_are_marked_and_nothing_else_is_touched(pictures, monkeypatch):
     assert "the pictures are copies that lie in it" in refusal(Path("marked").absolute(), "--annotate", "marked")
     assert "coffee.png: the folder cannot be made" in refusal("hopper.jpg", "--annotate", "coffee.png")
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_copies_of_pictures_elsewhere_lie_in_the_folder_too(pictures, monkeypatch):
+    Path("here/x").mkdir(parents=True)
+    Path("x").mkdir()
+    for place in ("x", "here"):
+        shutil.copy(pictures / "coffee.png", place)
+    monkeypatch.chdir("here")
+    assert predict("../x/coffee.png", "coffee.png", "--annotate", "marked").status == 0
+    copies = [str(path.relative_to("marked")) for path in sorted(Path("marked").rglob("*.png"))]
+    assert copies == ["here/coffee.png", "x/coffee.png"]
+    assert not any(Path("x").iterdir())
+
+
+def test_names_move_no_cursor(pictures):
+    for name in (b"red\x1b[31m.png", b"two\nlines.png", b"bad\xff.png"):
+        shutil.copy(pictures / "coffee.png", os.fsencode(pictures) + b"/" + name)
+    (pictures / "broken\x1b.png").write_text("no picture")
+    ended = predict(pictures, "--out", "answers.csv")
+    assert {"red?[31m.png", "two?lines.png", "bad?.png"} <= {
+        Path(line.split("  ")[0]).name for line in ended.out.splitlines()
+    }
+    assert "broken?.png: no picture" in ended.err
+    names = pd.read_csv("answers.csv")["picture"]
+    assert f"{pictures}/two\nlines.png" in set(names)  # the table has them as they are
 
 
 def test_in_a_crowd_no_marks_cover_each_other():

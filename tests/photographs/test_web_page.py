@@ -86,7 +86,7 @@ def tab(classifier, astronaut, tmp_path_factory: pytest.TempPathFactory) -> Iter
         tab.on("request", lambda asked: complaints.append(asked.url))
         tab.set_default_timeout(PATIENCE * 1000)
         tab.goto((folder / "page.html").as_uri())
-        tab.get_by_text("Ready").wait_for()
+        tab.get_by_text("Ready, after").wait_for()
         yield tab
         own = ("blob:null/", "file:///")
         assert [each for each in complaints if not each.startswith(own) and REFUSED not in each] == []
@@ -156,11 +156,14 @@ def test_it_answers_as_python_does(cleared, classifier, pictures, astronaut, hop
     group.paste(Image.fromarray(astronaut).resize((250, 250)), (100, 600))
     group.paste(Image.fromarray(hopper).resize((300, 360)), (900, 50))
     group.save("group.png")
+    far = Image.new("RGB", (1280, 960), "gray")  # seen at a second look
+    far.paste(Image.fromarray(astronaut).resize((110, 110)), (500, 300))
+    far.save("far.png")
     transparent = Image.fromarray(astronaut).convert("RGBA")
     transparent.putalpha(150)
     transparent.save("transparent.png")
     files = [pictures / "astronaut.png", pictures / "hopper.jpg"]
-    files += map(Path, ("lying.png", "exif.jpg", "group.png", "transparent.png"))
+    files += map(Path, ("lying.png", "exif.jpg", "group.png", "far.png", "transparent.png"))
     for path in files:
         faces = find_faces(read_picture(path))
         assert_same(seen(shown(cleared, path)), faces, classifier, 0.5)
@@ -215,6 +218,9 @@ def test_it_says_what_it_is_and_what_not(tab):
     said = ("SYNTHETIC", "Not calibrated", "No picture leaves this machine", "CNN of run/best.ckpt", "Not for")
     for words in (*LIMITS.split("\n"), *said):
         assert words in text
+    licences = tab.locator("details pre").text_content()
+    for name in ("YuNet", "Microsoft Corporation", "protocolbuffers/protobuf", "Eigen", "google/XNNPACK", "abseil-cpp"):
+        assert name in licences
 
 
 def test_it_is_used_by_keyboard_and_fits_on_a_phone(cleared, pictures):

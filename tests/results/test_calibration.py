@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,7 +56,11 @@ def test_that_of_a_run_is_of_its_validation_images_and_its_best_checkpoint_s_alo
     assert found == calibration.of(run / "checkpoints" / "best.ckpt")
     assert found == fit(*calibration.of_split(table, "val"))
     assert calibration.of(run / "checkpoints" / "last.ckpt") == Calibration()
-    assert "not calibrated" in str(calibration.of(shutil.copy(run / "checkpoints" / "best.ckpt", "other.ckpt")))
+    Path("copies").mkdir()
+    Path("predictions.csv").write_text("somebody's\n")
+    for place in ("other.ckpt", "copies/best.ckpt"):
+        assert calibration.of(shutil.copy(run / "checkpoints" / "best.ckpt", place)) == Calibration()
+    assert str(Calibration()).startswith("its probabilities are not calibrated")
 
 
 def test_that_of_the_package_s_network_stands_beside_it_and_in_its_card(tmp_path):

@@ -1,6 +1,6 @@
 "use strict";
 // From pictures to answers, beside the page, so that it stays awake. It does what photographs/*.py do, function by
-// function and under the same names; tests/photographs/test_page.py holds the answers of both together.
+// function and under the same names; tests/photographs/test_web_page.py holds the answers of both together.
 //
 // A picture is {width, height, data}, 4 bytes a pixel: red, green, blue, one unused. Complex numbers are [re, im].
 

@@ -1,0 +1,56 @@
+"""Which files are pictures, and that a picture is the same one in whatever form it is kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_lightning.errors import UserError
+from fer_lightning.photographs.pictures import find_pictures, read_picture
+
+ORIENTATION = 0x0112  # in EXIF
+
+
+@pytest.fixture
+def image(hopper: np.ndarray) -> Image.Image:
+    return Image.fromarray(hopper).resize((60, 80))
+
+
+def read(image: Image.Image, name: str, **how: object) -> np.ndarray:
+    image.save(name, **how)
+    return read_picture(Path(name)).astype(int)
+
+
+def test_a_picture_is_the_same_in_every_form(image):
+    pixels, gray = np.asarray(image).astype(int), np.asarray(image.convert("L"))
+    for name in ("a.png", "a.bmp", "a.tiff", "a.ppm"):
+        np.testing.assert_array_equal(read(image, name), pixels)
+    palette = image.quantize(64)
+    np.testing.assert_array_equal(read(palette, "palette.png"), np.asarray(palette.convert("RGB")))
+    for mode, name in {"CMYK": "cmyk.jpg", "RGB": "a.webp", "YCbCr": "a.jpg"}.items():
+        assert abs(read(image.convert(mode), name) - pixels).mean() < 12, mode
+    moving = read(image, "moving.gif", save_all=True, append_images=[Image.new("RGB", image.size)])
+    assert abs(moving - pixels).mean() < 12
+    deep = Image.fromarray(gray.astype(np.uint16) * 257)
+    for name in ("deep.png", "deep.tif"):
+        np.testing.assert_array_equal(read(deep, name), np.stack([gray] * 3, 2))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # to be turned clockwise
+    np.testing.assert_array_equal(read(image.transpose(Image.Transpose.ROTATE_90), "turned.png", exif=exif), pixels)
+    clear = image.convert("RGBA")
+    clear.putalpha(0)
+    assert (read(clear, "clear.png") == 255).all()
+    with pytest.raises(UserError, match=r"float\.tif: no picture \(its pixels are no whole numbers\)"):
+        read(Image.fromarray(gray / np.float32(255)), "float.tif")  # from 0 to 1, or to what?
+
+
+def test_files_folders_and_patterns_are_found_once(image):
+    Path("folder/.thumbnails").mkdir(parents=True)
+    names = ("folder/a10.png", "folder/a2.PNG", "folder/.hidden.png", "folder/.thumbnails/a.png", "[1] a.png")
+    for name in names:
+        image.save(name)
+    Path("folder/gone.png").symlink_to("nowhere")
+    Path("folder/note.txt").write_text("no picture")
+    found = [str(path) for path in find_pictures(["[1] a.png", "folder/a10.png", "folder", "folder/*10*"])]
+    assert found == ["[1] a.png", "folder/a10.png", "folder/a2.PNG"]
