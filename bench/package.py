@@ -34,7 +34,8 @@ NAMES = {"val": "validation (held out of Training)", "public": "PublicTest", "pr
 CARD = """\
 # {name}: the network that comes with fer_lightning
 
-`python -m fer_lightning.evaluate` scores it where no run is named (on FER2013, which must be there). From Python:
+`python -m fer_lightning.evaluate` scores it where no run is named (on FER2013, which must be there), and
+`python -m fer_lightning.predict` answers for photographs with it. From Python, for a ready face and at temperature 1:
 
 ```python
 import numpy as np

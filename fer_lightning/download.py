@@ -190,7 +190,8 @@ def failed(error: Exception, source: Source, folder: Path) -> UserError:
     if status == 404:
         return Failure(f"{source.url} is not there any more{otherwise(source)}")
     if status is None and isinstance(error, OSError):  # requests.RequestException is one
-        return Failure(f"Kaggle can't be reached, or was lost on the way ({type(error).__name__}); is there a network?")
+        lost = f"Kaggle can't be reached, or was lost on the way ({type(error).__name__}); is there a network?"
+        return Failure(f"{lost}{by_hand(source)}")
     why = " ".join(str(error).split())
     return Failure(f"{source.url} did not come ({type(error).__name__}: {why}); try it again{otherwise(source)}")
 
@@ -198,7 +199,11 @@ def failed(error: Exception, source: Source, folder: Path) -> UserError:
 def otherwise(source: Source) -> str:
     """The other ways, for the end of a message."""
     others = " or ".join(f"--from {name}" for name, each in SOURCES.items() if each is not source)
-    return f". Otherwise: {others}; or by hand, {source.url} unpacked into data/"
+    return f". Otherwise: {others}{by_hand(source)}"
+
+
+def by_hand(source: Source) -> str:
+    return f"; or by hand, {source.url} unpacked into data/"
 
 
 if __name__ == "__main__":

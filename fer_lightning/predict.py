@@ -19,7 +19,7 @@ from fer_lightning.results.files import check_out, keep, naming, write_file, wri
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from fer_lightning.photographs.answers import Seen
+    from fer_lightning.photographs.answers import Network, Seen
 
 DESCRIPTION = f"""\
 Find the faces in pictures and tell of each which of seven classes the network gives it, and how probable
@@ -200,8 +200,6 @@ def answer_pictures(
     boxes: Sequence[str] | None,
     unsure: float | None,
 ) -> int:
-    from dataclasses import asdict
-
     from fer_lightning.photographs.answers import open_network, see
     from fer_lightning.photographs.boxes import finder
     from fer_lightning.photographs.pictures import find_pictures
@@ -222,33 +220,29 @@ def answer_pictures(
     print(f"{'picture':<{width}}  {TABLE}")
     answers: list[dict[str, Any]] = []
     faults = without = small = 0
-    with progress() as bar:
-        for seen in see(bar.track(paths, description="pictures"), find, network):
-            if seen.fault is not None:
-                faults += 1
-                print(f"skipped: {printable(seen.fault)}", file=sys.stderr)
-                continue
-            without += not seen.faces
-            small += not seen.faces and max(seen.picture.shape) <= SMALL
-            found = rows(seen, threshold)
-            answers += found
-            print("\n".join(line(row, width) for row in found), flush=True)
-            if copies:
-                copy = marking.annotated(seen.picture, seen.faces, seen.probabilities, threshold, note)
-                target = copies[seen.path]
-                with naming(target):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                write_file(target, marking.encoded(copy, target, str(network)))
-
-    if out is not None and out.suffix == ".json":
-        head = {"made_by": MADE_BY, "version": __version__, "limits": LIMITS, "network": network.member.summary()}
-        write_json(out, {**head, "calibration": asdict(network.calibration), "faces": answers})
-    elif out is not None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(answers)
-        write_file(out, text.getvalue().encode(errors="backslashreplace"))  # names may be no UTF-8
+    ended = False
+    try:
+        with progress() as bar:
+            for seen in see(bar.track(paths, description="pictures"), find, network):
+                if seen.fault is not None:
+                    faults += 1
+                    print(f"skipped: {printable(seen.fault)}", file=sys.stderr)
+                    continue
+                without += not seen.faces
+                small += not seen.faces and max(seen.picture.shape) <= SMALL
+                found = rows(seen, threshold)
+                answers += found
+                print("\n".join(line(row, width) for row in found), flush=True)
+                if copies:
+                    copy = marking.annotated(seen.picture, seen.faces, seen.probabilities, threshold, note)
+                    target = copies[seen.path]
+                    with naming(target):
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                    write_file(target, marking.encoded(copy, target, str(network)))
+        ended = True
+    finally:
+        if out is not None and (ended or not out.exists()):  # of those cut off, an earlier file says more
+            write_answers(out, answers, network)
     shown = len(answers) - without
     print(
         f"\n{counted(len(paths), 'picture')}: {counted(shown, 'face')}, {without:,} without a face"
@@ -260,6 +254,21 @@ def answer_pictures(
     if written := [str(path) for path in (out, annotate) if path is not None]:
         print(f"written: {', '.join(written)}")
     return int(faults > 0)
+
+
+def write_answers(out: Path, answers: list[dict[str, Any]], network: "Network") -> None:
+    """Rows of COLUMNS as csv, or as json with what is said of them."""
+    from dataclasses import asdict
+
+    if out.suffix == ".json":
+        head = {"made_by": MADE_BY, "version": __version__, "limits": LIMITS, "network": network.member.summary()}
+        write_json(out, {**head, "calibration": asdict(network.calibration), "faces": answers})
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(answers)
+    write_file(out, text.getvalue().encode(errors="backslashreplace"))  # names may be no UTF-8
 
 
 def counted(number: int, what: str) -> str:

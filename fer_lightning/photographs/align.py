@@ -39,7 +39,7 @@ def _moved(scale: float, down: float) -> Similarity:
 
 
 # The crops, each also mirrored, whose mean probability is the answer: of eight scales and shifts the four that had the
-# least log loss on validation faces (docs/results.md)
+# least log loss on validation faces (docs/photographs.md)
 VARIANTS = (_moved(1, 0), _moved(0.9, 0), _moved(1, -2), _moved(1, 2))
 
 

@@ -14,6 +14,7 @@ from fer_lightning.results.paths import in_order, nearest
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+SUFFIXES |= {".heic", ".heif"}  # pictures for a person too: they are named as unreadable, not passed over
 RIGHT = "right: a jpg, png, webp, bmp, gif or tiff (of a telephone's heic make a jpg)"
 
 

@@ -679,8 +679,13 @@ def test_a_run_that_has_no_epoch_yet(run):
 
 
 def test_what_is_misspelt_or_no_run_is_told_what_is_near(run, tmp_path):
-    assert refusal("rum") == "rum: no such run or checkpoint; the nearest is run"
-    assert refusal("run/checkpoints/bets.ckpt").endswith("the nearest is run/checkpoints/best.ckpt")
+    assert (
+        refusal("rum")
+        == "rum: no such run or checkpoint; the nearest is run; `python -m fer_lightning.runs` lists runs"
+    )
+    assert refusal("run/checkpoints/bets.ckpt").endswith(
+        "the nearest is run/checkpoints/best.ckpt; `python -m fer_lightning.runs` lists runs"
+    )
     (tmp_path / "outputs").mkdir()
     run.rename(tmp_path / "outputs" / "0-dnn")
     none = "no run's folder (it holds no checkpoints/best.ckpt)"

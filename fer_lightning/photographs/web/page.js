@@ -63,7 +63,7 @@ async function show(files) {
       if (!(await see("faces")).length) offer(answer, () => see("whole").then(() => title.focus()));
     } catch (error) {
       answer.textContent = error.name === "InvalidStateError" || error.name === "EncodingError"
-        ? "This browser can't read it as a picture." : `It can't be shown: ${error.message}.`;
+        ? "This browser can't read it as a picture; of a telephone's heic, or a tiff, make a jpg." : `It can't be shown: ${error.message}.`;
       say(`${name}: ${answer.textContent}`);
     }
   }
@@ -117,9 +117,10 @@ function card(face, index) {
     (Math.abs(face.roll) < 0.5 ? "" : `, turned by ${face.roll.toFixed(0).replace("-", "−")}°`);
   paint(section.querySelector(".seen"), face.pixels, `Face ${index + 1} as the network sees it: gray, 48 × 48 pixels`);
   if (face.map) {
-    const most = Math.max(...face.map) || 1; // the face is bright where the answer depends on it
-    paint(section.querySelector(".map"), face.pixels.map((gray, i) => gray * (0.2 + 0.8 * face.map[i] / most)),
-      `Grad-CAM: the parts of face ${index + 1} that speak for ${K.CLASSES[face.likeliest]} are bright, the rest dark`);
+    const most = Math.max(...face.map) || 1;
+    paint(section.querySelector(".map"), face.pixels,
+      `Grad-CAM: the parts of face ${index + 1} that speak for ${K.CLASSES[face.likeliest]} are yellow`,
+      face.map.map(value => value / most));
     section.querySelector(".label").textContent = K.CLASSES[face.likeliest];
   }
   const body = section.querySelector("tbody"), row = body.firstElementChild;
@@ -134,9 +135,12 @@ function card(face, index) {
   return section;
 }
 
-function paint(canvas, grays, words) {
+function paint(canvas, grays, words, yellow = null) { // yellow: how much of each pixel, from 0 to 1
   const image = new ImageData(K.SIZE, K.SIZE);
-  grays.forEach((gray, i) => image.data.set([gray, gray, gray, 255], 4 * i));
+  grays.forEach((gray, i) => {
+    const share = yellow ? 0.7 * yellow[i] : 0;
+    image.data.set([...[255, 221, 0].map(colour => gray + share * (colour - gray)), 255], 4 * i);
+  });
   canvas.getContext("2d").putImageData(image, 0, 0);
   canvas.setAttribute("aria-label", words);
 }
