@@ -141,7 +141,7 @@ def test_a_missing_package_is_one_message(monkeypatch):
 
 
 def test_a_page_is_one_file_which_replaces_an_earlier_one(run):
-    Path("page.html").write_text(f"an earlier one {export.MARKER}")
+    Path("page.html").write_text(f"an earlier one: <code>{export.MARKER}</code>")
     ended = run_command(export.main, "run", "--out", "page.html")
     assert ended.status == 0, ended.err
     page = Path("page.html").read_text(encoding="utf-8")

@@ -1,6 +1,5 @@
 """A picture's file, decoded as any viewer shows it."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ def open_picture(path: Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """The picture of a file, in any mode of Pillow's with 8 bits or fewer a channel, turned as its EXIF says.
 
     Of 16 bits the upper 8 are taken, unless they are all 0: then it was written with values from 0 to 255. Any error,
-    of ten different types of Pillow's decoders, where it is damaged, of another format or too large.
+    of ten different types of Pillow's decoders, where it is damaged, of another format or too large; and Pillow's
+    warnings, of EXIF of a wrong length and the like.
     """
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES:,} bytes")
-    with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):  # on EXIF of a wrong length and the like
+    with open(path, "rb") as file:
         if file.read(4) == b"\x89PNG":
             file.seek(0)
             Image.open(file, formats=("PNG",)).verify()  # the checksums, which reading the pixels passes over

@@ -8,6 +8,7 @@ Hidden files, Thumbs.db, desktop.ini and __MACOSX are passed over; anything else
 """
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +110,8 @@ class ImageFolders:
         for index, path in enumerate(paths):
             name = path.relative_to(self.path)
             try:
-                pixels[index] = _picture(path)
+                with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
+                    pixels[index] = _picture(path)
             except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
                 reason = "not a jpg or png" if isinstance(error, UnidentifiedImageError) else in_a_line(str(error))
                 faults.append(f"{name.as_posix()}: no picture ({reason}); right: a whole jpg or png")

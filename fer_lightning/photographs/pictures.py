@@ -1,6 +1,7 @@
 """A person's pictures: which files are meant, and their pixels."""
 
 import glob
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,12 +53,13 @@ def read_picture(path: Path) -> np.ndarray:
     UserError where it cannot be read.
     """
     try:
-        image = open_picture(path, FORMATS)
-        if image.mode == "F":
-            raise ValueError("its pixels are no whole numbers")
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return np.asarray(image.convert("RGB"))
+        with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
+            image = open_picture(path, FORMATS)
+            if image.mode == "F":
+                raise ValueError("its pixels are no whole numbers")
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            return np.asarray(image.convert("RGB"))
     except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "not a picture of a known form" if unknown else in_a_line(str(error)) or type(error).__name__
