@@ -39,6 +39,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", NETWORKS)
 def test_a_split_leaves_mean_maps_and_the_surest_errors_which_the_report_shows(trained, model):
     run = trained("run", *NETWORKS[model], *RUN)

@@ -56,6 +56,7 @@ def test_it_answers_as_pytorch_does_for_any_number_of_faces(network, tolerance, 
     assert str(Path(__file__).parents[1]).encode() not in model.SerializeToString()
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_file_that_says_what_it_is(run, few_faces):
     ended = run_command(export.main, "run", "--out", "model.onnx")
     assert ended.status == 0, ended.err
@@ -96,6 +97,7 @@ def test_a_network_whose_data_is_not_here_is_tried_on_built_in_faces(run, capsys
         export.faces_to_try(member, "gone")
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_not_left(run, monkeypatch):
     made = onnx_file.network_to_onnx(load(run), calibration.of(run), {}, half=False)
     monkeypatch.setattr(onnx_file, "network_to_onnx", lambda *_, **__: deepcopy(made))
@@ -140,6 +142,7 @@ def test_a_missing_package_is_one_message(monkeypatch):
     assert ended.err == "fer_lightning: export needs onnxscript: pip install -e '.[export]'\n"
 
 
+@pytest.mark.slow
 def test_a_page_is_one_file_which_replaces_an_earlier_one(run):
     Path("page.html").write_text(f"an earlier one: <code>{export.MARKER}</code>")
     ended = run_command(export.main, "run", "--out", "page.html")

@@ -28,6 +28,8 @@ from fer_lightning.results.checkpoint import Classifier
 from fer_lightning.results.maps import grad_cam
 from fer_lightning.results.onnx_file import network_to_onnx
 
+pytestmark = pytest.mark.slow
+
 CALIBRATION = Calibration(temperature=0.3, threshold=0.4)
 ORIENTATION = 0x0112  # in EXIF
 REFUSED = "https://127.0.0.1/"  # what a test asks for in vain

@@ -94,6 +94,7 @@ def striped(n: int) -> tuple[Tensor, Tensor]:
     return images, targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn", "dnn"])
 def test_the_map_of_a_trained_network_lies_where_the_evidence_is_and_a_random_one_s_does_not(name):
     images, targets = striped(128)
