@@ -36,7 +36,7 @@ quick: $(INSTALLED) ## run the tests that are not slow, a bit of everything: abo
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 faults: $(INSTALLED) ## kills, full disks, broken input: what `make test` does a part of, many times; see docs/reliability.md
-	FAULTS=all $(BIN)/python -m pytest tests/faults tests/settings/test_parallel.py $(ARGS)
+	FAULTS=all $(BIN)/python -m pytest tests/faults tests/settings/test_parallel.py tests/bench/test_gpu.py $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -120,6 +120,7 @@ def same_sweep(mine: Path, whole: Path) -> bool:
     )
 
 
+@all_faults
 def test_a_sweep_killed_at_random_moments(few_faces_file, tmp_path):
     whole, began = tmp_path / "whole_sweep", time.monotonic()
     status, said = run(*sweep(few_faces_file, whole))
