@@ -155,7 +155,7 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
     import numpy as np
 
     from fer_lightning.data import cache
-    from fer_lightning.data.read_csv import CsvFiles, header
+    from fer_lightning.data.read_csv import recognize
     from fer_lightning.data.source import describe
     from fer_lightning.photographs.answers import open_network
     from fer_lightning.results.outputs import submission
@@ -163,7 +163,7 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
 
     if not path.is_file():
         raise UserError(f"{path}: no such file{nearest(path)}")
-    source = CsvFiles((path.absolute(),), (header(path),))
+    source = recognize(path.absolute())
     network = open_network(run)
     faces = cache.load(source.path, source.scan, source.read)
     print(describe(faces))

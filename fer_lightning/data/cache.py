@@ -25,7 +25,7 @@ from fer_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
-READER_VERSION = 2  # raise it with every change to what a reader makes of its files: no entry of another one is used
+READER_VERSION = 3  # raise it with every change to what a reader makes of its files: no entry of another one is used
 Stats = Mapping[str, os.stat_result]  # every file of a source, by absolute path
 
 MANY = 1000  # files, whose pictures take seconds to decode; a csv of 270 MB takes one
@@ -52,7 +52,7 @@ def load(source: Path, scan: Callable[[], Stats], read: Callable[[], Faces]) -> 
     anew; where the folder cannot be written, the faces come without a cache, with one warning.
     """
     stats = scan()
-    entry = folder() / f"{source.name[:50]}-{_hash(str(source))}" / _key(stats)
+    entry = _entry(source, stats)
     if faces := _open(entry) or _unkept.get(entry):
         return faces
     if len(stats) > MANY:
@@ -72,6 +72,16 @@ def load(source: Path, scan: Callable[[], Stats], read: Callable[[], Faces]) -> 
         _unkept.clear()
         _unkept[entry] = faces
     return faces
+
+
+def has(source: Path, scan: Callable[[], Stats]) -> bool:
+    """Whether the faces of `source` are kept, so that `load` need not read them."""
+    entry = _entry(source, scan())
+    return (entry / "crc32").is_file() or entry in _unkept
+
+
+def _entry(source: Path, stats: Stats) -> Path:
+    return folder() / f"{source.name[:50]}-{_hash(str(source))}" / _key(stats)
 
 
 def _hash(text: str) -> str:

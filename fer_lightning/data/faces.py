@@ -24,7 +24,8 @@ class Faces:
     digests: int64 (N,), equal exactly where the pixels are equal (64-bit hash, see `digest`).
     names: str (N,) or None, what the source itself calls an image: the path inside an image folder, the `id` of an
         unlabelled row; "" where it has no name.
-    source: the file or folder read, for messages. form: which of the known forms it had, for messages.
+    source: the file or folder read, for messages. form: which of the known forms it had, for messages. left_out: what
+        stands there and was not read, and why; "" where that is nothing.
     synthetic: whether the faces are drawn, not photographed.
     """
 
@@ -37,6 +38,7 @@ class Faces:
     source: str
     form: str
     synthetic: bool = False
+    left_out: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)

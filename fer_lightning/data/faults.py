@@ -1,7 +1,6 @@
 """How the readers word what is wrong with a source: every fault counted, the first ten listed with their places."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
@@ -10,7 +9,7 @@ LISTED = 10
 LABELS = ", ".join(f"{label} ({name})" for label, name in enumerate(CLASSES))
 
 
-def faulty(path: Path, faults: Sequence[str], total: int, unit: str, count: int | None = None) -> UserError:
+def faulty(path: object, faults: Sequence[str], total: int, unit: str, count: int | None = None) -> UserError:
     """The error for `faults` (one string per faulty row or picture, its place first) among `total` ones of `path`.
 
     count: how many are faulty, where `faults` has the first LISTED of them alone.

@@ -1,30 +1,41 @@
-"""FER2013 in any form that its users have, as `Faces`: the csv files, image folders, an npz.
+"""FER2013 in any form that its users have, as `Faces`: csv, image folders, npz, parquet, also inside archives.
 
 The form is recognized from what the files hold. What was parsed once comes from the cache afterwards (see cache.py).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from fer_lightning.data import cache, read_csv, read_images, read_npz
-from fer_lightning.data.faces import Faces
-from fer_lightning.data.read_csv import CsvFiles
+from fer_lightning.data import cache, read_csv, read_images, read_npz, read_parquet, tree
+from fer_lightning.data.faces import TRAINING, Faces
+from fer_lightning.data.names import usage_named
+from fer_lightning.data.picture import SUFFIXES
+from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
 
 _KNOWN = f"""The known forms:
-  csv with the columns {" | ".join(",".join(columns) for columns in read_csv.HEADERS)}
+  csv with the columns {" | ".join(",".join(columns) for columns in read_csv.HEADERS)}; or one for each split
   npz with the arrays {", ".join(read_npz.ARRAYS)}
-  image folders train/<class>/ and test/<class>/ (give the folder that holds them)"""
+  image folders train/<class>/ and test/<class>/, or <class>/ alone (give the folder that holds them)
+  parquet with image or pixels, and label or emotion
+  each of them in a zip, tar, tar.gz or gz"""
 # Names that stand for FER2013 alone: a file that bears one, but is none, is an error and not passed over.
 _OWN_NAMES = {"fer2013.csv", "icml_face_data.csv", "fer2013.npz"}
+_ENDINGS = (".csv", ".npz", ".parquet")  # of files that are named where they are not read
+_DEPTH = 3  # folders below the one that is given: archive/images/images/train
+_NESTED = 2  # archives inside archives
 
 
 class Source(Protocol):
-    """FER2013 in one form. `path` and `form` are those of messages, `has_usage` is whether it names the test splits."""
+    """FER2013 in one form.
+
+    `path` and `form` are those of messages, `has_usage` is whether it names the test splits, `splits` the usages of its
+    parts, where each is one.
+    """
 
     @property
     def path(self) -> Path: ...
@@ -32,28 +43,45 @@ class Source(Protocol):
     def form(self) -> str: ...
     @property
     def has_usage(self) -> bool: ...
+    @property
+    def splits(self) -> Sequence[int]: ...
     def scan(self) -> cache.Stats: ...
     def labelled(self) -> int: ...
     def read(self) -> Faces: ...
 
 
+class _Found(NamedTuple):
+    """What stands in a folder: forms, archives that were not opened, and why other files are none of them.
+
+    damaged: why archives can't be opened.
+    """
+
+    sources: list[Source]
+    archives: list[Node]
+    refused: list[str]
+    damaged: list[str]
+
+
 def load(root: str | Path) -> Faces:
     """The faces in `root`, a file of a known form or a folder that holds some; from the cache if nothing changed.
 
-    A train.csv is read with the test.csv that stands beside it. Of several forms in a folder the one with the most
-    labelled images is taken, among equals one that names the test splits; `Faces.form` then tells what it was chosen
-    over. UserError if nothing known is there, or with everything that is wrong in it.
+    Files or folders that are one split each are read together. Of several forms in a folder the one with the most
+    labelled images is taken, among equals one that names the test splits. `Faces.left_out` tells what was not read.
+    UserError if nothing known is there, or with everything that is wrong in it.
     """
     root = _absolute(root)
     with _os_errors_as_user_errors():
-        sources = _sources(root)
+        sources, left_out = _sources(root)
         if len(sources) == 1:
-            return cache.load(sources[0].path, sources[0].scan, sources[0].read)
+            faces = cache.load(sources[0].path, sources[0].scan, sources[0].read)
+        else:
 
-        def scan() -> cache.Stats:  # of all of them, as the choice depends on all
-            return {path: stat for source in sources for path, stat in source.scan().items()}
+            def scan() -> cache.Stats:  # of all of them, as the choice depends on all
+                return {path: stat for source in sources for path, stat in source.scan().items()}
 
-        return cache.load(root, scan, lambda: _fullest(sources))
+            faces = cache.load(root, scan, lambda: _fullest(sources))
+    tree.forget()
+    return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *left_out])))
 
 
 def find(root: str | Path | None = None) -> Path | None:
@@ -75,9 +103,19 @@ def find(root: str | Path | None = None) -> Path | None:
 
 
 def holds(folder: str | Path) -> bool:
-    """Whether there is such a folder with a known form in it. UserError where a file is FER2013's by its name only."""
+    """Whether there is such a folder with a known form in it.
+
+    UserError where a file is FER2013's by its name only, or an archive can't be opened.
+    """
     with _os_errors_as_user_errors():
-        return _absolute(folder).is_dir() and bool(_search(_absolute(folder))[0])
+        if not (path := _absolute(folder)).is_dir():
+            return False
+        found = _search(path)
+        if found.sources or (found.archives and Archives(path, tuple(found.archives)).is_known()):
+            return True
+        if found.damaged:
+            raise UserError(found.damaged[0])
+        return False
 
 
 def _absolute(path: str | Path) -> Path:
@@ -92,85 +130,174 @@ def _os_errors_as_user_errors() -> Iterator[None]:
         raise UserError(f"FER2013 cannot be read: {error}") from error
 
 
-def _sources(root: Path) -> list[Source]:
-    """The sources in `root`, at least one."""
+def _sources(root: Path) -> tuple[list[Source], list[str]]:
+    """The sources in `root`, at least one, and what beside them is not read."""
     if root.is_file():
-        return [_with_test_csv(_recognize(root))]
+        found = _recognize(root)
+        if found is None:
+            archive = Archives(root, (root,))
+            archive.check()
+            return [archive], []
+        return [_with_siblings(found)], []
     if not root.is_dir():
         wrong = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
         raise UserError(f"{root} {wrong}; right: a file or folder of FER2013. {_KNOWN}")
-    sources, refused = _search(root)
-    if not sources:
-        looked_at = "\n  ".join(["\nLooked at:", *refused[:10]]) if refused else ""
-        raise UserError(f"{root} holds no FER2013. {_KNOWN}{looked_at}")
-    return sources
+    sources, archives, refused, damaged = _search(root)
+    if sources:
+        return sources, [*(f"{node.name} (an archive)" for node in archives), *refused, *damaged]
+    if archives:
+        archive = Archives(root, tuple(archives))
+        archive.check()
+        return [archive], [*refused, *damaged]
+    raise _holds_none(root, [*damaged, *refused])
 
 
-def _search(folder: Path) -> tuple[list[Source], list[str]]:
-    """The sources that stand in a folder, else those in its sub-folders, and why csv and npz files there are none.
+def _holds_none(root: Path, refused: Sequence[str]) -> UserError:
+    looked_at = "\n  ".join(["\nLooked at:", *refused[:10]]) if refused else ""
+    return UserError(f"{root} holds no FER2013. {_KNOWN}{looked_at}")
 
-    Archives often unpack into a folder of their own: data/fer2013/fer2013.csv.
-    """
-    sources, refused = _directly_in(folder)
-    if not sources:
-        for entry in read_images.visible(folder):
+
+def _search(top: Node) -> _Found:
+    """What stands in a folder, else in its sub-folders, and so on: data/fer2013/fer2013.csv. Archives on the way."""
+    level, archives, refused, damaged = [top], [], [], []
+    for depth in range(_DEPTH + 1):
+        sources: list[Source] = []
+        below: list[Node] = []
+        for folder in level:
             try:
-                more, why = _directly_in(Path(entry.path)) if entry.is_dir() else ([], [])
-            except OSError as error:  # such as lost+found, which is root's
-                more, why = [], [str(error)]
-            sources += more
-            refused += why
-    return sources, refused
+                found = _directly_in(folder, tree.stem(folder) if depth else "")
+                below += [each for each in tree.visible(folder) if each.is_dir()]
+            except OSError as error:
+                if not depth:
+                    raise
+                found = _Found([], [], [str(error)], [])  # one that may not be read
+            sources += found.sources
+            archives += found.archives
+            refused += found.refused
+            damaged += found.damaged
+        if sources:
+            return _Found(_joined(sources, tree.file_of(top)), archives, refused, damaged)
+        level = below
+    return _Found([], archives, refused, damaged)
 
 
-def _directly_in(folder: Path) -> tuple[list[Source], list[str]]:
+def _directly_in(folder: Node, name: str) -> _Found:
     sources: list[Source] = []
-    refused = []
-    for entry in read_images.visible(folder):
+    archives: list[Node] = []
+    damaged = []
+    refused: dict[str, str] = {}
+    for node in tree.visible(folder):
         try:
-            if entry.is_file():
-                sources.append(_recognize(Path(entry.path)))
+            if Path(node.name).suffix.lower() not in SUFFIXES and node.is_file():
+                if source := _recognize(node, name):
+                    sources.append(source)
+                else:
+                    archives.append(node)
         except (UserError, OSError) as error:
-            if entry.name.lower() in _OWN_NAMES:
+            if node.name.lower() in _OWN_NAMES:
                 raise
-            if entry.name.lower().endswith((".csv", ".npz")):
-                refused.append(str(error))
-    sources = [_with_test_csv(source) for source in sources]
-    seconds = {file for source in sources if isinstance(source, CsvFiles) for file in source.files[1:]}
-    sources = [source for source in sources if source.path not in seconds]
+            if node.name.lower().endswith(tree.ENDINGS):
+                damaged.append(str(error))
+            elif node.name.lower().endswith(_ENDINGS):
+                refused[node.name] = str(error)
+    if any(isinstance(each, read_csv.CsvFiles) and TRAINING in each.splits for each in sources):
+        for file, why in refused.items():
+            if file.lower().endswith(".csv") and usage_named([file]) is not None:  # train.csv has no use for another
+                raise UserError(why)
     images = read_images.recognize(folder)
-    return sources + ([images] if images else []), refused
+    return _Found(sources + ([images] if images else []), archives, list(refused.values()), damaged)
 
 
-def _recognize(file: Path) -> Source:
-    """The source that a file is, by itself. UserError if it is none."""
-    with open(file, "rb") as opened:
-        magic = opened.read(2)
-    if not magic:
+def _recognize(file: Node, folder: str = "") -> Source | None:
+    """The source that a file is, by itself; None for an archive. UserError if it is none.
+
+    folder: the name of the one it stands in, where that may tell its split.
+    """
+    with tree.reading(file) as opened:
+        head = opened.read(tree.HEAD_BYTES)
+    if not head:
         raise UserError(f"{file} is empty; right: a file of FER2013. {_KNOWN}")
-    if magic == b"PK":
-        return read_npz.recognize(file)
-    if magic == b"\x1f\x8b":
-        raise UserError(f"{file} is compressed; right: unpack it first")
-    return CsvFiles((file,), (read_csv.header(file),))
+    if head.startswith(read_parquet.MAGIC):
+        return read_parquet.recognize(file, folder)
+    if not tree.is_archive(head, file):
+        return read_csv.recognize(file, folder)
+    return read_npz.recognize(file) if head.startswith(b"PK") else None
 
 
-def _with_test_csv(source: Source) -> Source:
-    """A train.csv without usages together with the unlabelled test.csv beside it, if there is one; else as it is."""
-    if not isinstance(source, CsvFiles) or source.path.name.lower() != "train.csv" or source.has_usage:
+def _joined(sources: list[Source], path: Path) -> list[Source]:
+    """Sources of which each is another split as one, which holds Training; others as they are."""
+    kept = list(sources)
+    for kind in (read_csv.CsvFiles, read_images.ImageFolders, read_parquet.Parquet):
+        parts: list[Any] = [source for source in kept if isinstance(source, kind) and source.splits]
+        parts.sort(key=lambda source: min(source.splits))
+        splits = [split for source in parts for split in set(source.splits)]
+        shards = kind is read_parquet.Parquet  # of one split there may be several
+        if len(parts) > 1 and TRAINING in splits and (shards or len(splits) == len(set(splits))):
+            kept = [source for source in kept if source not in parts]
+            kept.append(parts[0].joined(parts[1:], path))
+    return kept
+
+
+def _with_siblings(source: Source) -> Source:
+    """A csv of the training images, as train.csv, with those of the other splits that stand beside it."""
+    if not isinstance(source, read_csv.CsvFiles) or source.splits != [TRAINING]:
         return source
-    for entry in read_images.visible(source.path.parent):
-        if entry.name.lower() == "test.csv" and entry.is_file():
-            header = read_csv.header(Path(entry.path))
-            if header.label is None:
-                return CsvFiles((source.path, Path(entry.path)), (*source.headers, header))
-    return source
+    joined = _search(source.path.parent).sources
+    return next(
+        (each for each in joined if isinstance(each, read_csv.CsvFiles) and source.parts[0] in each.parts), source
+    )
 
 
 def _fullest(sources: list[Source]) -> Faces:
-    """The faces of the source with the most labelled images, its form saying what it was chosen over."""
+    """The faces of the source with the most labelled images, and what it was chosen over."""
     counted = [(source.labelled(), source.has_usage, source) for source in sources]
     (count, _, best), *others = sorted(counted, key=lambda item: item[:2], reverse=True)
     faces = best.read()
-    over = "; ".join(f"{source.form} ({labelled:,})" for labelled, _, source in others)
-    return replace(faces, form=f"{faces.form}; {count:,} labelled images, chosen over {over}")
+    over = [f"{source.form} ({labelled:,} labelled images, not {count:,})" for labelled, _, source in others]
+    return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *over])))
+
+
+@dataclass(frozen=True)
+class Archives:
+    """What stands in the archives `files`, of which the folder `path` is, or the only one."""
+
+    path: Path
+    files: tuple[Node, ...]
+    has_usage = True
+    splits = ()
+
+    @property
+    def form(self) -> str:
+        return ", ".join(file.name for file in self.files)
+
+    def scan(self) -> cache.Stats:
+        return tree.stats(self.files)
+
+    def is_known(self) -> bool:
+        """Whether they hold FER2013. UserError where one is damaged."""
+        return cache.has(self.path, self.scan) or bool(self._found().sources)
+
+    def check(self) -> None:
+        """UserError unless they hold FER2013."""
+        if not cache.has(self.path, self.scan) and not (found := self._found()).sources:
+            raise _holds_none(self.path, found.refused or [f"{file}: an archive of other files" for file in self.files])
+
+    def labelled(self) -> int:
+        return sum(source.labelled() for source in self._found().sources)
+
+    def read(self) -> Faces:
+        faces = _fullest(self._found().sources)
+        return replace(faces, source=str(self.path), form=f"{self.form}, not unpacked: {faces.form}")
+
+    def _found(self) -> _Found:
+        sources: list[Source] = []
+        refused: list[str] = []
+        archives = list(self.files)
+        for _ in range(_NESTED):
+            opened = [_search(tree.open_archive(file)) for file in archives]
+            sources = _joined([source for found in opened for source in found.sources], self.path)
+            refused += [why for found in opened for why in found.refused]
+            archives = [file for found in opened for file in found.archives]
+            if sources:
+                break
+        return _Found(sources, archives, refused, [])

@@ -1,32 +1,36 @@
 """A picture's file, decoded as any viewer shows it."""
 
-from pathlib import Path
+import io
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
 
-FORMATS = ("PNG", "JPEG")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+SUFFIXES |= {".ppm", ".pgm"}
+SUFFIXES |= {".heic", ".heif"}  # pictures for a person too: they are named as unreadable, not passed over
+RIGHT = "right: a whole jpg, png, webp, bmp, gif or tiff (of a telephone's heic make a jpg)"
 MOST_BYTES = 1 << 28  # no picture of as many pixels as Pillow takes, 179 million, needs more
 
 
-def open_picture(path: Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+def open_picture(file: IO[bytes]) -> Image.Image:
     """The picture of a file, in any mode of Pillow's with 8 bits or fewer a channel, turned as its EXIF says.
 
     Of 16 bits the upper 8 are taken, unless they are all 0: then it was written with values from 0 to 255. Any error,
     of ten different types of Pillow's decoders, where it is damaged, of another format or too large; and Pillow's
     warnings, of EXIF of a wrong length and the like.
     """
-    if path.stat().st_size > MOST_BYTES:
+    content = io.BytesIO(file.read(MOST_BYTES + 1))
+    if content.getbuffer().nbytes > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES:,} bytes")
-    with open(path, "rb") as file:
-        if file.read(4) == b"\x89PNG":
-            file.seek(0)
-            Image.open(file, formats=("PNG",)).verify()  # the checksums, which reading the pixels passes over
-        file.seek(0)
-        image: Image.Image = Image.open(file, formats=formats)
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip at 255
-            values = np.asarray(image)
-            image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
-        image.load()
-        return image
+    if content.getbuffer()[:4] == b"\x89PNG":
+        Image.open(content, formats=("PNG",)).verify()  # the checksums, which reading the pixels passes over
+    content.seek(0)
+    image: Image.Image = Image.open(content, formats=FORMATS)
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip at 255
+        values = np.asarray(image)
+        image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
+    image.load()
+    return image

@@ -1,20 +1,28 @@
-"""FER2013 as csv: the public file, Kaggle's train.csv and test.csv, and the course's.
+"""FER2013 as csv: the public file, Kaggle's train.csv and test.csv, the course's, and those that converters write.
 
-Columns stand in any order; lines end in LF or CRLF, blank ones are skipped; fields may have quotes and spaces around.
+Columns stand in any order, further ones are passed over; lines end in LF or CRLF, blank ones are skipped; fields may
+have quotes and spaces around; commas may be semicolons or tabs. Labels are 0 to 6 (also 0.0) or names of classes.
 """
 
+import codecs
+import csv
+import difflib
 import io
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
+from fer_lightning.data import tree
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import LABELS, faulty, shown
+from fer_lightning.data.names import class_of, usage_named, usage_of
+from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
 
 HEADERS = (
@@ -25,8 +33,15 @@ HEADERS = (
     ("id", "feature"),  # the course's test.csv
 )
 _PIXELS = SIZE * SIZE
-_LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
-_USAGES = {usage.encode(): code for code, usage in enumerate(USAGES) if code != UNLABELLED}
+COLUMNS = {  # what a column holds, by its name; of several the first that is there
+    "pixels": ("pixels", "feature", "features", "pixel"),
+    "label": ("emotion", "label", "emotions", "labels"),
+    "usage": ("usage", "split", "set", "subset", "partition"),
+    "name": ("id",),
+}
+_LABELS = {f"{label}{end}".encode(): label for label in range(len(CLASSES)) for end in ("", ".0")}
+_UNNAMED = re.compile(r"unnamed: \d+")  # pandas' index, which it also writes with no name at all
+_DELIMITERS = (b",", b";", b"\t")
 _HEADER_BYTES = 4096  # no known header comes near it
 # About 30 rows, so that a block's temporary arrays stay in the CPU's cache. Seconds for 32,298 rows: 1.0 with 32 kB,
 # 0.7 with 256 kB, 0.9 with 1 MB. Two threads gained nothing; np.fromstring takes 1.2 for the numbers alone.
@@ -42,6 +57,7 @@ class Header:
     """The columns of a csv as its first line names them, and at which position each kind of content stands."""
 
     columns: tuple[str, ...]
+    delimiter: bytes
     pixels: int
     label: int | None
     usage: int | None
@@ -50,34 +66,43 @@ class Header:
     def __str__(self) -> str:
         return ",".join(self.columns)
 
+    @property
+    def unread(self) -> list[str]:
+        read = (self.pixels, self.label, self.usage, self.name)
+        return [column for position, column in enumerate(self.columns) if position not in read]
 
-def header(path: Path) -> Header:
+
+def header(path: Node) -> Header:
     """The header of a csv of a known form. UserError if it is none."""
-    with open(path, "rb") as file:
-        line = file.readline(_HEADER_BYTES).removeprefix(b"\xef\xbb\xbf").strip()
-    columns = [_field(column).decode("utf-8", "replace") for column in line.split(b",")]
+    with _open(path) as file:
+        line = file.readline(_HEADER_BYTES).removeprefix(codecs.BOM_UTF8).strip()
+    delimiter = next((each for each in _DELIMITERS if each in line), b",")
+    columns = tuple(_field(column).decode("utf-8", "replace").lstrip("\ufeff") for column in line.split(delimiter))
     keys = [column.lower() for column in columns]
-    for known in HEADERS:
-        if sorted(keys) == sorted(name.lower() for name in known):
-            at = {key: position for position, key in enumerate(keys)}
-            pixels = at["pixels"] if "pixels" in at else at["feature"]
-            return Header(tuple(columns), pixels, at.get("emotion", at.get("label")), at.get("usage"), at.get("id"))
-    raise UserError(
-        f"{path}, line 1: {shown(line)} is no header of FER2013: {_difference(keys)}. "
-        f"Known headers: {' | '.join(','.join(known) for known in HEADERS)}"
-    )
+    at = {}
+    for what, names in COLUMNS.items():
+        name = next((name for name in names if name in keys), None)
+        if name is not None and keys.count(name) > 1:
+            raise _no_header(path, line, "a column stands there twice")
+        at[what] = None if name is None else keys.index(name)
+    if at["pixels"] is None:
+        raise _no_header(path, line, "column pixels is missing")
+    if at["label"] is None:  # images without labels; nothing beside them, which might be labels of another name
+        if unknown := [
+            key for key in keys if key not in (*sum(COLUMNS.values(), ()), "index") and _UNNAMED.sub("", key)
+        ]:
+            raise _no_header(path, line, f"column emotion is missing, and {shown(unknown[0])} is not known")
+        return Header(columns, delimiter, at["pixels"], None, None, at["name"])
+    found = Header(columns, delimiter, at["pixels"], at["label"], at["usage"], None)
+    for column in found.unread if at["usage"] is None else ():
+        if near := difflib.get_close_matches(column.lower(), COLUMNS["usage"], 1, 0.75):
+            raise _no_header(path, line, f"column {shown(column)} is not known; is it {near[0].capitalize()}?")
+    return found
 
 
-def _difference(keys: list[str]) -> str:
-    """What separates the columns `keys` from the known header that is most like them."""
-    nearest = min(HEADERS, key=lambda known: len({name.lower() for name in known} ^ set(keys)))
-    missing = [name for name in nearest if name.lower() not in keys]
-    unknown = [key for key in keys if key not in {name.lower() for name in nearest}]
-    if missing:
-        return f"column {', '.join(missing)} is missing"
-    if unknown:
-        return f"column {shown(', '.join(unknown))} is not one of its columns"
-    return "a column stands there twice"
+def _no_header(path: Node, line: bytes, why: str) -> UserError:
+    known = " | ".join(",".join(known) for known in HEADERS)
+    return UserError(f"{path}, line 1: {shown(line)} is no header of FER2013: {why}. Known headers: {known}")
 
 
 class _Rows(NamedTuple):
@@ -92,53 +117,97 @@ class _Rows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CsvFiles:
-    """One csv, or a train.csv with its test.csv, in that order."""
+class Part:
+    """A csv. named: the split that its name tells, None where it has a column for that, or its name tells none."""
 
-    files: tuple[Path, ...]
-    headers: tuple[Header, ...]
+    file: Node
+    header: Header
+    named: int | None
+
+    def __str__(self) -> str:
+        return f"{self.file.name} with {self.header}"
+
+    @property
+    def usage(self) -> int:
+        """Of its rows, where no column tells it."""
+        if self.header.label is None:
+            return UNLABELLED
+        return TRAINING if self.named is None else self.named
+
+
+@dataclass(frozen=True)
+class CsvFiles:
+    """One csv, or one for each split; the training images' first."""
+
+    parts: tuple[Part, ...]
 
     @property
     def path(self) -> Path:
-        return self.files[0]
+        return tree.file_of(self.parts[0].file)
 
     @property
     def form(self) -> str:
-        return " + ".join(f"{path.name} with {header}" for path, header in zip(self.files, self.headers, strict=True))
+        return " + ".join(map(str, self.parts))
 
     @property
     def has_usage(self) -> bool:
-        return self.headers[0].usage is not None
+        return len(self.parts) > 1 or self.parts[0].header.usage is not None
+
+    @property
+    def splits(self) -> list[int]:
+        return [part.usage for part in self.parts if part.named is not None]
 
     def scan(self) -> Stats:
-        return {str(path): os.stat(path) for path in self.files}
+        return tree.stats(part.file for part in self.parts)
 
     def labelled(self) -> int:
         """The number of rows with a label, counted without parsing them."""
-        if self.headers[0].label is None:
-            return 0
-        return sum(not line.isspace() for _, lines in _blocks(self.path) for line in lines)
+        counted = [part.file for part in self.parts if part.header.label is not None]
+        return sum(not line.isspace() for file in counted for _, lines in _blocks(file) for line in lines)
+
+    def joined(self, others: Sequence["CsvFiles"], path: Path) -> "CsvFiles":
+        return replace(self, parts=(*self.parts, *(part for other in others for part in other.parts)))
 
     def read(self) -> Faces:
         """All rows, file after file. UserError with all faulty rows of a file, each with its line and columns."""
-        blocks = [block for file in zip(self.files, self.headers, strict=True) for block in _read(*file)]
+        blocks = [block for part in self.parts for block in _read(part)]
         rows = _Rows(*map(np.concatenate, zip(*blocks, strict=True)))
+        unread = [f"column {shown(name)} of {part.file.name}" for part in self.parts for name in part.header.unread]
         return Faces(
             pixels=rows.pixels,
             labels=rows.labels,
             usage=rows.usage,
             rows=rows.rows,
             digests=rows.digests,
-            names=rows.names if any(header.name is not None for header in self.headers) else None,
+            names=rows.names if any(part.header.name is not None for part in self.parts) else None,
             source=str(self.path),
             form=self.form,
+            left_out=", ".join(unread),
         )
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+def recognize(file: Node, folder: str = "") -> CsvFiles:
+    """The csv that a file is, by itself. UserError if it is of no known form.
+
+    folder: the name of the one it stands in, where that may tell its split.
+    """
+    found = header(file)
+    return CsvFiles((Part(file, found, None if found.usage is not None else usage_named((file.name, folder))),))
+
+
+@contextmanager
+def _open(file: Node) -> Iterator[IO[bytes]]:
+    """A csv's bytes in UTF-8; Excel and PowerShell write UTF-16 as well, with a mark."""
+    with tree.reading(file) as stream:
+        is_utf16 = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    with tree.reading(file) as stream:
+        yield io.BytesIO(stream.read().decode("utf-16", "replace").encode()) if is_utf16 else stream
+
+
+def _blocks(path: Node) -> Iterator[tuple[int, list[bytes]]]:
     """The lines below the header, some at once, and the line number of the first of these."""
     first = 2
-    with open(path, "rb") as file:
+    with _open(path) as file:
         file.readline(_HEADER_BYTES)
         while block := file.read(_BLOCK_BYTES):
             rest = file.readline(_LINE_BYTES)
@@ -150,8 +219,9 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
             first += len(lines)
 
 
-def _read(path: Path, header: Header) -> list[_Rows]:
+def _read(part: Part) -> list[_Rows]:
     """All rows of one file, block after block."""
+    path, header = part.file, part.header
     blocks: list[_Rows] = []
     faults: list[str] = []
     # glibc gives freed arrays of a block's size back to the kernel, which maps them anew for every block (the first
@@ -159,8 +229,8 @@ def _read(path: Path, header: Header) -> list[_Rows]:
     np.empty(_HEAP_BYTES, np.uint8)
     total, unit = 0, "rows"
     for first, lines in _blocks(path):
-        records = [_fields(line) for line in lines if not line.isspace()]
-        rows = _parse(records, header, total) if records else None
+        records = [_fields(line, header) for line in lines if not line.isspace()]
+        rows = _parse(records, part, total) if records else None
         total += len(records)
         if rows:
             blocks.append(rows)
@@ -176,8 +246,15 @@ def _read(path: Path, header: Header) -> list[_Rows]:
     return blocks
 
 
-def _fields(line: bytes) -> list[bytes]:
-    return [_field(field) for field in line.split(b",")]
+def _fields(line: bytes, header: Header) -> list[bytes]:
+    fields = line.split(header.delimiter)
+    if len(fields) > len(header.columns) and b'"' in line:  # such a name of a label as "sad, a little"
+        try:
+            text = csv.reader([line.decode("latin-1")], delimiter=header.delimiter.decode(), strict=True)
+            fields = [field.encode("latin-1") for field in next(text)]
+        except csv.Error:
+            pass
+    return [_field(field) for field in fields]
 
 
 def _field(text: bytes) -> bytes:
@@ -188,13 +265,13 @@ def _field(text: bytes) -> bytes:
     return text
 
 
-def _parse(records: list[list[bytes]], header: Header, first: int) -> _Rows | None:
+def _parse(records: list[list[bytes]], part: Part, first: int) -> _Rows | None:
     """The fields of some rows as arrays, `first` being the data row of the first one; None if anything is wrong."""
+    header = part.header
     if any(len(fields) != len(header.columns) for fields in records):
         return None
-    labels = [NO_LABEL if header.label is None else _LABELS.get(fields[header.label]) for fields in records]
-    default = UNLABELLED if header.label is None else TRAINING
-    usage = [default if header.usage is None else _USAGES.get(fields[header.usage]) for fields in records]
+    labels = [NO_LABEL if header.label is None else _label(fields[header.label]) for fields in records]
+    usage = [part.usage if header.usage is None else _usage(fields[header.usage]) for fields in records]
     names = ["" if header.name is None else _name(fields[header.name]) for fields in records]
     pixels = _parse_pixels([fields[header.pixels] for fields in records])
     if pixels is None or None in labels or None in usage or None in names:
@@ -207,6 +284,23 @@ def _parse(records: list[list[bytes]], header: Header, first: int) -> _Rows | No
         digest(pixels),
         np.array(names),
     )
+
+
+def _label(text: bytes) -> int | None:
+    """A class by its number in fer2013.csv or by its name; None if it is none."""
+    if (label := _LABELS.get(text)) is not None:
+        return label
+    return None if text[:1].isdigit() else class_of(_word(text))
+
+
+def _usage(text: bytes) -> int | None:
+    return usage_of(_word(text))
+
+
+def _word(text: bytes) -> str:
+    """A field's short text; "" where it is none."""
+    word = text[:_NAME_CHARACTERS].decode("utf-8", "replace")
+    return word if word.isprintable() else ""
 
 
 def _name(text: bytes) -> str | None:
@@ -246,7 +340,7 @@ def _faults(lines: list[bytes], first: int, header: Header) -> list[str]:
     """What is wrong with some lines, of which the first has the number `first`: one string for each faulty one."""
     faults = []
     for number, line in enumerate(lines, first):
-        if wrong := [] if line.isspace() else _row_faults(_fields(line), header):
+        if wrong := [] if line.isspace() else _row_faults(_fields(line, header), header):
             cut = "" if line.endswith(b"\n") else " (the last line, which does not end: is the file cut off?)"
             faults.append(f"line {number}, {'; '.join(wrong)}{cut}")
     return faults
@@ -260,10 +354,10 @@ def _row_faults(fields: list[bytes], header: Header) -> list[str]:
     for position, (column, field) in enumerate(zip(header.columns, fields, strict=False)):
         if position == header.pixels:
             fault = _pixels_fault(field) if _parse_pixels([field]) is None else None
-        elif position == header.label and field not in _LABELS:
+        elif position == header.label and _label(field) is None:
             fault = f"{shown(field)}; right: {LABELS}"
-        elif position == header.usage and field not in _USAGES:
-            fault = f"{shown(field)}; right: {', '.join(usage.decode() for usage in _USAGES)}"
+        elif position == header.usage and _usage(field) is None:
+            fault = f"{shown(field)}; right: {', '.join(USAGES[:UNLABELLED])}"
         elif position == header.name and _name(field) is None:
             known = f"the id of the image, 1 to {_NAME_CHARACTERS} printable characters of UTF-8, no quote"
             fault = f"{shown(field) if field else 'empty'}; right: {known}"

@@ -1,144 +1,207 @@
-"""FER2013 as image folders: train/<class>/* and test/<class>/*, jpg or png of any size.
+"""FER2013 as image folders: train/<class>/* and test/<class>/*, or <class>/* alone, pictures of any size.
 
-A name that begins Training_, PublicTest_ or PrivateTest_ gives an image's usage. Without it the folder does: train/ is
-Training, test/ is PrivateTest, and validation/ (or val/, valid/), which some copies have beside or instead of test/, is
-PublicTest: the split that was there to choose between models.
+A name that begins Training_, PublicTest_ or PrivateTest_ gives an image's usage. Without it the folder does, see
+`names.usage_of`; class folders alone are Training, unless their own folder is named after another split. Pictures that
+stand in a test folder without class folders are unlabelled.
 
-Hidden files, Thumbs.db, desktop.ini and __MACOSX are passed over; anything else must be a picture.
+Hidden files and those of systems are passed over, other files that are no pictures are named as left out.
 """
 
-import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fer_lightning.data import tree
 from fer_lightning.data.cache import Stats
-from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
+from fer_lightning.data.faces import NO_LABEL, PRIVATE, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import faulty, in_a_line
-from fer_lightning.data.picture import open_picture
+from fer_lightning.data.names import class_of, is_number, usage_of
+from fer_lightning.data.picture import MOST_BYTES, RIGHT, SUFFIXES, open_picture
+from fer_lightning.data.tree import Node, visible
 from fer_lightning.errors import UserError
 
-SPLITS = {  # the usage of images whose names give none
-    "train": TRAINING,
-    "training": TRAINING,
-    "val": PUBLIC,
-    "valid": PUBLIC,
-    "validation": PUBLIC,
-    "publictest": PUBLIC,
-    "test": PRIVATE,
-    "privatetest": PRIVATE,
-}
-NAMES = {name: label for label, name in enumerate(CLASSES)} | {  # class folders; the others in public use
-    "anger": 0,
-    "disgusted": 1,
-    "fearful": 2,
-    "happiness": 3,
-    "sadness": 4,
-    "surprised": 5,
-}
-_PREFIXES = {usage: code for code, usage in enumerate(USAGES) if code != UNLABELLED}
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
+_PREFIXES = {usage.lower(): code for code, usage in enumerate(USAGES) if code != UNLABELLED}
+_NAMED = 3  # files that are left out, in a message
+_WRAPPED = 3  # folders around a split's class folders at most
 
 
-def visible(folder: str | Path) -> list[os.DirEntry[str]]:
-    """What a folder holds but for hidden and system files, sorted by name."""
-    with os.scandir(folder) as entries:
-        shown = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _SYSTEM_FILES]
-    return sorted(shown, key=lambda entry: entry.name)
+class Split(NamedTuple):
+    """A folder of class folders, or of pictures without a class. usage: of images whose names give none."""
+
+    folder: Node
+    usage: int
 
 
-def _splits(root: Path) -> list[os.DirEntry[str]]:
-    return [entry for entry in visible(root) if entry.name.lower() in SPLITS and entry.is_dir()]
-
-
-def recognize(root: Path) -> "ImageFolders | None":
-    """The image folders in `root`, if it holds a split's folder with a class folder in it."""
-    folders = [folder for split in _splits(root) for folder in visible(split.path)]
-    known = any(folder.name.lower() in NAMES and folder.is_dir() for folder in folders)
-    return ImageFolders(root) if known else None
+class _File(NamedTuple):
+    node: Node
+    usage: int
+    label: int  # NO_LABEL where it has none
 
 
 @dataclass(frozen=True)
 class ImageFolders:
-    """The image folders in the folder `path`."""
+    """The image folders in the folder, or archive, `path`. others: folders of classes there that are of no split."""
 
     path: Path
+    parts: tuple[Split, ...]
+    others: tuple[str, ...] = ()
     has_usage = True
 
     @property
+    def splits(self) -> list[int]:
+        return [split.usage for split in self.parts]
+
+    @property
     def form(self) -> str:
-        return f"image folders {', '.join(f'{split.name}/' for split in _splits(self.path))}"
+        names = [self._name(split.folder) for split in self.parts]
+        numbered = any(is_number(each.name) for split in self.parts for each in visible(split.folder))
+        numbers = ", classes 0 to 6 as in fer2013.csv" if numbered else ""
+        return f"image folders {', '.join(f'{name}/' for name in names if name) or '<class>/'}{numbers}"
 
     def scan(self) -> Stats:
-        """All pictures. UserError if something else stands in or beside the class folders."""
-        return {entry.path: entry.stat() for entry in self._pictures()}
+        """All files. UserError if something else stands in or beside the class folders."""
+        return tree.stats(file.node for file in self._files()[0])
 
     def labelled(self) -> int:
-        """The number of pictures."""
-        return len(self._pictures())
+        """The number of files in class folders."""
+        return sum(file.label != NO_LABEL for file in self._files()[0])
 
-    def _pictures(self) -> list[os.DirEntry[str]]:
-        pictures, faults, total = [], [], 0
-        for split in _splits(self.path):
-            for folder in visible(split.path):
-                place = f"{split.name}/{folder.name}"
-                if not folder.is_dir():
-                    faults.append(f"{place}: a file beside the class folders; right: none there")
+    def joined(self, others: Sequence["ImageFolders"], path: Path) -> "ImageFolders":
+        return replace(self, path=path, parts=(*self.parts, *(split for other in others for split in other.parts)))
+
+    def _name(self, node: Node) -> str:
+        """A file or folder as a path below this one's."""
+        return str(node)[len(str(self.path)) :].replace("\\", "/").strip("/")
+
+    def _files(self) -> tuple[list[_File], list[str]]:
+        """What must be pictures, in the order of their paths, and the files beside class folders that are none."""
+        files: list[_File] = []
+        left_out: list[str] = []
+        faults: list[str] = []
+        total = 0
+        for split in self.parts:
+            entries = visible(split.folder)
+            folders = [entry for entry in entries if entry.is_dir()]
+            beside = [entry for entry in entries if not entry.is_dir()]
+            if split.usage == PRIVATE and not folders:
+                files += [_File(entry, UNLABELLED, NO_LABEL) for entry in beside]
+                continue
+            for entry in beside:
+                if entry.is_file() and _suffix(entry) not in SUFFIXES:
+                    left_out.append(self._name(entry))
+                else:
+                    faults.append(f"{self._name(entry)}: a file beside the class folders; right: none there")
                     total += 1
-                    continue
-                if folder.name.lower() not in NAMES:
-                    known = ", ".join(sorted(NAMES, key=lambda name: NAMES[name]))
-                    faults.append(f"{place}: no known class; right: {known}")
-                entries = visible(folder.path)
-                faults += [f"{place}/{e.name}: no file; right: a jpg or png" for e in entries if not e.is_file()]
+            for folder in folders:
+                if (label := class_of(folder.name)) is None:
+                    known = "angry, disgust, fear, happy, sad, surprise, neutral, or 0 to 6 as in fer2013.csv"
+                    faults.append(f"{self._name(folder)}: no known class; right: {known}")
+                    label = NO_LABEL
+                entries = visible(folder)
+                faults += [f"{self._name(e)}: no file; right: a picture" for e in entries if not e.is_file()]
                 total += 1 + len(entries)
-                pictures += entries
+                files += [_File(entry, split.usage, label) for entry in entries]
         if faults:
             raise faulty(self.path, faults, total, "files and folders")
-        return pictures
+        return sorted(files, key=lambda file: str(file.node)), left_out
 
     def read(self) -> Faces:
         """All pictures in the order of their paths. UserError with all that are none."""
-        paths = [Path(path) for path in sorted(entry.path for entry in self._pictures())]
-        if not paths:
-            raise UserError(f"{self.path}: no picture in its {self.form}; right: jpg or png files in class folders")
-        pixels = np.empty((len(paths), SIZE, SIZE), np.uint8)
-        labels, usage, names, faults = [], [], [], []
-        for index, path in enumerate(paths):
-            name = path.relative_to(self.path)
+        files, left_out = self._files()
+        images, labels, usage, names, faults = [], [], [], [], []
+        for file in files:
+            name = self._name(file.node)
             try:
-                with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
-                    pixels[index] = _picture(path)
+                ignoring = warnings.catch_warnings(action="ignore")  # Pillow's on EXIF of a wrong length and the like
+                with ignoring, tree.reading(file.node, MOST_BYTES + 1) as opened:
+                    images.append(as_face(opened))
             except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
-                reason = "not a jpg or png" if isinstance(error, UnidentifiedImageError) else in_a_line(str(error))
-                faults.append(f"{name.as_posix()}: no picture ({reason}); right: a whole jpg or png")
-            split, folder, file = name.parts
-            labels.append(NAMES[folder.lower()])
-            usage.append(_PREFIXES.get(file.split("_")[0], SPLITS[split.lower()]))
-            names.append(name.as_posix())
+                unknown = isinstance(error, UnidentifiedImageError)
+                if unknown and _suffix(file.node) and _suffix(file.node) not in SUFFIXES:
+                    left_out.append(name)
+                    continue
+                reason = "not a picture of a known form" if unknown else in_a_line(str(error)) or type(error).__name__
+                faults.append(f"{name}: no picture ({reason}); {RIGHT}")
+                continue
+            given = _PREFIXES.get(file.node.name.partition("_")[0].lower(), file.usage)
+            labels.append(file.label)
+            usage.append(file.usage if file.usage == UNLABELLED else given)
+            names.append(name)
         if faults:
-            raise faulty(self.path, faults, len(paths), "pictures")
+            raise faulty(self.path, faults, len(files) - len(left_out), "pictures")
+        if not images:
+            raise UserError(f"{self.path}: no picture in its {self.form}; right: pictures in class folders")
+        pixels = np.stack(images)
+        more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
+        kept = [f"{', '.join(left_out[:_NAMED])}{more} (no pictures)"] if left_out else []
         return Faces(
             pixels=pixels,
             labels=np.array(labels, np.int8),
             usage=np.array(usage, np.uint8),
-            rows=np.arange(len(paths)),
+            rows=np.arange(len(images)),
             digests=digest(pixels),
             names=np.array(names),
             source=str(self.path),
             form=self.form,
+            left_out="; ".join([*kept, *(f"{name}/ (its name is no split's)" for name in self.others)]),
         )
 
 
-def _picture(path: Path) -> np.ndarray:
-    """uint8 (48, 48): the pixels of a gray jpg or png of that size, others converted (ITU-R 601 luma) and resampled.
+def recognize(folder: Node) -> ImageFolders | None:
+    """The image folders in a folder: of splits, or else of classes."""
+    path = tree.file_of(folder)
+    folders = [entry for entry in visible(folder) if entry.is_dir()]
+    splits = [Split(_unwrapped(each), usage) for each in folders if (usage := usage_of(each.name)) is not None]
+    if any(_classes(split.folder) for split in splits):
+        others = tuple(each.name for each in folders if usage_of(each.name) is None and _holds_classes(each))
+        return ImageFolders(path, tuple(split for split in splits if visible(split.folder)), others)
+    classes = _classes(folder)
+    if len(classes) > 1 and len(classes) > len(folders) / 2:
+        usage = usage_of(tree.stem(folder))
+        return ImageFolders(path, (Split(folder, TRAINING if usage is None else usage),))
+    return None
+
+
+def _unwrapped(folder: Node) -> Node:
+    """A folder, or the only one in it, and so on, that holds class folders."""
+    inner = folder
+    for _ in range(_WRAPPED):
+        inside = visible(inner)
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        inner = inside[0]
+        if _classes(inner):
+            return inner
+    return folder
+
+
+def _holds_classes(folder: Node) -> bool:
+    """Whether a folder that is of no split is one of a class, or holds some."""
+    with suppress(OSError):  # one that may not be read
+        return class_of(folder.name) is not None or len(_classes(_unwrapped(folder))) > 1
+    return False
+
+
+def _classes(folder: Node) -> list[Node]:
+    return [each for each in visible(folder) if class_of(each.name) is not None and each.is_dir()]
+
+
+def _suffix(file: Node) -> str:
+    return Path(file.name).suffix.lower()
+
+
+def as_face(file: IO[bytes]) -> np.ndarray:
+    """uint8 (48, 48): the pixels of a gray picture of that size, others converted (ITU-R 601 luma) and resampled.
 
     Transparency is passed over.
     """
-    image = open_picture(path)
+    image = open_picture(file)
     if image.mode != "L":
         image = image.convert("L")
     if image.size != (SIZE, SIZE):

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,12 @@ from typing import IO
 
 import numpy as np
 
+from fer_lightning.data import tree
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, SIZE, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
+from fer_lightning.data.names import usage_of
+from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
 
 ARRAYS = ("pixels", "emotion", "usage")
@@ -27,15 +29,20 @@ _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.
 class Npz:
     """An npz of pixels (N, 48, 48) or (N, 2304), emotion (N,) as 0-6, usage (N,) as in fer2013.csv."""
 
-    path: Path
+    file: Node
     has_usage = True
+    splits: tuple[int, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        return tree.file_of(self.file)
 
     @property
     def form(self) -> str:
-        return f"{self.path.name} with {','.join(ARRAYS)}"
+        return f"{self.file.name} with {','.join(ARRAYS)}"
 
     def scan(self) -> Stats:
-        return {str(self.path): os.stat(self.path)}
+        return tree.stats([self.file])
 
     def labelled(self) -> int:
         """The number of images."""
@@ -50,21 +57,22 @@ class Npz:
         count = (*shape["pixels"], 0)[0]
         sides = shape["pixels"][1:]
         if sides not in ((SIZE, SIZE), (SIZE * SIZE,)) or not shape["emotion"] == shape["usage"] == (count,):
-            raise UserError(f"{self.path}: {shapes}; right: pixels (N, 48, 48) or (N, 2304), emotion (N,), usage (N,)")
+            raise UserError(f"{self.file}: {shapes}; right: pixels (N, 48, 48) or (N, 2304), emotion (N,), usage (N,)")
         if not count:
-            raise UserError(f"{self.path}: {shapes}: no images; right: one or more")
+            raise UserError(f"{self.file}: {shapes}: no images; right: one or more")
         for name in ("pixels", "emotion"):
             if dtype[name].kind not in "iu":
-                raise UserError(f"{self.path}: {name} is {dtype[name]}; right: integers")
+                raise UserError(f"{self.file}: {name} is {dtype[name]}; right: integers")
         if dtype["usage"].kind not in "US" or dtype["usage"].itemsize > np.dtype("U99").itemsize:
-            raise UserError(f"{self.path}: usage is {dtype['usage']}; right: strings of at most 99 characters")
+            raise UserError(f"{self.file}: usage is {dtype['usage']}; right: strings of at most 99 characters")
 
         pixels, emotion, usage = (self._array(name) for name in ARRAYS)
         pixels = pixels.reshape(count, SIZE, SIZE)
         usage = np.char.strip(usage if usage.dtype.kind == "U" else np.char.decode(usage, "utf-8", "replace"))
         codes = np.full(count, UNLABELLED, np.uint8)
-        for code, name in enumerate(USAGES[:UNLABELLED]):
-            codes[usage == name] = code
+        for name in np.unique(usage):
+            if (code := usage_of(str(name))) is not None:
+                codes[usage == name] = code
         bad_pixels = (pixels.min(axis=(1, 2)) < 0) | (pixels.max(axis=(1, 2)) > 255)
         bad_emotion = (emotion < 0) | (emotion >= len(CLASSES))
         faults = []
@@ -80,7 +88,7 @@ class Npz:
                 wrong.append(f"usage[{i}]: {shown(str(usage[i]))}; right: {', '.join(USAGES[:UNLABELLED])}")
             faults.append("; ".join(wrong))
         if faults:
-            raise faulty(self.path, faults, count, "images", len(bad))
+            raise faulty(self.file, faults, count, "images", len(bad))
 
         pixels = np.ascontiguousarray(pixels.astype(np.uint8, copy=False))
         return Faces(
@@ -117,24 +125,33 @@ class Npz:
     def _opened(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
         """An array's file and its size. UserError for whatever is raised while it is read."""
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as file:
+            with _archive(self.file) as archive, archive.open(f"{name}.npy") as file:
                 yield file, archive.getinfo(f"{name}.npy").file_size
         except Exception as error:  # on damaged files, zipfile, its decompressors and numpy raise some fifteen types
             right = "integers and strings as numpy.savez writes them"
             reason = in_a_line(str(error)) or type(error).__name__
-            raise UserError(f"{self.path}: its array {name} cannot be read ({reason}); right: {right}") from error
+            raise UserError(f"{self.file}: its array {name} cannot be read ({reason}); right: {right}") from error
 
 
-def recognize(path: Path) -> Npz:
-    """The npz at `path`, a zip file. UserError if it lacks an array."""
+@contextmanager
+def _archive(file: Node) -> Iterator[zipfile.ZipFile]:
+    with tree.reading(file, tree.LARGEST) as opened, zipfile.ZipFile(opened) as archive:
+        yield archive
+
+
+def recognize(file: Node) -> Npz | None:
+    """The npz that a zip file is, None where it is an archive of other files. UserError if it lacks an array."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _archive(file) as archive:
             members = set(archive.namelist())
     except Exception as error:  # as above
-        raise UserError(f"{path}: a damaged npz ({in_a_line(str(error))}); right: a whole one") from error
-    if missing := [name for name in ARRAYS if f"{name}.npy" not in members]:
+        raise UserError(f"{file}: a damaged zip or npz ({in_a_line(str(error))}); right: a whole one") from error
+    missing = [name for name in ARRAYS if f"{name}.npy" not in members]
+    if not members or any(not name.endswith(".npy") for name in members):
+        return None
+    if missing:
         raise UserError(
-            f"{path}: a zip file without the array{'s'[: len(missing) > 1]} {', '.join(missing)}; right: an npz of "
-            f"{', '.join(ARRAYS)} (an archive of other files is to be unpacked first)"
+            f"{file}: an npz without the array{'s'[: len(missing) > 1]} {', '.join(missing)}; "
+            f"right: {', '.join(ARRAYS)}"
         )
-    return Npz(path)
+    return Npz(file)

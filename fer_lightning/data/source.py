@@ -2,8 +2,10 @@
 
 import functools
 
+import numpy as np
+
 from fer_lightning.data import fer2013, synthetic
-from fer_lightning.data.faces import Faces
+from fer_lightning.data.faces import USAGES, Faces
 from fer_lightning.errors import UserError
 
 NAMES = ("auto", "fer2013", "synthetic")
@@ -39,7 +41,10 @@ def built_in_faces() -> Faces:
 def describe(faces: Faces) -> str:
     """A line or, for synthetic faces, a warning that cannot be missed."""
     if not faces.synthetic:
-        return f"data: {len(faces):,} images from {faces.source} ({faces.form})"
+        counts = np.bincount(faces.usage, minlength=len(USAGES)).tolist()
+        splits = ", ".join(f"{count:,} {usage}" for usage, count in zip(USAGES, counts, strict=True) if count)
+        left_out = f"\n  left out: {faces.left_out}" if faces.left_out else ""
+        return f"data: {len(faces):,} images ({splits}) from {faces.source} ({faces.form}){left_out}"
     bar = "!" * 79
     return (
         f"{bar}\n"

@@ -9,14 +9,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fer_lightning.data.faults import in_a_line
-from fer_lightning.data.picture import open_picture
+from fer_lightning.data.picture import RIGHT, SUFFIXES, open_picture
 from fer_lightning.errors import UserError
 from fer_lightning.results.paths import in_order, nearest
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
-SUFFIXES |= {".heic", ".heif"}  # pictures for a person too: they are named as unreadable, not passed over
-RIGHT = "right: a jpg, png, webp, bmp, gif or tiff (of a telephone's heic make a jpg)"
 
 
 def find_pictures(names: Sequence[str]) -> list[Path]:
@@ -54,7 +49,8 @@ def read_picture(path: Path) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
-            image = open_picture(path, FORMATS)
+            with open(path, "rb") as file:
+                image = open_picture(file)
             if image.mode == "F":
                 raise ValueError("its pixels are no whole numbers")
             if image.has_transparency_data:

@@ -1,0 +1,166 @@
+"""FER2013 as parquet: images and labels as Hugging Face keeps them, or the columns of fer2013.csv. Needs pyarrow."""
+
+import importlib.util
+import io
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_lightning.data import tree
+from fer_lightning.data.cache import Stats
+from fer_lightning.data.faces import CLASSES, SIZE, TRAINING, Faces, digest
+from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
+from fer_lightning.data.names import class_of, usage_named, usage_of
+from fer_lightning.data.read_csv import COLUMNS
+from fer_lightning.data.read_images import as_face
+from fer_lightning.data.tree import Node
+from fer_lightning.errors import UserError
+
+MAGIC = b"PAR1"
+_IMAGES = ("image", "img", "images", *COLUMNS["pixels"])
+_COMMAS = re.compile(r"[\[\],]")
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """Parquet files in the folder `path`, or one. parts: each with the split that its name tells."""
+
+    path: Path
+    parts: tuple[tuple[Node, int | None], ...]
+    has_usage = True
+
+    @property
+    def splits(self) -> list[int]:
+        return [usage for _, usage in self.parts if usage is not None]
+
+    @property
+    def form(self) -> str:
+        return f"parquet {', '.join(file.name for file, _ in self.parts)}"
+
+    def scan(self) -> Stats:
+        return tree.stats(file for file, _ in self.parts)
+
+    def labelled(self) -> int:
+        return sum(_read(file).num_rows for file, _ in self.parts)
+
+    def joined(self, others: Sequence["Parquet"], path: Path) -> "Parquet":
+        return replace(self, path=path, parts=(*self.parts, *(part for other in others for part in other.parts)))
+
+    def read(self) -> Faces:
+        """All rows, file after file. UserError with what is wrong in a file, by row from 0."""
+        blocks = [_faces(file, TRAINING if usage is None else usage) for file, usage in self.parts]
+        pixels, labels, usage, rows = (np.concatenate(each) for each in zip(*blocks, strict=True))
+        return Faces(pixels, labels, usage, rows, digest(pixels), None, str(self.path), self.form)
+
+
+def recognize(file: Node, folder: str = "") -> Parquet:
+    """The parquet that a file is, by itself. UserError where it has no images and labels, or pyarrow is missing."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UserError(f"{file}: parquet needs a package: pip install 'fer_lightning[parquet]'")
+    *_, usage = _columns(file, _read(file, schema_only=True))
+    return Parquet(tree.file_of(file), ((file, None if usage else usage_named((file.name, folder))),))
+
+
+def _read(file: Node, schema_only: bool = False) -> Any:
+    import pyarrow.parquet as parquet
+
+    with tree.reading(file, tree.LARGEST) as opened:
+        try:
+            return parquet.read_schema(opened) if schema_only else parquet.read_table(opened)
+        except Exception as error:  # on damaged files, pyarrow raises many types
+            reason = in_a_line(str(error)) or type(error).__name__
+            raise UserError(f"{file}: a damaged parquet ({reason}); right: a whole one") from error
+
+
+def _columns(file: Node, schema: Any) -> tuple[str, str, str | None]:
+    """The names of the columns of images, labels and usages."""
+    by_name = {name.lower(): name for name in schema.names}
+    image, label, usage = (
+        next((by_name[name] for name in names if name in by_name), None)
+        for names in (_IMAGES, COLUMNS["label"], COLUMNS["usage"])
+    )
+    if image is None or label is None:
+        raise UserError(
+            f"{file}: the columns {', '.join(schema.names)}; right: image or pixels, label or emotion, perhaps Usage"
+        )
+    return image, label, usage
+
+
+def _faces(file: Node, usage: int) -> tuple[np.ndarray, ...]:
+    """Pixels, labels, usages and rows of a file."""
+    table = _read(file)
+    image, label, split = _columns(file, table.schema)
+    label_of = _named_labels(file, table.schema, label)
+    count = table.num_rows
+    pixels = np.empty((count, SIZE, SIZE), np.uint8)
+    labels = np.empty(count, np.int8)
+    usages = np.full(count, usage, np.uint8)
+    faults = []
+    images = (value for chunk in table[image].chunks for value in chunk)  # one at a time: the bytes of all are many
+    splits = table[split].to_pylist() if split else [None] * count
+    for row, (value, given, named) in enumerate(zip(images, table[label].to_pylist(), splits, strict=True)):
+        try:
+            pixels[row] = _image(value.as_py())
+        except Exception as error:  # on damaged pictures, Pillow's decoders raise some ten types
+            faults.append(f"row {row}, column {image}: {in_a_line(str(error)) or type(error).__name__}")
+        if (found := label_of(given)) is None:
+            faults.append(f"row {row}, column {label}: {shown(str(given))}; right: {LABELS}")
+        else:
+            labels[row] = found
+        if split is not None:
+            if (found := usage_of(str(named))) is None:
+                faults.append(
+                    f"row {row}, column {split}: {shown(str(named))}; right: Training, PublicTest, PrivateTest"
+                )
+            else:
+                usages[row] = found
+        if len(faults) > 100 * LISTED:
+            break
+    if faults:
+        raise faulty(tree.file_of(file), faults, count, "rows")
+    if not count:
+        raise UserError(f"{file}: no rows; right: one for each image")
+    return pixels, labels, usages, np.arange(count)
+
+
+def _named_labels(file: Node, schema: Any, column: str) -> Any:
+    """What gives a label's class: by the names that Hugging Face keeps beside its numbers, or as fer2013.csv counts."""
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    names = features.get(column, {}).get("names")
+    classes = list(range(len(CLASSES))) if names is None else [class_of(str(name)) for name in names]
+    if None in classes:
+        raise UserError(f"{file}: its classes are {', '.join(map(str, names))}; right: {', '.join(CLASSES)}")
+
+    def label_of(value: Any) -> int | None:
+        if isinstance(value, str) and not value.strip().isdigit():
+            return class_of(value)
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            return None
+        return classes[number] if number == float(value) and 0 <= number < len(classes) else None
+
+    return label_of
+
+
+def _image(value: Any) -> np.ndarray:
+    """uint8 (48, 48) of an encoded picture, a text of numbers or the numbers."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    if isinstance(value, bytes):
+        with warnings.catch_warnings(action="ignore"):
+            return as_face(io.BytesIO(value))
+    if isinstance(value, str):
+        value = [int(number) for number in _COMMAS.sub(" ", value).split()]
+    numbers = np.array(value)
+    if numbers.dtype.kind not in "iu" or numbers.size != SIZE * SIZE:
+        raise ValueError("no picture; right: the bytes of one, or 2,304 whole numbers")
+    if numbers.min() < 0 or numbers.max() > 255:
+        raise ValueError("values beyond 0 to 255")
+    return numbers.astype(np.uint8).reshape(SIZE, SIZE)

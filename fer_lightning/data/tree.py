@@ -1,0 +1,167 @@
+"""Files and folders, on a disk or inside an archive, as one kind of path: pathlib's and zipfile's methods are alike.
+
+An archive is read where it is, not unpacked to the disk: of a zip, what is wanted; a tar, or what is compressed as a
+whole, in memory.
+"""
+
+import bz2
+import functools
+import gzip
+import io
+import lzma
+import os
+import shutil
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from fer_lightning.data.faults import in_a_line
+from fer_lightning.data.names import is_system
+from fer_lightning.errors import UserError
+
+Node = Path | zipfile.Path
+
+HEAD_BYTES = 512
+_ZIP = b"PK"
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zst"}
+ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+LARGEST = 1 << 31  # bytes in memory: FER2013's csv has 0.3 GB
+_ERRORS = (  # of zipfile, tarfile and what they stand on, where an archive is damaged, locked or of a strange kind
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError),
+    *(OSError, ValueError, KeyError, UnicodeError, struct.error),
+)
+
+
+def visible(folder: Node) -> list[Node]:
+    """What a folder holds but for hidden and system files, sorted by name."""
+    return sorted((node for node in folder.iterdir() if not is_system(node.name)), key=lambda node: node.name)
+
+
+def stem(folder: Node) -> str:
+    """A folder's name; of an archive as a folder, its own without the suffixes."""
+    is_root = isinstance(folder, zipfile.Path) and not folder.at
+    return folder.name.partition(".")[0] if is_root else folder.name
+
+
+def file_of(node: Node) -> Path:
+    """The file on the disk that a node is, or stands in."""
+    return node if isinstance(node, Path) else Path(str(node.root.filename))
+
+
+def stats(nodes: Iterable[Node]) -> dict[str, os.stat_result]:
+    """The state of each node's file on the disk, by its path."""
+    return {str(file): os.stat(file) for file in dict.fromkeys(map(file_of, nodes))}
+
+
+@contextmanager
+def reading(node: Node, most: int = 0) -> Iterator[IO[bytes]]:
+    """A file's bytes, to be read once. Of a member of an archive, UserError for whatever is wrong with it.
+
+    most: of a member, so many bytes at most, in memory, where one can go back and forth.
+    """
+    if isinstance(node, Path):
+        with open(node, "rb") as file:
+            yield file
+    elif most:
+        with _explained(node), node.open("rb") as member:
+            content = member.read(most)
+        yield io.BytesIO(content)
+    else:
+        with _explained(node), node.open("rb") as member:
+            yield member
+
+
+@contextmanager
+def _explained(node: Node) -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as error:
+        reason = in_a_line(str(error)) or type(error).__name__
+        raise UserError(
+            f"{node}: a damaged or locked archive ({reason}); right: a whole one, without a password"
+        ) from error
+
+
+def _limited(stream: IO[bytes]) -> bytes:
+    content = stream.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"more than {LARGEST / 2**30:g} GB inside")
+    return content
+
+
+def is_archive(head: bytes, node: Node) -> bool:
+    """Whether a file that begins with `head` is an archive. UserError where it is of a kind that is not read."""
+    for start, kind in _FOREIGN.items():
+        if head.startswith(start):
+            raise UserError(f"{node}: a {kind} archive, which is not read here; right: unpack it, or a zip or tar.gz")
+    return head.startswith((_ZIP, *_PACKED)) or _is_tar(head)
+
+
+def _is_tar(block: bytes) -> bool:
+    return block[257:262] == b"ustar"
+
+
+def open_archive(node: Node) -> zipfile.Path:
+    """An archive as a folder. UserError where it is damaged, locked or too large."""
+    if isinstance(node, Path):
+        state = os.stat(node)
+        return _kept(node, (state.st_size, state.st_mtime_ns))
+    return _opened(node)
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(file: Path, state: tuple[int, int]) -> zipfile.Path:
+    return _opened(file)
+
+
+def forget() -> None:
+    """Give back the memory of archives that were opened."""
+    _kept.cache_clear()
+
+
+class _Memory(io.BytesIO):
+    name: str  # of the file on the disk, which zipfile takes for its own
+
+
+def _opened(node: Node) -> zipfile.Path:
+    with _explained(node), reading(node, LARGEST) as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+        if head.startswith(_ZIP):
+            return zipfile.Path(zipfile.ZipFile(node if isinstance(node, Path) else _memory(node, file.read())))
+        unpack = next((unpack for start, unpack in _PACKED.items() if head.startswith(start)), None)
+        stream: Any = io.BufferedReader(unpack(file, "rb") if unpack else file, 1 << 16)  # type: ignore[operator]
+        made = _memory(node)
+        with zipfile.ZipFile(made, "w") as archive:
+            if _is_tar(stream.peek(HEAD_BYTES)):
+                _repack(stream, archive)
+            else:
+                archive.writestr(Path(node.name).stem, _limited(stream))
+        return zipfile.Path(zipfile.ZipFile(made))
+
+
+def _memory(node: Node, content: bytes = b"") -> _Memory:
+    memory = _Memory(content)
+    memory.name = str(file_of(node))
+    return memory
+
+
+def _repack(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
+    size = 0
+    with tarfile.open(fileobj=stream, mode="r|") as tar:
+        for member in tar:
+            if not member.isfile() or any(is_system(part) for part in Path(member.name).parts if part != "."):
+                continue
+            size += member.size
+            if size > LARGEST:
+                raise ValueError(f"more than {LARGEST / 2**30:g} GB inside")
+            content = tar.extractfile(member)
+            assert content is not None
+            with archive.open(os.path.normpath(member.name), "w") as copy:
+                shutil.copyfileobj(content, copy)
