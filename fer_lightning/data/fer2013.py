@@ -58,8 +58,14 @@ class _Found(NamedTuple):
 
     sources: list[Source]
     archives: list[Node]
-    refused: list[str]
-    damaged: list[str]
+    refused: dict[Node, str]
+    damaged: dict[Node, str]
+
+    def add(self, more: "_Found") -> None:
+        self.sources.extend(more.sources)
+        self.archives.extend(more.archives)
+        self.refused.update(more.refused)
+        self.damaged.update(more.damaged)
 
 
 def load(root: str | Path) -> Faces:
@@ -113,9 +119,15 @@ def holds(folder: str | Path) -> bool:
         found = _search(path)
         if found.sources or (found.archives and Archives(path, tuple(found.archives)).is_known()):
             return True
-        if found.damaged:
-            raise UserError(found.damaged[0])
+        for why in found.damaged.values():
+            raise UserError(why)
         return False
+
+
+def refused_in(folder: str | Path) -> str:
+    """Why files of a folder that `holds` none are none, in short: "" where there is no such folder or file."""
+    with _os_errors_as_user_errors():
+        return "; ".join(_search(_absolute(folder)).refused.values()) if _absolute(folder).is_dir() else ""
 
 
 def _absolute(path: str | Path) -> Path:
@@ -143,13 +155,14 @@ def _sources(root: Path) -> tuple[list[Source], list[str]]:
         wrong = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
         raise UserError(f"{root} {wrong}; right: a file or folder of FER2013. {_KNOWN}")
     sources, archives, refused, damaged = _search(root)
+    left_out = [f"{node.name} (of no known form)" for node in (*refused, *damaged)]
     if sources:
-        return sources, [*(f"{node.name} (an archive)" for node in archives), *refused, *damaged]
+        return sources, [*(f"{node.name} (an archive)" for node in archives), *left_out]
     if archives:
         archive = Archives(root, tuple(archives))
         archive.check()
-        return [archive], [*refused, *damaged]
-    raise _holds_none(root, [*damaged, *refused])
+        return [archive], left_out
+    raise _holds_none(root, [*damaged.values(), *refused.values()])
 
 
 def _holds_none(root: Path, refused: Sequence[str]) -> UserError:
@@ -159,53 +172,53 @@ def _holds_none(root: Path, refused: Sequence[str]) -> UserError:
 
 def _search(top: Node) -> _Found:
     """What stands in a folder, else in its sub-folders, and so on: data/fer2013/fer2013.csv. Archives on the way."""
-    level, archives, refused, damaged = [top], [], [], []
+    all_found = _Found([], [], {}, {})
+    level = [top]
     for depth in range(_DEPTH + 1):
-        sources: list[Source] = []
         below: list[Node] = []
         for folder in level:
             try:
                 found = _directly_in(folder, tree.stem(folder) if depth else "")
-                below += [each for each in tree.visible(folder) if each.is_dir()]
+                below += tree.listed(folder).folders
             except OSError as error:
                 if not depth:
                     raise
-                found = _Found([], [], [str(error)], [])  # one that may not be read
-            sources += found.sources
-            archives += found.archives
-            refused += found.refused
-            damaged += found.damaged
-        if sources:
-            return _Found(_joined(sources, tree.file_of(top)), archives, refused, damaged)
+                found = _Found([], [], {folder: str(error)}, {})  # one that may not be read
+            all_found.add(found)
+        if all_found.sources:
+            break
         level = below
-    return _Found([], archives, refused, damaged)
+    return all_found._replace(sources=_joined(all_found.sources, tree.file_of(top)))
 
 
 def _directly_in(folder: Node, name: str) -> _Found:
     sources: list[Source] = []
     archives: list[Node] = []
-    damaged = []
-    refused: dict[str, str] = {}
-    for node in tree.visible(folder):
+    damaged: dict[Node, str] = {}
+    refused: dict[Node, str] = {}
+    for node in tree.listed(folder).files:
+        if Path(node.name).suffix.lower() in SUFFIXES:
+            continue
         try:
-            if Path(node.name).suffix.lower() not in SUFFIXES and node.is_file():
-                if source := _recognize(node, name):
-                    sources.append(source)
-                else:
-                    archives.append(node)
+            if source := _recognize(node, name):
+                sources.append(source)
+            else:
+                archives.append(node)
         except (UserError, OSError) as error:
             if node.name.lower() in _OWN_NAMES:
                 raise
             if node.name.lower().endswith(tree.ENDINGS):
-                damaged.append(str(error))
+                damaged[node] = str(error)
             elif node.name.lower().endswith(_ENDINGS):
-                refused[node.name] = str(error)
+                refused[node] = str(error)
     if any(isinstance(each, read_csv.CsvFiles) and TRAINING in each.splits for each in sources):
         for file, why in refused.items():
-            if file.lower().endswith(".csv") and usage_named([file]) is not None:  # train.csv has no use for another
+            if (
+                file.name.lower().endswith(".csv") and usage_named([file.name]) is not None
+            ):  # train.csv has no use for another
                 raise UserError(why)
     images = read_images.recognize(folder)
-    return _Found(sources + ([images] if images else []), archives, list(refused.values()), damaged)
+    return _Found(sources + ([images] if images else []), archives, refused, damaged)
 
 
 def _recognize(file: Node, folder: str = "") -> Source | None:
@@ -280,7 +293,9 @@ class Archives:
     def check(self) -> None:
         """UserError unless they hold FER2013."""
         if not cache.has(self.path, self.scan) and not (found := self._found()).sources:
-            raise _holds_none(self.path, found.refused or [f"{file}: an archive of other files" for file in self.files])
+            raise _holds_none(
+                self.path, list(found.refused.values()) or [f"{file}: an archive of other files" for file in self.files]
+            )
 
     def labelled(self) -> int:
         return sum(source.labelled() for source in self._found().sources)
@@ -290,14 +305,11 @@ class Archives:
         return replace(faces, source=str(self.path), form=f"{self.form}, not unpacked: {faces.form}")
 
     def _found(self) -> _Found:
-        sources: list[Source] = []
-        refused: list[str] = []
-        archives = list(self.files)
+        all_found = _Found([], list(self.files), {}, {})
         for _ in range(_NESTED):
-            opened = [_search(tree.open_archive(file)) for file in archives]
-            sources = _joined([source for found in opened for source in found.sources], self.path)
-            refused += [why for found in opened for why in found.refused]
-            archives = [file for found in opened for file in found.archives]
-            if sources:
+            archives, all_found.archives[:] = list(all_found.archives), []
+            for file in archives:
+                all_found.add(_search(tree.open_archive(file)))
+            if all_found.sources:
                 break
-        return _Found(sources, archives, refused, [])
+        return all_found._replace(sources=_joined(all_found.sources, self.path))

@@ -33,7 +33,7 @@ def usage_of(name: str) -> int | None:
 
     `test` is PrivateTest, `validation` is PublicTest: the split that was there to choose between models.
     """
-    letters = re.sub(r"2013|\(\d+\)|[\s_.-]", "", name.lower())
+    letters = re.sub(r"^\d+[\s_.-]+|2013|\(\d+\)|[\s_.-]", "", name.lower())
     return next((usage for words, usage in _SPLIT.items() if words.fullmatch(letters)), None)
 
 

@@ -11,6 +11,7 @@ SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", "
 SUFFIXES |= {".ppm", ".pgm"}
 SUFFIXES |= {".heic", ".heif"}  # pictures for a person too: they are named as unreadable, not passed over
 RIGHT = "right: a whole jpg, png, webp, bmp, gif or tiff (of a telephone's heic make a jpg)"
+_USUAL_BYTES = 1 << 16  # for a read of more, Python takes all that memory before it reads
 MOST_BYTES = 1 << 28  # no picture of as many pixels as Pillow takes, 179 million, needs more
 
 
@@ -21,10 +22,13 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     of ten different types of Pillow's decoders, where it is damaged, of another format or too large; and Pillow's
     warnings, of EXIF of a wrong length and the like.
     """
-    content = io.BytesIO(file.read(MOST_BYTES + 1))
-    if content.getbuffer().nbytes > MOST_BYTES:
+    read = file.read(_USUAL_BYTES)
+    if len(read) == _USUAL_BYTES:
+        read += file.read(MOST_BYTES)
+    if len(read) > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES:,} bytes")
-    if content.getbuffer()[:4] == b"\x89PNG":
+    content = io.BytesIO(read)
+    if read[:4] == b"\x89PNG":
         Image.open(content, formats=("PNG",)).verify()  # the checksums, which reading the pixels passes over
     content.seek(0)
     image: Image.Image = Image.open(content, formats=FORMATS)

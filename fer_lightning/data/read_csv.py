@@ -1,7 +1,7 @@
 """FER2013 as csv: the public file, Kaggle's train.csv and test.csv, the course's, and those that converters write.
 
-Columns stand in any order, further ones are passed over; lines end in LF or CRLF, blank ones are skipped; fields may
-have quotes and spaces around; commas may be semicolons or tabs. Labels are 0 to 6 (also 0.0) or names of classes.
+Columns stand in any order, further ones are passed over; lines end in LF, CRLF or CR, blank ones are skipped; fields
+may have quotes and spaces around; commas may be semicolons or tabs. Labels are 0 to 6 (also 0.0) or names of classes.
 """
 
 import codecs
@@ -197,11 +197,16 @@ def recognize(file: Node, folder: str = "") -> CsvFiles:
 
 @contextmanager
 def _open(file: Node) -> Iterator[IO[bytes]]:
-    """A csv's bytes in UTF-8; Excel and PowerShell write UTF-16 as well, with a mark."""
+    """A csv's bytes in UTF-8, of lines that end in LF; Excel writes UTF-16, with a mark, and a Mac's CR as well."""
     with tree.reading(file) as stream:
-        is_utf16 = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        head = stream.read(_HEADER_BYTES)
     with tree.reading(file) as stream:
-        yield io.BytesIO(stream.read().decode("utf-16", "replace").encode()) if is_utf16 else stream
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            yield io.BytesIO(stream.read().decode("utf-16", "replace").encode())
+        elif b"\r" in head and b"\n" not in head:
+            yield io.BytesIO(stream.read().replace(b"\r", b"\n"))
+        else:
+            yield stream
 
 
 def _blocks(path: Node) -> Iterator[tuple[int, list[bytes]]]:

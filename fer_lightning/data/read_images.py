@@ -23,7 +23,7 @@ from fer_lightning.data.faces import NO_LABEL, PRIVATE, SIZE, TRAINING, UNLABELL
 from fer_lightning.data.faults import faulty, in_a_line
 from fer_lightning.data.names import class_of, is_number, usage_of
 from fer_lightning.data.picture import MOST_BYTES, RIGHT, SUFFIXES, open_picture
-from fer_lightning.data.tree import Node, visible
+from fer_lightning.data.tree import Node, listed
 from fer_lightning.errors import UserError
 
 _PREFIXES = {usage.lower(): code for code, usage in enumerate(USAGES) if code != UNLABELLED}
@@ -60,7 +60,7 @@ class ImageFolders:
     @property
     def form(self) -> str:
         names = [self._name(split.folder) for split in self.parts]
-        numbered = any(is_number(each.name) for split in self.parts for each in visible(split.folder))
+        numbered = any(is_number(each.name) for split in self.parts for each in _classes(split.folder))
         numbers = ", classes 0 to 6 as in fer2013.csv" if numbered else ""
         return f"image folders {', '.join(f'{name}/' for name in names if name) or '<class>/'}{numbers}"
 
@@ -86,27 +86,23 @@ class ImageFolders:
         faults: list[str] = []
         total = 0
         for split in self.parts:
-            entries = visible(split.folder)
-            folders = [entry for entry in entries if entry.is_dir()]
-            beside = [entry for entry in entries if not entry.is_dir()]
+            folders, beside, others = listed(split.folder)
             if split.usage == PRIVATE and not folders:
                 files += [_File(entry, UNLABELLED, NO_LABEL) for entry in beside]
                 continue
-            for entry in beside:
-                if entry.is_file() and _suffix(entry) not in SUFFIXES:
-                    left_out.append(self._name(entry))
-                else:
-                    faults.append(f"{self._name(entry)}: a file beside the class folders; right: none there")
-                    total += 1
+            left_out += [self._name(entry) for entry in beside if _suffix(entry) not in SUFFIXES]
+            strange = [*(entry for entry in beside if _suffix(entry) in SUFFIXES), *others]
+            faults += [f"{self._name(each)}: a file beside the class folders; right: none there" for each in strange]
+            total += len(strange)
             for folder in folders:
                 if (label := class_of(folder.name)) is None:
                     known = "angry, disgust, fear, happy, sad, surprise, neutral, or 0 to 6 as in fer2013.csv"
                     faults.append(f"{self._name(folder)}: no known class; right: {known}")
                     label = NO_LABEL
-                entries = visible(folder)
-                faults += [f"{self._name(e)}: no file; right: a picture" for e in entries if not e.is_file()]
-                total += 1 + len(entries)
-                files += [_File(entry, split.usage, label) for entry in entries]
+                inside, pictures, others = listed(folder)
+                faults += [f"{self._name(each)}: no file; right: a picture" for each in (*inside, *others)]
+                total += 1 + len(inside) + len(pictures) + len(others)
+                files += [_File(picture, split.usage, label) for picture in pictures]
         if faults:
             raise faulty(self.path, faults, total, "files and folders")
         return sorted(files, key=lambda file: str(file.node)), left_out
@@ -156,11 +152,11 @@ class ImageFolders:
 def recognize(folder: Node) -> ImageFolders | None:
     """The image folders in a folder: of splits, or else of classes."""
     path = tree.file_of(folder)
-    folders = [entry for entry in visible(folder) if entry.is_dir()]
+    folders = listed(folder).folders
     splits = [Split(_unwrapped(each), usage) for each in folders if (usage := usage_of(each.name)) is not None]
     if any(_classes(split.folder) for split in splits):
         others = tuple(each.name for each in folders if usage_of(each.name) is None and _holds_classes(each))
-        return ImageFolders(path, tuple(split for split in splits if visible(split.folder)), others)
+        return ImageFolders(path, tuple(split for split in splits if any(listed(split.folder))), others)
     classes = _classes(folder)
     if len(classes) > 1 and len(classes) > len(folders) / 2:
         usage = usage_of(tree.stem(folder))
@@ -172,10 +168,10 @@ def _unwrapped(folder: Node) -> Node:
     """A folder, or the only one in it, and so on, that holds class folders."""
     inner = folder
     for _ in range(_WRAPPED):
-        inside = visible(inner)
-        if len(inside) != 1 or not inside[0].is_dir():
+        inside = listed(inner)
+        if len(inside.folders) != 1 or inside.files:
             break
-        inner = inside[0]
+        inner = inside.folders[0]
         if _classes(inner):
             return inner
     return folder
@@ -189,7 +185,7 @@ def _holds_classes(folder: Node) -> bool:
 
 
 def _classes(folder: Node) -> list[Node]:
-    return [each for each in visible(folder) if class_of(each.name) is not None and each.is_dir()]
+    return [each for each in listed(folder).folders if class_of(each.name) is not None]
 
 
 def _suffix(file: Node) -> str:

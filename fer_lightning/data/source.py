@@ -1,6 +1,7 @@
 """Which faces a run uses: FER2013 where it is found, or the built-in ones."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def open_faces(name: str, root: str | None) -> Faces:
             "FER2013_ROOT, or put it into ./data (fer2013.csv, icml_face_data.csv, train/ and test/ folders, …), which "
             "`python -m fer_lightning.download` does from Kaggle; data=synthetic runs on the built-in faces"
         )
-    return built_in_faces()
+    return replace(built_in_faces(), left_out=fer2013.refused_in("data"))
 
 
 @functools.cache
@@ -46,10 +47,11 @@ def describe(faces: Faces) -> str:
         left_out = f"\n  left out: {faces.left_out}" if faces.left_out else ""
         return f"data: {len(faces):,} images ({splits}) from {faces.source} ({faces.form}){left_out}"
     bar = "!" * 79
+    looked_at = f"!!  Looked at, and not taken: {faces.left_out}\n" if faces.left_out else ""
     return (
         f"{bar}\n"
         f"!!  SYNTHETIC FACES: {len(faces):,} schematic faces drawn by this program, not FER2013.\n"
         "!!  Scores on them say nothing about real faces. For FER2013: data.root=PATH,\n"
         "!!  FER2013_ROOT or ./data (see the README).\n"
-        f"{bar}"
+        f"{looked_at}{bar}"
     )

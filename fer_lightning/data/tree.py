@@ -16,9 +16,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from fer_lightning.data.faults import in_a_line
 from fer_lightning.data.names import is_system
@@ -38,9 +38,24 @@ _ERRORS = (  # of zipfile, tarfile and what they stand on, where an archive is d
 )
 
 
-def visible(folder: Node) -> list[Node]:
-    """What a folder holds but for hidden and system files, sorted by name."""
-    return sorted((node for node in folder.iterdir() if not is_system(node.name)), key=lambda node: node.name)
+class Listing(NamedTuple):
+    """What a folder holds, each sorted by name. others: pipes, dangling links and the like."""
+
+    folders: list[Node]
+    files: list[Node]
+    others: list[Node]
+
+
+def listed(folder: Node) -> Listing:
+    """What a folder holds but for hidden and system files."""
+    kinds = Listing([], [], [])
+    with os.scandir(folder) if isinstance(folder, Path) else nullcontext(folder.iterdir()) as entries:
+        for entry in sorted((entry for entry in entries if not is_system(entry.name)), key=lambda entry: entry.name):
+            kind = kinds.others
+            with suppress(OSError):  # a link in a circle
+                kind = kinds.folders if entry.is_dir() else kinds.files if entry.is_file() else kinds.others
+            kind.append(Path(entry.path) if isinstance(entry, os.DirEntry) else entry)
+    return kinds
 
 
 def stem(folder: Node) -> str:

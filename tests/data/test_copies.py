@@ -4,9 +4,10 @@ import bz2
 import gzip
 import io
 import json
+import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -269,7 +270,7 @@ def test_what_unpacks_to_more_than_memory_holds_is_refused(root, monkeypatch):
 
 
 @pytest.mark.parametrize(("usage", "names"), [
-    (TRAINING, "train Training TRAIN train_set fer2013-train training-images"),
+    (TRAINING, "train Training TRAIN 01_train train_set fer2013-train training-images"),
     (PUBLIC, "val valid Validation validating validate public PublicTest public_test dev"),
     (PRIVATE, "test Testing test-set private PrivateTest private_test test_images"),
     (None, "trainer tested extra rest evaluation train2 old_train t 0 \0 ττρ"),
@@ -331,14 +332,14 @@ def test_a_folder_of_classes_that_is_of_no_split_is_named(root):
 def test_a_folder_that_may_not_be_read_is_in_nobodys_way(root, monkeypatch):
     as_fer2013(root / "fer2013" if (root / "fer2013").mkdir() is None else root, FACES)
     (closed := root / "closed").mkdir()
-    scan = Path.iterdir
+    scan = os.scandir
 
-    def iterdir(path: Path) -> Iterator[Path]:
+    def scandir(path: Path) -> object:
         if path == closed:
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", scandir)
     assert rows_of(fer2013.load(root)) == WHOLE
 
 

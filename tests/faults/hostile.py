@@ -194,6 +194,7 @@ READ: dict[str, Spoil] = {
     "gzip": lambda content: gzip.compress(content),
     "bz2": lambda content: bz2.compress(content),
     "a zip of it": lambda content: archive({"fer2013.csv": content}),
+    "CR": lambda content: content.replace(b"\n", b"\r"),
     "semicolons": each_line(lambda line: line.replace(b",", b";")),
     "tabs": each_line(lambda line: line.replace(b",", b"\t")),
     "pandas' index": each_line(lambda line: (b"" if b"pixels" in line or b"feature" in line else b"7") + b"," + line),
@@ -209,7 +210,6 @@ REFUSED: dict[str, Spoil] = {
     "no header": lambda content: content.split(b"\n", 1)[1],
     "a blank line above": lambda content: b"\n" + content,
     "a comment above": lambda content: b"# FER2013\n" + content,
-    "lone CR": lambda content: content.replace(b"\n", b"\r"),
     **{
         name: lambda content, name=name: content.decode().encode(name)
         for name in ("utf-16-le", "utf-16-be", "utf-32", "cp037")
