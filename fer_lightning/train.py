@@ -245,6 +245,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "synthetic": faces.synthetic,
         "source": faces.source,
         "form": faces.form,
+        "left_out": faces.left_out,
         "data_fingerprint": experiment.data_fingerprint,
         "seed": settings.seed,
         "trial": settings.trial,

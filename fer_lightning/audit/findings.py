@@ -25,6 +25,7 @@ def to_json(found: Audit) -> dict[str, Any]:
     content: dict[str, Any] = {
         "source": faces.source,
         "form": faces.form,
+        "left_out": faces.left_out,
         "images": len(faces),
         "splits": {},
         "unlabelled": len(faces.where(UNLABELLED)),
@@ -85,6 +86,8 @@ def to_text(content: dict[str, Any]) -> str:
     """The findings for the terminal, in 100 columns as far as the source's name allows."""
     tables = [_aligned(*counts_table(content)), _aligned(*findings_table(content))]
     head = f"{content['images']:,} images in {content['source']},\nread as {content['form']}"
+    if content["left_out"]:
+        head += f"\nleft out: {content['left_out']}"
     return "\n\n".join([head, *tables, "\n".join(sentences(content))])
 
 

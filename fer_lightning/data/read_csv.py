@@ -64,7 +64,7 @@ class Header:
     name: int | None
 
     def __str__(self) -> str:
-        return ",".join(self.columns)
+        return ",".join(column for column in self.columns if column not in self.unread)
 
     @property
     def unread(self) -> list[str]:

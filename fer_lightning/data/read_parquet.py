@@ -41,7 +41,9 @@ class Parquet:
 
     @property
     def form(self) -> str:
-        return f"parquet {', '.join(file.name for file, _ in self.parts)}"
+        numbered = any(_class_names(_read(file, schema_only=True)) is None for file, _ in self.parts)
+        numbers = ", labels as fer2013.csv numbers them" if numbered else ""
+        return f"parquet {', '.join(file.name for file, _ in self.parts)}{numbers}"
 
     def scan(self) -> Stats:
         return tree.stats(file for file, _ in self.parts)
@@ -78,7 +80,7 @@ def _read(file: Node, schema_only: bool = False) -> Any:
             raise UserError(f"{file}: a damaged parquet ({reason}); right: a whole one") from error
 
 
-def _columns(file: Node, schema: Any) -> tuple[str, str, str | None]:
+def _columns(file: object, schema: Any) -> tuple[str, str, str | None]:
     """The names of the columns of images, labels and usages."""
     by_name = {name.lower(): name for name in schema.names}
     image, label, usage = (
@@ -96,7 +98,7 @@ def _faces(file: Node, usage: int) -> tuple[np.ndarray, ...]:
     """Pixels, labels, usages and rows of a file."""
     table = _read(file)
     image, label, split = _columns(file, table.schema)
-    label_of = _named_labels(file, table.schema, label)
+    label_of = _named_labels(file, table.schema)
     count = table.num_rows
     pixels = np.empty((count, SIZE, SIZE), np.uint8)
     labels = np.empty(count, np.int8)
@@ -129,13 +131,20 @@ def _faces(file: Node, usage: int) -> tuple[np.ndarray, ...]:
     return pixels, labels, usages, np.arange(count)
 
 
-def _named_labels(file: Node, schema: Any, column: str) -> Any:
+def _class_names(schema: Any) -> list[Any] | None:
+    """What Hugging Face keeps beside a column's numbers, if it does."""
+    column = _columns("", schema)[1]
+    kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = kept.get("info", {}).get("features", {}).get(column, {}).get("names")
+    return None if names is None else list(names)
+
+
+def _named_labels(file: Node, schema: Any) -> Any:
     """What gives a label's class: by the names that Hugging Face keeps beside its numbers, or as fer2013.csv counts."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    names = features.get(column, {}).get("names")
+    names = _class_names(schema)
     classes = list(range(len(CLASSES))) if names is None else [class_of(str(name)) for name in names]
     if None in classes:
-        raise UserError(f"{file}: its classes are {', '.join(map(str, names))}; right: {', '.join(CLASSES)}")
+        raise UserError(f"{file}: its classes are {', '.join(map(str, names or []))}; right: {', '.join(CLASSES)}")
 
     def label_of(value: Any) -> int | None:
         if isinstance(value, str) and not value.strip().isdigit():

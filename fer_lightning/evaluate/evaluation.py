@@ -71,6 +71,7 @@ def evaluate(
         "synthetic": faces.synthetic,
         "source": faces.source,
         "form": faces.form,
+        "left_out": faces.left_out,
         "fingerprint": fingerprint(faces),
         "split": split,
         "tta": TTA[tta] if tta else None,
