@@ -134,17 +134,21 @@ def _faces(file: Node, usage: int) -> tuple[np.ndarray, ...]:
 def _class_names(schema: Any) -> list[Any] | None:
     """What Hugging Face keeps beside a column's numbers, if it does."""
     column = _columns("", schema)[1]
-    kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = kept.get("info", {}).get("features", {}).get(column, {}).get("names")
-    return None if names is None else list(names)
+    try:
+        kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return kept.get("info", {}).get("features", {}).get(column, {}).get("names")
+    except (ValueError, AttributeError):  # damaged
+        return []
 
 
 def _named_labels(file: Node, schema: Any) -> Any:
     """What gives a label's class: by the names that Hugging Face keeps beside its numbers, or as fer2013.csv counts."""
     names = _class_names(schema)
     classes = list(range(len(CLASSES))) if names is None else [class_of(str(name)) for name in names]
-    if None in classes:
-        raise UserError(f"{file}: its classes are {', '.join(map(str, names or []))}; right: {', '.join(CLASSES)}")
+    if None in classes or not classes:
+        raise UserError(
+            f"{file}: its classes are {', '.join(map(str, names or ['not told']))}; right: {', '.join(CLASSES)}"
+        )
 
     def label_of(value: Any) -> int | None:
         if isinstance(value, str) and not value.strip().isdigit():

@@ -1,11 +1,14 @@
 """Whatever is given as data or checkpoint ends in the right reading or in one message, soon and in little memory."""
 
+import gzip
+import io
 import json
 import math
 import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,6 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from audit.test_search import faces_of
@@ -32,6 +37,7 @@ from faults.hostile import (
     SHEETS,
     USAGE_WORDS,
     Planted,
+    Rows,
     archive,
     encoded,
     examples,
@@ -128,6 +134,40 @@ def test_a_label_a_usage_or_an_id_that_is_none_is_refused(place):
 def test_what_is_read_of_a_changed_csv_is_what_python_reads(place, content):
     found = read_bytes(place, "fer2013.csv", content)
     assert found is None or rows_of(found) == plainly_read(content)
+
+
+# Archives
+
+
+def tar_gz(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        member = tarfile.TarInfo("fer2013/fer2013.csv")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def parquet(faces: Rows) -> bytes:
+    file = pyarrow.BufferOutputStream()
+    columns = {"pixels": [pixels for _, pixels, _ in faces], "emotion": [label for label, *_ in faces]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue().to_pybytes()
+
+
+SHEET, WRITTEN = SHEETS["fer2013"]
+PACKED = {
+    "zip": archive({"fer2013.csv": SHEET}, zipfile.ZIP_DEFLATED), "tar.gz": tar_gz(SHEET), "gz": gzip.compress(SHEET),
+    "zip of zip": archive({"inner.zip": archive({"a.csv": SHEET})}), "parquet": parquet(WRITTEN),
+}  # fmt: skip
+
+
+@examples(80)
+@given(st.sampled_from(list(PACKED)).flatmap(lambda form: st.tuples(st.just(form), flips(PACKED[form]))))
+def test_a_changed_archive_is_refused_or_read_as_it_was(place, packed):
+    form, content = packed
+    found = read_bytes(place, "any", content)
+    assert found is None or form == "parquet" or rows_of(found) == WRITTEN  # others have checksums
 
 
 # npz
