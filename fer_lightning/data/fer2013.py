@@ -58,8 +58,8 @@ class _Found(NamedTuple):
 
     sources: list[Source]
     archives: list[Node]
-    refused: dict[Node, str]
-    damaged: dict[Node, str]
+    refused: dict[Node, UserError | OSError]
+    damaged: dict[Node, UserError | OSError]
 
     def add(self, more: "_Found") -> None:
         self.sources.extend(more.sources)
@@ -120,14 +120,14 @@ def holds(folder: str | Path) -> bool:
         if found.sources or (found.archives and Archives(path, tuple(found.archives)).is_known()):
             return True
         for why in found.damaged.values():
-            raise UserError(why)
+            raise why
         return False
 
 
 def refused_in(folder: str | Path) -> str:
     """Why files of a folder that `holds` none are none, in short: "" where there is no such folder or file."""
     with _os_errors_as_user_errors():
-        return "; ".join(_search(_absolute(folder)).refused.values()) if _absolute(folder).is_dir() else ""
+        return "; ".join(map(str, _search(_absolute(folder)).refused.values())) if _absolute(folder).is_dir() else ""
 
 
 def _absolute(path: str | Path) -> Path:
@@ -155,14 +155,17 @@ def _sources(root: Path) -> tuple[list[Source], list[str]]:
         wrong = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
         raise UserError(f"{root} {wrong}; right: a file or folder of FER2013. {_KNOWN}")
     sources, archives, refused, damaged = _search(root)
-    left_out = [f"{node.name} (of no known form)" for node in (*refused, *damaged)]
+    left_out = [
+        f"{node.name} ({why.strerror if isinstance(why, OSError) else 'of no known form'})"
+        for node, why in (refused | damaged).items()
+    ]
     if sources:
         return sources, [*(f"{node.name} (an archive)" for node in archives), *left_out]
     if archives:
         archive = Archives(root, tuple(archives))
         archive.check()
         return [archive], left_out
-    raise _holds_none(root, [*damaged.values(), *refused.values()])
+    raise _holds_none(root, [*map(str, damaged.values()), *map(str, refused.values())])
 
 
 def _holds_none(root: Path, refused: Sequence[str]) -> UserError:
@@ -183,7 +186,7 @@ def _search(top: Node) -> _Found:
             except OSError as error:
                 if not depth:
                     raise
-                found = _Found([], [], {folder: str(error)}, {})  # one that may not be read
+                found = _Found([], [], {folder: error}, {})  # one that may not be read
             all_found.add(found)
         if all_found.sources:
             break
@@ -194,8 +197,8 @@ def _search(top: Node) -> _Found:
 def _directly_in(folder: Node, name: str) -> _Found:
     sources: list[Source] = []
     archives: list[Node] = []
-    damaged: dict[Node, str] = {}
-    refused: dict[Node, str] = {}
+    damaged: dict[Node, UserError | OSError] = {}
+    refused: dict[Node, UserError | OSError] = {}
     for node in tree.listed(folder).files:
         if Path(node.name).suffix.lower() in SUFFIXES:
             continue
@@ -208,15 +211,15 @@ def _directly_in(folder: Node, name: str) -> _Found:
             if node.name.lower() in _OWN_NAMES:
                 raise
             if node.name.lower().endswith(tree.ENDINGS):
-                damaged[node] = str(error)
+                damaged[node] = error
             elif node.name.lower().endswith(_ENDINGS):
-                refused[node] = str(error)
+                refused[node] = error
     if any(isinstance(each, read_csv.CsvFiles) and TRAINING in each.splits for each in sources):
         for file, why in refused.items():
             if (
                 file.name.lower().endswith(".csv") and usage_named([file.name]) is not None
             ):  # train.csv has no use for another
-                raise UserError(why)
+                raise why
     images = read_images.recognize(folder)
     return _Found(sources + ([images] if images else []), archives, refused, damaged)
 
@@ -294,7 +297,8 @@ class Archives:
         """UserError unless they hold FER2013."""
         if not cache.has(self.path, self.scan) and not (found := self._found()).sources:
             raise _holds_none(
-                self.path, list(found.refused.values()) or [f"{file}: an archive of other files" for file in self.files]
+                self.path,
+                list(map(str, found.refused.values())) or [f"{file}: an archive of other files" for file in self.files],
             )
 
     def labelled(self) -> int:
