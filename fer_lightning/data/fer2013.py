@@ -67,6 +67,14 @@ class _Found(NamedTuple):
         self.refused.update(more.refused)
         self.damaged.update(more.damaged)
 
+    def not_read(self) -> list[str]:
+        """What stands there beside the forms, in short."""
+        archives = [f"{node.name} (an archive)" for node in self.archives]
+        others = (self.refused | self.damaged).items()
+        return archives + [
+            f"{node.name} ({why.strerror if isinstance(why, OSError) else 'of no known form'})" for node, why in others
+        ]
+
 
 def load(root: str | Path) -> Faces:
     """The faces in `root`, a file of a known form or a folder that holds some; from the cache if nothing changed.
@@ -145,27 +153,23 @@ def _os_errors_as_user_errors() -> Iterator[None]:
 def _sources(root: Path) -> tuple[list[Source], list[str]]:
     """The sources in `root`, at least one, and what beside them is not read."""
     if root.is_file():
-        found = _recognize(root)
-        if found is None:
-            archive = Archives(root, (root,))
-            archive.check()
-            return [archive], []
-        return [_with_siblings(found)], []
+        if source := _recognize(root):
+            return [_with_siblings(source)], []
+        archive = Archives(root, (root,))
+        archive.check()
+        return [archive], []
     if not root.is_dir():
         wrong = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
         raise UserError(f"{root} {wrong}; right: a file or folder of FER2013. {_KNOWN}")
-    sources, archives, refused, damaged = _search(root)
-    left_out = [
-        f"{node.name} ({why.strerror if isinstance(why, OSError) else 'of no known form'})"
-        for node, why in (refused | damaged).items()
-    ]
-    if sources:
-        return sources, [*(f"{node.name} (an archive)" for node in archives), *left_out]
-    if archives:
-        archive = Archives(root, tuple(archives))
+    found = _search(root)
+    if found.sources:
+        return found.sources, found.not_read()
+    if found.archives:
+        archive = Archives(root, tuple(found.archives))
         archive.check()
-        return [archive], left_out
-    raise _holds_none(root, [*map(str, damaged.values()), *map(str, refused.values())])
+        found.archives.clear()
+        return [archive], found.not_read()
+    raise _holds_none(root, [*map(str, found.damaged.values()), *map(str, found.refused.values())])
 
 
 def _holds_none(root: Path, refused: Sequence[str]) -> UserError:
@@ -215,10 +219,8 @@ def _directly_in(folder: Node, name: str) -> _Found:
             elif node.name.lower().endswith(_ENDINGS):
                 refused[node] = error
     if any(isinstance(each, read_csv.CsvFiles) and TRAINING in each.splits for each in sources):
-        for file, why in refused.items():
-            if (
-                file.name.lower().endswith(".csv") and usage_named([file.name]) is not None
-            ):  # train.csv has no use for another
+        for file, why in refused.items():  # a test.csv of no known form: it would be missed
+            if file.name.lower().endswith(".csv") and usage_named([file.name]) is not None:
                 raise why
     images = read_images.recognize(folder)
     return _Found(sources + ([images] if images else []), archives, refused, damaged)
@@ -269,7 +271,10 @@ def _fullest(sources: list[Source]) -> Faces:
     counted = [(source.labelled(), source.has_usage, source) for source in sources]
     (count, _, best), *others = sorted(counted, key=lambda item: item[:2], reverse=True)
     faces = best.read()
-    over = [f"{source.form} ({labelled:,} labelled images, not {count:,})" for labelled, _, source in others]
+    over = [
+        f"{source.form} ({labelled:,} labelled images{f', not {count:,}' if labelled < count else ''})"
+        for labelled, _, source in others
+    ]
     return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *over])))
 
 
@@ -296,17 +301,18 @@ class Archives:
     def check(self) -> None:
         """UserError unless they hold FER2013."""
         if not cache.has(self.path, self.scan) and not (found := self._found()).sources:
-            raise _holds_none(
-                self.path,
-                list(map(str, found.refused.values())) or [f"{file}: an archive of other files" for file in self.files],
-            )
+            others = [f"{file}: an archive of other files" for file in self.files]
+            raise _holds_none(self.path, [*map(str, found.refused.values())] or others)
 
     def labelled(self) -> int:
         return sum(source.labelled() for source in self._found().sources)
 
     def read(self) -> Faces:
-        faces = _fullest(self._found().sources)
-        return replace(faces, source=str(self.path), form=f"{self.form}, not unpacked: {faces.form}")
+        found = self._found()
+        faces = _fullest(found.sources)
+        left_out = "; ".join(filter(None, [faces.left_out, *found.not_read()]))
+        form = f"{self.form}, not unpacked: {faces.form}"
+        return replace(faces, source=str(self.path), form=form, left_out=left_out)
 
     def _found(self) -> _Found:
         all_found = _Found([], list(self.files), {}, {})

@@ -257,6 +257,20 @@ def test_a_member_that_points_out_of_its_archive_is_not_followed(name, root):
     assert rows_of(fer2013.load(path)) == WHOLE
 
 
+def test_what_an_archive_holds_beside_what_is_read_is_named(root):
+    as_icml(root, FACES)
+    one_each(root, ("train.csv", "val.csv", "test.csv"))
+    (root / "example_submission.csv").write_text("id,emotion\n0,1\n")
+    tarred(root, root / "inner.tar.gz", "w:gz")
+    read = fer2013.load(zipped(root, root.parent / "challenge.zip"))
+    assert rows_of(read) == WHOLE
+    assert "icml_face_data.csv" in read.form
+    assert read.left_out == (
+        "train.csv with emotion,pixels + val.csv with emotion,pixels + test.csv with emotion,pixels "
+        "(42 labelled images); inner.tar.gz (an archive); example_submission.csv (of no known form)"
+    )
+
+
 def test_what_unpacks_to_more_than_memory_holds_is_refused(root, monkeypatch):
     monkeypatch.setattr(tree, "LARGEST", 1000)
     tarred(as_fer2013(root, FACES).parent, root.parent / "a.tar.gz", "w:gz")
