@@ -33,8 +33,12 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     content.seek(0)
     image: Image.Image = Image.open(content, formats=FORMATS)
     ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F":
+        raise ValueError("its pixels are no whole numbers")
     if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip at 255
         values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError("its pixels have more than 16 bits")
         image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
     image.load()
     return image

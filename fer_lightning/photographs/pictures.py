@@ -51,8 +51,6 @@ def read_picture(path: Path) -> np.ndarray:
         with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
             with open(path, "rb") as file:
                 image = open_picture(file)
-            if image.mode == "F":
-                raise ValueError("its pixels are no whole numbers")
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             return np.asarray(image.convert("RGB"))

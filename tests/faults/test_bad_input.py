@@ -307,6 +307,7 @@ def test_unusual_pictures_are_read(content, expected, place):
 @pytest.mark.parametrize("content", [
     *(b"", b"\x89PNG", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"GIF89a", b"\0" * 3000, b"<svg/>", b"emotion,pixels,Usage\n"),
     *(encoded(GRAY, form) for form in ("ICO", "TGA", "EPS")),
+    encoded(GRAY.astype(np.float32) / 255, "TIFF"), encoded(GRAY.astype(np.int32) << 16, "TIFF"),
     *(encoded(COLOR)[:-cut] for cut in (13, 100, 5000)), *(encoded(COLOR, "JPEG")[:-cut] for cut in (300, 900)),
     *(png(side, side) for side in (0, 48, 5000, 13_000, 50_000, 2**31 - 1)),
     *(png(width, height) for width, height in ((1, 2**30), (2**30, 1), (0, 48), (100_000, 20_000))),
