@@ -28,6 +28,7 @@ Node = Path | zipfile.Path
 
 HEAD_BYTES = 512
 _ZIP = b"PK"
+_OWN_NAME = "own_name"  # an attribute of a ZipFile
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zst"}
 ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
@@ -60,8 +61,9 @@ def listed(folder: Node) -> Listing:
 
 def stem(folder: Node) -> str:
     """A folder's name; of an archive as a folder, its own without the suffixes."""
-    is_root = isinstance(folder, zipfile.Path) and not folder.at
-    return folder.name.partition(".")[0] if is_root else folder.name
+    if isinstance(folder, zipfile.Path) and not folder.at:
+        return str(getattr(folder.root, _OWN_NAME)).partition(".")[0]
+    return folder.name
 
 
 def file_of(node: Node) -> Path:
@@ -149,7 +151,7 @@ def _opened(node: Node) -> zipfile.Path:
         head = file.read(HEAD_BYTES)
         file.seek(0)
         if head.startswith(_ZIP):
-            return zipfile.Path(zipfile.ZipFile(node if isinstance(node, Path) else _memory(node, file.read())))
+            return _as_folder(node, node if isinstance(node, Path) else _memory(node, file.read()))
         unpack = next((unpack for start, unpack in _PACKED.items() if head.startswith(start)), None)
         stream: Any = io.BufferedReader(unpack(file, "rb") if unpack else file, 1 << 16)  # type: ignore[operator]
         made = _memory(node)
@@ -158,7 +160,13 @@ def _opened(node: Node) -> zipfile.Path:
                 _repack(stream, archive)
             else:
                 archive.writestr(Path(node.name).stem, _limited(stream))
-        return zipfile.Path(zipfile.ZipFile(made))
+        return _as_folder(node, made)
+
+
+def _as_folder(node: Node, file: Path | _Memory) -> zipfile.Path:
+    archive = zipfile.ZipFile(file)
+    setattr(archive, _OWN_NAME, node.name)  # of one in another, not that of the file on the disk
+    return zipfile.Path(archive)
 
 
 def _memory(node: Node, content: bytes = b"") -> _Memory:
