@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import shlex
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 from fer_lightning import __version__
 from fer_lightning.errors import UserError, printable, run_command
 from fer_lightning.results import lock
-from fer_lightning.results.paths import command_to_go_on, last_checkpoint, read_jobs
+from fer_lightning.results.paths import command_to_go_on, here, last_checkpoint, read_jobs
 
 DESCRIPTION = """\
 List the runs in PATH and anywhere below it, a sweep's jobs too: accuracy on validation data and on
@@ -142,12 +141,12 @@ def way_on(folder: Path) -> str | None:
         return None
     try:
         typed = [str(word) for key in ("task", "hydra") for word in record["overrides"][key]]
-        words = [*own_recipes(record), *["--multirun"][: int(sweep)], *typed]
+        words = [*own_recipes(record), *typed]
     except (AttributeError, KeyError, TypeError):  # not as Hydra writes it
         return None
     typed_in = Path(str(runtime_of(record).get("cwd")))
     if not typed_in.is_dir() or typed_in.samefile(Path.cwd()):
-        return command_to_go_on(words, os.path.relpath(place), sweep)
+        return command_to_go_on(words, here(place), sweep)
     return f"cd {shlex.quote(str(typed_in))} && {command_to_go_on(words, place.absolute(), sweep)}"
 
 
