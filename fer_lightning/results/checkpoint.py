@@ -108,7 +108,7 @@ def _find_checkpoint(path: Path) -> Path:
     if checkpoint.is_file():
         return checkpoint
     if not path.exists():
-        raise UserError(f"{path}: no such checkpoint or run{nearest(path)}; `python -m fer_lightning.runs` lists runs")
+        raise UserError(f"{path}: no such run or checkpoint{nearest(path)}; `python -m fer_lightning.runs` lists runs")
     if holds_run(path):
         last = last_checkpoint(path)
         hint = f"; its newest state is {last}" if last.is_file() else ""

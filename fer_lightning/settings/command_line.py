@@ -1,10 +1,10 @@
 """A command's words as Hydra can read them: options first, paths in quotes, `experiment=` for `+experiment=`."""
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,6 +18,7 @@ from fer_lightning.settings.hydra_errors import choices, foreign_options
 PATHS = ("data.root", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir")
 LISTS_OF_PATHS = ("distill.teachers",)
 WINDOWS = sys.platform == "win32"
+SETTING = re.compile(r"[+~]*[\w./@]+=.")
 
 
 def readable(words: list[str]) -> list[str]:
@@ -29,20 +30,25 @@ def readable(words: list[str]) -> list[str]:
     words = [word for word in words if word not in settings]
     if options.shell_completion:
         return [*words, *settings]
-    own = not options.config_name and not options.config_path  # else nobody knows what is in the defaults list
-    return [*words, *(_readable(settings, at, own) for at in range(len(settings)))]
+    ours = not options.config_name and not options.config_path  # else nobody knows what is in the defaults list
+    sweep = options.multirun or any("hydra.mode=" in word for word in settings)
+    return [*words, *(_readable(settings, at, ours, sweep) for at in range(len(settings)))]
 
 
-def _readable(words: Sequence[str], at: int, own: bool) -> str:
+def _readable(words: Sequence[str], at: int, ours: bool, sweep: bool) -> str:
     word = words[at]
     sign, key, value = _parts(word)
-    if own and sign == "+" and choices(key):  # in the defaults list, where Hydra knows of nothing to add
+    if ours and sign and choices(key):  # it is in the defaults list, so there is nothing to add
         word = f"{key}={value}"
     given = _parsed(word)
-    in_quotes = _path(value, given) if key in PATHS else _paths(value, given) if key in LISTS_OF_PATHS else None
+    in_quotes = None
+    if value and key in PATHS:
+        in_quotes = _path(value, given, sweep)
+    elif value and key in LISTS_OF_PATHS:
+        in_quotes = _paths(value, given)
     if in_quotes:
         return f"{sign}{key}={in_quotes}"
-    if given is None:
+    if given is None or not key:
         raise UserError(_refused(words, at))
     return word
 
@@ -61,49 +67,67 @@ def _parsed(word: str) -> Override | None:
         return None
 
 
-def _path(value: str, given: Override | None) -> str | None:
-    """A path in quotes that Hydra's grammar refuses, or would take for a number or a list; None: it stays as it is."""
-    if given is None:
-        return None if "," in value or value.startswith(("'", '"')) else quoted(value)
-    if given.is_sweep_override() or value.startswith(("'", '"')):
+def _path(value: str, given: Override | None, sweep: bool) -> str | None:
+    """A path in quotes that Hydra would not take for a text, or cannot read; None: it stays as it is, or is refused.
+
+    One with commas may be several. given: what Hydra takes it for.
+    """
+    if value.startswith(("'", '"')):
         return None
-    as_typed = not isinstance(given.value(), bool | int | float | list | dict) and not (WINDOWS and "\\" in value)
-    return None if as_typed else quoted(value)
+    if "," in value and (given is None or given.is_sweep_override()):
+        return None if sweep or not os.path.lexists(os.path.expanduser(value)) else quoted(value)
+    if given is None or (WINDOWS and "\\" in value):
+        return quoted(value)
+    text = given.is_sweep_override() or not isinstance(given.value(), bool | int | float | list | dict)
+    return None if text else quoted(value)
 
 
 def _paths(value: str, given: Override | None) -> str | None:
-    """`[A,B]` with each path in quotes; None: it stays as it is, or is refused."""
-    if not re.fullmatch(r"\[[^'\"]+\]", value) or (given is not None and given.is_sweep_override()):
+    """A list of paths, each in quotes; None: it stays as it is, or is refused. given: what Hydra takes it for."""
+    if not re.fullmatch(r"\[[^\[\]'\"]+\]", value):
         return None
     if given is not None and all(isinstance(each, str) for each in given.value()) and not WINDOWS:  # type: ignore[union-attr]
         return None
-    return f"[{','.join(quoted(each.strip()) for each in value[1:-1].split(','))}]"
+    return _quoted_list(value)
+
+
+def _quoted_list(value: str) -> str:
+    return f"[{','.join(quoted(each.strip()) for each in value.strip('[]').split(','))}]"
 
 
 def _refused(words: Sequence[str], at: int) -> str:
     """What is wrong with a word, and how it, or it and its neighbours, would be typed."""
     word = words[at]
     _, key, value = _parts(word)
-    for first, last in ((at - 1, at + 1), (at - 1, at + 2), (at, at + 2), (at, at + 3)):  # cut at a space
-        if first < 0 or last > len(words):
-            continue
-        whole = re.sub(r"\s*=\s*", "=", " ".join(words[first:last]), count=1)
-        _, its_key, its_value = _parts(whole)
-        begun = its_key in PATHS or words[first].endswith("=") or _parsed(words[first]) is None
-        if not its_value or not begun:
-            continue
-        right = override(its_key, its_value) if its_key in PATHS else whole
-        if _parsed(right) is not None:
-            return f"{' '.join(words[first:last])}: it has spaces; write {shlex.quote(right)}"
+    if "=" not in word and choices(key):
+        following = words[at + 1] if at + 1 < len(words) else ""
+        known = choices(key)
+        return f"{word}: it has no value; write {key}={following if following in known else '|'.join(known)}"
+    if whole := _cut_at_a_space(words, at):
+        return f"{whole[0]}: it was cut at a space; write {shlex.quote(whole[1])}"
     if "=" not in word:
-        if known := choices(word):
-            return f"{word}: it has no value; write {word}={known[0]} or another of {', '.join(known)}"
-        hint = f" (a file or folder of FER2013 is {shlex.quote(override('data.root', word))})"
-        return f"{word}: settings are written key=value{hint if Path(word).exists() else ''}"
-    try:
-        OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        why = str(error).partition("\n")[0]
-    right = shlex.quote(override(key, value.strip("'\"")))
-    commas = f"; several in one: {shlex.quote(f'{key}=…,…')} with --multirun, each in quotes" if "," in value else ""
-    return f"{word}: Hydra cannot read it ({why}); a text with such letters is written in quotes: {right}{commas}"
+        data = f"; a file or folder of FER2013 is {shlex.quote(override('data.root', word))}"
+        return f"{word or 'an empty word'}: settings are written key=value{data if os.path.exists(word) else ''}"
+    right = f"{key}={_quoted_list(value)}" if key in LISTS_OF_PATHS else override(key, value.strip("'\""))
+    right = f"a text with such letters stands in quotes, which the shell must leave: {shlex.quote(right)}"
+    if any(value.count(a) != value.count(b) for a, b in ("[]", "{}")):
+        right = f"a bracket is not closed, or {right}"
+    elif "," in value:
+        right = f"{right}; of several, for --multirun, each"
+    return f"{word}: Hydra cannot read that; {right}"
+
+
+def _cut_at_a_space(words: Sequence[str], at: int) -> tuple[str, str] | None:
+    """A word with its neighbours as it stands and as it would be right, where that makes one setting."""
+    for first, last in ((at - 1, at + 1), (at - 1, at + 2), (at, at + 2), (at, at + 3)):
+        cut = words[max(first, 0) : last]
+        if len(cut) < last - first or any(SETTING.match(word) for word in cut[1:]):
+            continue
+        typed = " ".join(cut)
+        whole = re.sub(r"\s*=\s*", "=", typed, count=1)
+        _, key, value = _parts(whole)
+        goes_on = key in PATHS or cut[0].endswith("=") or _parsed(cut[0]) is None
+        right = override(key, value) if key in PATHS else whole
+        if key and value and goes_on and _parsed(right) is not None:
+            return typed, right
+    return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -146,7 +147,8 @@ def check(config: DictConfig, folder: Path | None = None) -> Any:
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)
-    return build.check(job, folder)
+    with env_override(config.hydra.job.env_set):  # as in the job
+        return build.check(job, folder)
 
 
 def resumes(config: DictConfig, key: str, named: bool) -> bool:

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -34,6 +35,7 @@ USUAL_NAMES = {  # elsewhere: here; others are found by their last part
     "gpus": "trainer.devices",
 }
 
+OPEN = ("hydra.job.env_set.", "hydra.callbacks.", "hydra.sweeper.params.")  # Hydra's own that take any name
 LAUNCHERS = {"joblib": "parallel", "submitit_local": "cluster", "submitit_slurm": "cluster"}  # with their extras
 
 
@@ -57,12 +59,18 @@ def explain(error: BaseException) -> str:
         extra = LAUNCHERS.get(launcher[1])
         right = f"it needs a package: pip install 'fer_lightning[{extra}]'" if extra else "there is no such launcher"
         return f"hydra/launcher={launcher[1]}: {right}"
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'( requires)?", message):
+        group, _, value = several[1].partition("=")
+        text = "" if several[2] or choices(group) else f"; one text with commas: {shlex.quote(override(group, value))}"
+        return f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}{text}"
+    if again := re.search(r"Multiple values for ([^.]+)\. To override a value use 'override", message):
+        return f"+{again[1]}=…: there is one already; write {again[1]}=… without the +"
     key = re.search(r"Could not override '([^']+)'", message)
     return no_such_key(key[1]) if key else message
 
 
 def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
 
 
 def no_such_choice(group: str, name: str) -> str:
@@ -86,6 +94,10 @@ def not_a_choice() -> str:
 def no_such_key(key: str) -> str:
     if key.startswith("hydra.launcher."):
         return f"{key}: no key of the launcher that is chosen; choose its launcher, such as hydra/launcher=joblib"
+    if (group := key.partition("@")[0]) != key and choices(group):
+        return f"{key}: there is no such key; write {group}={dict(given()).get(key, '…')}"
+    if key.startswith(OPEN):
+        return f"{key}: it is not there yet, so add it: +{key}={dict(given()).get(key, '…')}"
     if having := keys().get(key):
         return f"{key}: no key of the {key.partition('.')[0]} that is chosen, but of {' and '.join(having)}"
     known, value = chosen(), dict(given()).get(key, "…")
