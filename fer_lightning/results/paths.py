@@ -37,6 +37,11 @@ def read_jobs(sweep: Path) -> dict[str, Any]:
     return found
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home that `~` means; without one, as it stands."""
+    return Path(os.path.expanduser(path))
+
+
 def best_checkpoint(path: str | Path) -> Path:
     """The checkpoint to score that `path`, a file or a run's folder, means."""
     return _checkpoint(Path(path), "best.ckpt")
@@ -48,7 +53,7 @@ def last_checkpoint(path: str | Path) -> Path:
 
 
 def _checkpoint(path: Path, name: str) -> Path:
-    path = path.expanduser()
+    path = expanded(path)
     return path / "checkpoints" / name if path.is_dir() else path
 
 

@@ -105,7 +105,7 @@ def _refused(words: Sequence[str], at: int) -> str:
         return f"{word}: it has no value; write {key}={following if following in known else '|'.join(known)}"
     if whole := _cut_at_a_space(words, at):
         return f"{whole[0]}: it was cut at a space; write {shlex.quote(whole[1])}"
-    if "=" not in word:
+    if "=" not in word or not key:
         data = f"; a file or folder of FER2013 is {shlex.quote(override('data.root', word))}"
         return f"{word or 'an empty word'}: settings are written key=value{data if os.path.exists(word) else ''}"
     right = f"{key}={_quoted_list(value)}" if key in LISTS_OF_PATHS else override(key, value.strip("'\""))

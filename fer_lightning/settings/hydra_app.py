@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import shlex
 import shutil
 import sys
 import traceback
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.files import keep
-from fer_lightning.results.paths import JOBS, holds_run, last_checkpoint, override, refuse_foreign
+from fer_lightning.results.paths import JOBS, expanded, holds_run, last_checkpoint, override, refuse_foreign
 from fer_lightning.settings import begun, sweep
 from fer_lightning.settings.hydra_errors import as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
@@ -33,7 +34,7 @@ def register_resolvers() -> None:
 def run_dir(ckpt_path: object, new: str) -> str:
     """The folder of the run that `ckpt_path` goes on with, where it is a run's last.ckpt; otherwise `new`."""
     if isinstance(ckpt_path, str):  # anything else is refused a little later
-        last = Path(ckpt_path).expanduser().absolute()  # also of last.ckpt in the current folder
+        last = expanded(ckpt_path).absolute()  # also of last.ckpt in the current folder
         last = last_checkpoint(last)
         if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
             return str(last.parents[1])
@@ -162,7 +163,7 @@ def resumes(config: DictConfig, key: str, named: bool) -> bool:
 def place(config: DictConfig, key: str) -> Path:
     if not (named := OmegaConf.select(config, key)):
         raise UserError(f"{key}: it is empty; name a folder, or leave it out")
-    return Path(named).expanduser()
+    return expanded(named)
 
 
 def is_named(config: DictConfig, key: str) -> bool:
@@ -208,7 +209,7 @@ def refuse_another(config: DictConfig, folder: Path) -> None:
     if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last_checkpoint(folder).resolve():
         raise UserError(
             f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH, "
-            f"or go on with that run: {override('hydra.run.dir', folder)} resume=true"
+            f"or go on with that run: {shlex.quote(override('hydra.run.dir', folder))} resume=true"
         )
 
 

@@ -70,7 +70,7 @@ def explain(error: BaseException) -> str:
 
 
 def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
+    return sorted(path.stem for path in CONF.glob(f"{group}/*.yaml")) if re.fullmatch(r"\w+", group) else []
 
 
 def no_such_choice(group: str, name: str) -> str:
@@ -78,7 +78,7 @@ def no_such_choice(group: str, name: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" (nearest: {near[0]})" if near else ""
     if group == "data" and ("/" in name or Path(name).exists()):
-        hint = f"; a file or folder is {override('data.root', name)}"
+        hint = f"; a file or folder is {shlex.quote(override('data.root', name))}"
     return f"{group}={name}: there is no such choice; {group} is one of {', '.join(known)}{hint}"
 
 

@@ -196,7 +196,10 @@ def own_folders(jobs: Sequence[Job]) -> None:
     for job in jobs:
         job.folder = str(OmegaConf.select(job.config, "hydra.sweep.subdir"))
         if "/" in job.folder:
-            raise UserError(f"hydra.sweep.subdir={job.folder}: a sweep's jobs stand side by side; leave out the /")
+            raise UserError(
+                f"hydra.sweep.subdir={job.folder}: a sweep's jobs stand side by side; leave out the / (of "
+                "override_dirname those of a key: 'hydra.job.config.override_dirname.exclude_keys=[data.root]')"
+            )
     folders = [job.folder for job in jobs]
     if shared := [folder for folder in folders if folders.count(folder) > 1]:
         raise UserError(
