@@ -18,7 +18,7 @@ from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.files import keep
 from fer_lightning.results.paths import JOBS, expanded, holds_run, last_checkpoint, override, refuse_foreign
 from fer_lightning.settings import begun, sweep
-from fer_lightning.settings.hydra_errors import as_user_error
+from fer_lightning.settings.hydra_errors import CONF, as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
 from fer_lightning.training.processes import is_first_process
 
@@ -163,12 +163,22 @@ def resumes(config: DictConfig, key: str, named: bool) -> bool:
 def place(config: DictConfig, key: str) -> Path:
     if not (named := OmegaConf.select(config, key)):
         raise UserError(f"{key}: it is empty; name a folder, or leave it out")
-    return expanded(named)
+    folder = expanded(named)
+    try:
+        folder.exists()
+    except OSError as error:  # a name that is too long
+        raise UserError(f"{key}={named}: {error.strerror}") from None
+    return folder
 
 
 def is_named(config: DictConfig, key: str) -> bool:
-    """Whether the command line says where the run or sweep goes; otherwise its folder is named after the second."""
-    return any(is_override(given, key) for given in given_to_hydra(config))
+    """Whether the user, not conf/config.yaml, says where the run or sweep goes: there its name has the second in it."""
+    group, _, name = key.rpartition(".")
+    mine, usual = (
+        OmegaConf.to_container(OmegaConf.select(each, group), resolve=False)[name]  # type: ignore[index, call-overload]
+        for each in (config, OmegaConf.load(CONF / "config.yaml"))
+    )
+    return bool(mine != usual)
 
 
 def given_to_hydra(config: DictConfig) -> list[str]:

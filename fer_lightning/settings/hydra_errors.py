@@ -5,6 +5,7 @@ import inspect
 import re
 import shlex
 import sys
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,38 @@ USUAL_NAMES = {  # elsewhere: here; others are found by their last part
 }
 
 OPEN = ("hydra.job.env_set.", "hydra.callbacks.", "hydra.sweeper.params.")  # Hydra's own that take any name
-LAUNCHERS = {"joblib": "parallel", "submitit_local": "cluster", "submitit_slurm": "cluster"}  # with their extras
+HYDRAS = (  # what is most set of Hydra's own
+    *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir", "hydra.job.name"),
+    *("hydra.output_subdir", "hydra.verbose", "hydra.mode", "hydra.searchpath"),
+)
+PLUGINS = {  # of Hydra's: where each is
+    "joblib": "fer_lightning[parallel]",
+    "submitit_local": "fer_lightning[cluster]",
+    "submitit_slurm": "fer_lightning[cluster]",
+    "colorlog": "hydra-colorlog",
+    "optuna": "hydra-optuna-sweeper",
+    "ax": "hydra-ax-sweeper",
+    "nevergrad": "hydra-nevergrad-sweeper",
+    "ray": "hydra-ray-launcher",
+    "rq": "hydra-rq-launcher",
+}
 
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The user's mistake behind an exception of Hydra's or OmegaConf's; None where it is no such exception."""
-    if message := told(error.__cause__ if isinstance(error.__cause__, OSError) else error):  # of a log that is refused
+    if message := told(error) or told(error.__cause__ or error):  # the cause: of a log that is refused
         return message
     if isinstance(error, ValueError) and "Config group override" in str(error):  # Hydra's own, of model=null or model=5
         return UserError(not_a_choice() or str(error))
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException) or of_hydra(error):
         return UserError(explain(error))
     return None
+
+
+def of_hydra(error: BaseException) -> bool:
+    """Whether it is a ValueError that Hydra itself raises, as for options that exclude each other."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and str(frames[-1].f_globals.get("__name__")).startswith("hydra.")
 
 
 def explain(error: BaseException) -> str:
@@ -55,18 +76,21 @@ def explain(error: BaseException) -> str:
     choice = re.search(r"Could not find '(\w+)/([^']+)'", message)
     if choice and choices(choice[1]):
         return no_such_choice(*choice.groups())
-    if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", message):
-        extra = LAUNCHERS.get(launcher[1])
-        right = f"it needs a package: pip install 'fer_lightning[{extra}]'" if extra else "there is no such launcher"
-        return f"hydra/launcher={launcher[1]}: {right}"
+    if plugin := re.search(r"Could not find '(hydra/(launcher|sweeper|job_logging|hydra_logging))/([^']+)'", message):
+        package = PLUGINS.get(plugin[3])
+        right = f"it needs a package: pip install '{package}'" if package else f"there is no such {plugin[2]}"
+        return f"{plugin[1]}={plugin[3]}: {right}"
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'( requires)?", message):
-        group, _, value = several[1].partition("=")
-        text = "" if several[2] or choices(group) else f"; one text with commas: {shlex.quote(override(group, value))}"
-        return f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}{text}"
+        key, _, value = several[1].partition("=")
+        one = f"; a list is {shlex.quote(f'{key}=[{value}]')}, a text {shlex.quote(override(key, value))}"
+        one = "" if several[2] or choices(key) else one
+        return f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}{one}"
     if again := re.search(r"Multiple values for ([^.]+)\. To override a value use 'override", message):
         return f"+{again[1]}=…: there is one already; write {again[1]}=… without the +"
-    key = re.search(r"Could not override '([^']+)'", message)
-    return no_such_key(key[1]) if key else message
+    if "Primary config" in message:  # --config-path takes the place of conf/
+        return f"{message.partition(chr(10))[0]} A folder of your own stands beside conf/: --config-dir DIR"
+    unknown = re.search(r"Could not override '([^']+)'", message)
+    return no_such_key(unknown[1]) if unknown else message
 
 
 def choices(group: str) -> list[str]:
@@ -98,6 +122,8 @@ def no_such_key(key: str) -> str:
         return f"{key}: there is no such key; write {group}={dict(given()).get(key, '…')}"
     if key.startswith(OPEN):
         return f"{key}: it is not there yet, so add it: +{key}={dict(given()).get(key, '…')}"
+    if near := difflib.get_close_matches(key, HYDRAS, n=1, cutoff=0.7):
+        return f"{key}: there is no such key; nearest: {near[0]}"
     if having := keys().get(key):
         return f"{key}: no key of the {key.partition('.')[0]} that is chosen, but of {' and '.join(having)}"
     known, value = chosen(), dict(given()).get(key, "…")
