@@ -200,8 +200,8 @@ def own_folders(jobs: Sequence[Job]) -> None:
         job.folder = str(OmegaConf.select(job.config, "hydra.sweep.subdir"))
         if "/" in job.folder or job.folder in ("", ".", ".."):
             raise UserError(
-                f"hydra.sweep.subdir={job.folder}: a sweep's jobs stand side by side, each in a folder of its own, without "
-                f"a / (of override_dirname those of a key: {EXCLUDE})"
+                f"hydra.sweep.subdir={job.folder}: a sweep's jobs stand side by side, each in a folder of its own, "
+                f"without a / (of override_dirname those of a key: {EXCLUDE})"
             )
         if len(os.fsencode(job.folder)) > LONGEST_NAME:
             raise UserError(
