@@ -97,6 +97,8 @@ class RunHooks(Callback):
                 refuse_foreign(folder, ("comparison.*", "multirun*.yaml"))
             if resume and not sweep.is_basic(config.hydra):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
+            if resume and is_named(config, "hydra.sweep.subdir"):
+                leave_out_resume(config)
             jobs, swept = sweep.jobs_of(config)
             for job in jobs:
                 job.experiment = check(job.config)
@@ -179,6 +181,14 @@ def is_named(config: DictConfig, key: str) -> bool:
         for each in (config, OmegaConf.load(CONF / "config.yaml"))
     )
     return bool(mine != usual)
+
+
+def leave_out_resume(config: DictConfig) -> None:
+    """See to it that jobs whose folder is ${hydra.job.override_dirname} have the one that they began in."""
+    key = "hydra.job.config.override_dirname.exclude_keys"
+    others = [each for each in given_to_hydra(config) if not is_override(each, key)]
+    left_out = [*OmegaConf.select(config, key), "resume"]
+    config.hydra.overrides.hydra = [*others, f"{key}=[{','.join(left_out)}]"]
 
 
 def given_to_hydra(config: DictConfig) -> list[str]:
