@@ -119,13 +119,6 @@ def _in_thread(failed: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failed)
 
 
-def _refuse_lost_folder() -> None:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise UserError("the current folder is not there any more; change to another one (cd)") from None
-
-
 def run_command(work: Callable[[], None]) -> NoReturn:
     """Do a command's work and exit: 0 done, 1 failed, 2 a user's mistake, 130 interrupted.
 
@@ -134,7 +127,6 @@ def run_command(work: Callable[[], None]) -> NoReturn:
     kept = keep_output()
     threading.excepthook = _in_thread
     try:
-        _refuse_lost_folder()
         work()
         status: object = 0
     except SystemExit as end:

@@ -15,7 +15,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.paths import override, quoted
 from fer_lightning.settings.hydra_errors import choices, foreign_options
 
-PATHS = ("data.root", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = ("data.root", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 LISTS_OF_PATHS = ("distill.teachers",)
 WINDOWS = sys.platform == "win32"
 SETTING = re.compile(r"[+~]*[\w./@]+=.")
@@ -43,11 +43,14 @@ def _readable(words: Sequence[str], at: int, ours: bool, sweep: bool) -> str:
     given = _parsed(word)
     in_quotes = None
     if value and key in PATHS:
-        in_quotes = _path(value, given, sweep)
+        is_one = key.startswith("hydra.") or (not sweep and os.path.lexists(os.path.expanduser(value)))
+        in_quotes = _path(value, given, is_one)
     elif value and key in LISTS_OF_PATHS:
         in_quotes = _paths(value, given)
     if in_quotes:
         return f"{sign}{key}={in_quotes}"
+    if key.startswith("hydra.sweeper.params"):  # OmegaConf fails on them with a traceback
+        raise UserError(f"{key}: it stands in a configuration; here keys have several values, --multirun seed=0,1")
     if given is None or not key:
         raise UserError(_refused(words, at))
     return word
@@ -67,15 +70,15 @@ def _parsed(word: str) -> Override | None:
         return None
 
 
-def _path(value: str, given: Override | None, sweep: bool) -> str | None:
+def _path(value: str, given: Override | None, is_one: bool) -> str | None:
     """A path in quotes that Hydra would not take for a text, or cannot read; None: it stays as it is, or is refused.
 
-    One with commas may be several. given: what Hydra takes it for.
+    given: what Hydra takes it for. is_one: with commas as well, where it is not refused.
     """
     if value.startswith(("'", '"')):
         return None
     if "," in value and (given is None or given.is_sweep_override()):
-        return None if sweep or not os.path.lexists(os.path.expanduser(value)) else quoted(value)
+        return quoted(value) if is_one else None
     if given is None or (WINDOWS and "\\" in value):
         return quoted(value)
     text = given.is_sweep_override() or not isinstance(given.value(), bool | int | float | list | dict)

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import random
 import shlex
 import shutil
 import sys
@@ -99,6 +100,7 @@ class RunHooks(Callback):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
             if resume and is_named(config, "hydra.sweep.subdir"):
                 leave_out_resume(config)
+            chance = random.getstate()
             jobs, swept = sweep.jobs_of(config)
             for job in jobs:
                 job.experiment = check(job.config)
@@ -117,6 +119,7 @@ class RunHooks(Callback):
             # From these, each job's configuration is composed
             others = [each for each in given_to_hydra(config) if not is_override(each, "hydra.sweep.dir")]
             config.hydra.overrides.hydra = [*others, override("hydra.sweep.dir", config.hydra.sweep.dir)]
+            random.setstate(chance)  # so that shuffle(…) gives Hydra's sweeper the same order
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         assert begun.now is not None
@@ -165,12 +168,7 @@ def resumes(config: DictConfig, key: str, named: bool) -> bool:
 def place(config: DictConfig, key: str) -> Path:
     if not (named := OmegaConf.select(config, key)):
         raise UserError(f"{key}: it is empty; name a folder, or leave it out")
-    folder = expanded(named)
-    try:
-        folder.exists()
-    except OSError as error:  # a name that is too long
-        raise UserError(f"{key}={named}: {error.strerror}") from None
-    return folder
+    return expanded(named)
 
 
 def is_named(config: DictConfig, key: str) -> bool:

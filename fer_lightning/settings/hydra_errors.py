@@ -36,7 +36,7 @@ USUAL_NAMES = {  # elsewhere: here; others are found by their last part
     "gpus": "trainer.devices",
 }
 
-OPEN = ("hydra.job.env_set.", "hydra.callbacks.", "hydra.sweeper.params.")  # Hydra's own that take any name
+OPEN = ("hydra.job.env_set.", "hydra.callbacks.")  # Hydra's own that take any name
 HYDRAS = (  # what is most set of Hydra's own
     *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir", "hydra.job.name"),
     *("hydra.output_subdir", "hydra.verbose", "hydra.mode", "hydra.searchpath"),
@@ -56,7 +56,7 @@ PLUGINS = {  # of Hydra's: where each is
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The user's mistake behind an exception of Hydra's or OmegaConf's; None where it is no such exception."""
-    if message := told(error) or told(error.__cause__ or error):  # the cause: of a log that is refused
+    if message := told(error) or (told(error.__cause__) if error.__cause__ else None):  # of a log that is refused
         return message
     if isinstance(error, ValueError) and "Config group override" in str(error):  # Hydra's own, of model=null or model=5
         return UserError(not_a_choice() or str(error))

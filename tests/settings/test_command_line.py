@@ -40,7 +40,11 @@ def test_a_path_is_read_as_it_is_typed():
 
 def test_commas_are_of_a_path_where_it_is_there_and_the_command_is_no_sweep(tmp_path):
     (tmp_path / "a,b").mkdir()
-    assert values("data.root=a,b") == ["a,b"]
+    assert values("data.root=a,b", "hydra.run.dir=c,d", "hydra.sweep.subdir=${seed}, (x)") == [
+        "a,b",
+        "c,d",
+        "${seed}, (x)",
+    ]
     for words in (["--multirun", "data.root=a,b"], ["data.root=a,c"]):
         assert readable(words) == words
     with pytest.raises(UserError, match="root=x#y,z: Hydra cannot read"):
@@ -78,6 +82,7 @@ def test_options_may_stand_anywhere_and_a_recipe_have_a_plus():
         (["hydra.job.name=josé"], "hydra.job.name=josé: Hydra cannot read that; a text with such letters stands in"),
         (["hydra.job.name=josé"], "'hydra.job.name=\"josé\"'"),
         (["aug.scale=[0.9,1.1"], "a bracket is not closed"),
+        (["+hydra.sweeper.params.seed='0,1'"], "hydra.sweeper.params.seed: it stands in a configuration"),
         (["distill.teachers=[a#,'b (1)']"], "'distill.teachers=[\"a#\","),
     ],
 )  # fmt: skip
