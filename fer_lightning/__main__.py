@@ -12,13 +12,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fer_lightning import __version__
-from fer_lightning.errors import UserError, print_error, run_command, told
+from fer_lightning.errors import print_error, run_command, told
 from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import holds_run
 from fer_lightning.settings import begun
 from fer_lightning.settings.begun import compare
+from fer_lightning.settings.command_line import readable
 from fer_lightning.settings.hydra_app import register_resolvers
-from fer_lightning.settings.hydra_errors import CONF, as_user_error, foreign_options
+from fer_lightning.settings.hydra_errors import CONF, as_user_error
 from fer_lightning.settings.sweep import is_basic
 from fer_lightning.training.processes import end_with_parent, is_first_process
 
@@ -32,6 +33,8 @@ def job(cfg: DictConfig) -> float | None:
     """
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
+    if settings.job.chdir:  # a run's files have their place in it; paths mean what they meant where they were typed
+        os.chdir(settings.runtime.cwd)
     if not is_first_process():
         logging.disable(logging.WARNING)  # the first one tells it
     if settings.mode == RunMode.MULTIRUN:
@@ -103,8 +106,7 @@ def work() -> None:
     if "--version" in sys.argv[1:]:  # Hydra would tell its own
         print(f"fer_lightning {__version__}")
         return
-    if message := foreign_options(sys.argv[1:]):
-        raise UserError(message)
+    sys.argv[1:] = readable(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out as exceptions; who made them decides what is shown
     register_resolvers()
     try:

@@ -6,6 +6,7 @@ place, the download itself is not.
 
 import argparse
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ from fer_lightning import __version__
 from fer_lightning.errors import OF_THE_DISK, Failure, UserError, run_command, told
 from fer_lightning.results.files import naming
 from fer_lightning.results.lock import FolderLock
-from fer_lightning.results.paths import override
+from fer_lightning.results.paths import expanded, override
 
 if TYPE_CHECKING:
     from fer_lightning.data.faces import Faces
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("data"), help="default: data")
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     arguments = parser.parse_args()
-    run_command(lambda: download(SOURCES[arguments.source], arguments.to.expanduser()))
+    run_command(lambda: download(SOURCES[arguments.source], expanded(arguments.to)))
 
 
 def download(source: Source, to: Path) -> None:
@@ -149,7 +150,7 @@ def described(faces: "Faces") -> str:
 def next_command(to: Path) -> str:
     """A run on what is in `to`: its place is named where it is not the one that a run looks in by itself."""
     found_there = to.absolute() == Path("data").absolute() and not os.environ.get("FER2013_ROOT")
-    return f"python -m fer_lightning model=dnn{'' if found_there else ' ' + override('data.root', to)}"
+    return f"python -m fer_lightning model=dnn{'' if found_there else ' ' + shlex.quote(override('data.root', to))}"
 
 
 def fetch(source: Source, folder: Path) -> None:

@@ -12,6 +12,7 @@ from fer_lightning import __version__
 from fer_lightning.errors import Failure, UserError, run_command, say_loading
 from fer_lightning.photographs import LIMITS
 from fer_lightning.results.files import check_out, write_file
+from fer_lightning.results.paths import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
 
     UserError for a mistake in the arguments; Failure, and no file, where it answers otherwise than PyTorch.
     """
-    out = out.expanduser()
+    out = expanded(out)
     check_out(out, (".onnx", ".html"), f"<code>{MARKER}</code>" if out.suffix == ".html" else MARKER, "export")
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")

@@ -15,6 +15,7 @@ from fer_lightning.data.faces import CLASSES, SIZE
 from fer_lightning.errors import UserError, printable, run_command, say_loading
 from fer_lightning.photographs import LIMITS
 from fer_lightning.results.files import check_out, keep, naming, write_file, write_json
+from fer_lightning.results.paths import expanded
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -121,7 +122,7 @@ def predict(
     """
     if unsure is not None and not 0 <= unsure <= 1:
         raise UserError(f"--unsure {unsure}: right: a probability from 0 to 1")
-    out, annotate = (path if path is None else path.expanduser() for path in (out, annotate))
+    out, annotate = (path if path is None else expanded(path) for path in (out, annotate))
     tables = [name for name in names if name.lower().endswith(".csv")]
     if tables:
         if len(names) > 1:
@@ -145,7 +146,7 @@ def predict(
     with sharing_cores():
         if tables:
             assert out is not None
-            answer_csv(Path(tables[0]).expanduser(), out, run)
+            answer_csv(expanded(tables[0]), out, run)
             return 0
         return answer_pictures(names, run, out, annotate, no_detect, boxes, unsure)
 

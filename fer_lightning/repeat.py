@@ -48,15 +48,17 @@ def repeat(folder: Path, out: Path | None = None) -> None:
     UserError for what cannot be repeated; SystemExit with the status of a repetition that did not end well.
     """
     from fer_lightning.results.files import write_json
+    from fer_lightning.results.paths import expanded
     from fer_lightning.results.run_folder import read_run, why_unfinished
 
+    folder = expanded(folder)
     if (folder / "multirun.yaml").is_file():
         raise UserError(f"{folder}: it holds a sweep; name one of the jobs below it")
-    run = read_run(folder.expanduser())
+    run = read_run(folder)
     if why := why_unfinished(run):
         raise UserError(f"{folder}: its run is not finished: {why}; only a finished one can be repeated")
     place = run.folder.resolve()
-    out = beside(place) if out is None else out.expanduser().resolve()
+    out = beside(place) if out is None else expanded(out).resolve()
     if out == place or place in out.parents:
         raise UserError(f"--out {out}: it is in the run's own folder, in which nothing is changed; name another one")
     if status := start(command(run, out), typed_in(place)):

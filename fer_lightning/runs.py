@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import shlex
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 from fer_lightning import __version__
 from fer_lightning.errors import UserError, printable, run_command
 from fer_lightning.results import lock
-from fer_lightning.results.paths import command_to_go_on, last_checkpoint, read_jobs
+from fer_lightning.results.paths import command_to_go_on, expanded, here, last_checkpoint, read_jobs
 
 DESCRIPTION = """\
 List the runs in PATH and anywhere below it, a sweep's jobs too: accuracy on validation data and on
@@ -65,7 +64,7 @@ def show(arguments: argparse.Namespace) -> None:
     """Print the list. UserError where PATH is no folder."""
     from fer_lightning.results.run_folder import begun_folders
 
-    path = arguments.path.expanduser()
+    path = expanded(arguments.path)
     rows = [look(folder) for folder in begun_folders(path)]
     wanted = {key: value for key in ("model", "aug") if (value := getattr(arguments, key)) is not None}
     chosen = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
@@ -133,7 +132,7 @@ def way_on(folder: Path) -> str | None:
 
     None where it is not recorded, or the sweep is going on.
     """
-    from fer_lightning.results.run_folder import own_recipes, record_of, runtime_of
+    from fer_lightning.results.run_folder import cd_to, own_recipes, record_of
 
     sweep = (folder.parent / "multirun.yaml").is_file()
     place = folder.parent if sweep else folder
@@ -142,13 +141,11 @@ def way_on(folder: Path) -> str | None:
         return None
     try:
         typed = [str(word) for key in ("task", "hydra") for word in record["overrides"][key]]
-        words = [*own_recipes(record), *["--multirun"][: int(sweep)], *typed]
+        words = [*own_recipes(record), *typed]
     except (AttributeError, KeyError, TypeError):  # not as Hydra writes it
         return None
-    typed_in = Path(str(runtime_of(record).get("cwd")))
-    if not typed_in.is_dir() or typed_in.samefile(Path.cwd()):
-        return command_to_go_on(words, os.path.relpath(place), sweep)
-    return f"cd {shlex.quote(str(typed_in))} && {command_to_go_on(words, place.absolute(), sweep)}"
+    there = cd_to(record)
+    return there + command_to_go_on(words, place.absolute() if there else here(place), sweep)
 
 
 def in_turn(rows: list[Row], key: str, reverse: bool) -> list[Row]:

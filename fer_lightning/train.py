@@ -8,6 +8,7 @@ if __name__ == "__main__":  # python -m fer_lightning.train is python -m fer_lig
 import logging
 import math
 import os
+import shlex
 import signal
 import sys
 import time
@@ -38,7 +39,7 @@ from fer_lightning.results.outputs import (
     submission,
     write_predictions,
 )
-from fer_lightning.results.paths import best_checkpoint, last_checkpoint
+from fer_lightning.results.paths import best_checkpoint, here, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
 from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
 from fer_lightning.settings.resume import laid_out, take_over
@@ -82,7 +83,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         torch.manual_seed(settings.seed)  # the initial weights; every epoch has a seed of its own
         experiment = build(settings, faces, folder)
         if experiment.complete:
-            log.info(f"complete already, skipped: {os.path.relpath(folder)}")
+            log.info(f"complete already, skipped: {here(folder)}")
             return read_metrics(folder / "metrics.json")
         log.info(describe(faces))
         metrics = {**header(experiment, faces), **metrics}
@@ -171,7 +172,7 @@ def all_processes(trainer: pl.Trainer, folder: Path, threads: int) -> Iterator[N
         "MASTER_PORT": str(cluster.main_port),
         "OMP_NUM_THREADS": str(threads),  # Lightning would set another number of threads
     }
-    with other_processes([sys.executable, "-c", JOIN, str(folder.absolute())], trainer.num_devices, environment):
+    with other_processes([sys.executable, "-c", JOIN, os.path.abspath(folder)], trainer.num_devices, environment):
         try:
             yield
         finally:
@@ -300,8 +301,8 @@ def summary(metrics: dict[str, Any], folder: Path) -> str:
     """The end of a run in a few lines: what it reached and where to look."""
     synthetic = " on SYNTHETIC faces" if metrics["synthetic"] else ""
     best = f"best epoch {metrics['best_epoch']} of {metrics['epochs']}"
-    best += f", stopped early ({metrics['max_epochs']} were planned)" if metrics["stopped_early"] else ""
-    trial = "TRIAL of " if metrics["trial"] else ""
+    best += f", stopped early ({metrics['max_epochs']} were planned)" if metrics.get("stopped_early") else ""
+    trial = "TRIAL of " if metrics.get("trial") else ""
     lines = [f"{trial}{metrics['model'].upper()}, aug={metrics['aug']}{synthetic}: {best}"]
     for name, key in (("validation", "val"), ("PublicTest", "test_public"), ("PrivateTest", "test_private")):
         acc = metrics.get(f"{key}_acc")
@@ -314,11 +315,11 @@ def summary(metrics: dict[str, Any], folder: Path) -> str:
         if unseen is not None:
             lines.append(f"{'':24}{unseen:.4f}  on images not also in Training")
     lines.append(f"  {'validation':<11}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}")
-    for name, found in metrics["classes"]["val"].items():
+    for name, found in metrics.get("classes", {}).get("val", {}).items():
         shares = (found[key] for key in ("precision", "recall", "f1"))
         cells = "".join(f"{'–' if share is None else f'{share:.3f}':>10}" for share in shares)
         lines.append(f"  {name:<11}{cells}{found['support']:>10,}")
-    place = os.path.relpath(folder)
+    place = shlex.quote(here(folder))
     lines.append(f"  figures, predictions, checkpoints: {place}")
     lines.append(f"  curves: tensorboard --logdir {place}")
     return "\n".join(lines)

@@ -234,6 +234,17 @@ def test_a_folder_that_holds_a_run_is_refused_untouched(cli, run):
     assert tree(run) == before
 
 
+def test_the_end_of_a_run_is_told_where_its_folder_has_no_relative_path(monkeypatch):
+    """On another drive of Windows; and of a path that a program would take for an option."""
+    assert "--logdir ./-x\n" in train.summary({**SUMMARY, "trial": True}, Path("-x")) + "\n"
+
+    def relpath(path: Path, start: object = None) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("os.path.relpath", relpath)
+    assert train.summary(SUMMARY, Path("/d/run 1")).endswith("tensorboard --logdir '/d/run 1'")
+
+
 def test_validating_on_public_leaves_no_public_test_score(trained, few_faces):
     run = trained("run", *SMALL["dnn"], *QUICK, "data.val_split=public")
     metrics, faces = json.loads((run / "metrics.json").read_text()), few_faces
@@ -265,6 +276,7 @@ def test_an_unlabelled_test_set_gets_a_submission(cli, tmp_path, few_faces):
     assert [int(row["label"]) for row in submission] == expected.tolist()
 
 
+SUMMARY = {"model": "dnn", "aug": "norm", "synthetic": False, "best_epoch": 1, "epochs": 1}
 MISTAKES = {
     "an unknown key": (["optimizer.lrr=0.1"], "optimizer.lr"),
     "an unknown choice": (["model=cn"], "nearest: cnn"),
@@ -318,7 +330,22 @@ MISTAKES = {
     "a setting that no one reads": (["+data.num_workers=4"], "data.num_workers: there is no such key; known: name"),
     "a misspelt setting": (["+seeed=1"], "seeed: there is no such key; nearest: seed"),
     "an average's setting without one": (["+averaging.decay=0.9"], "averaging.decay"),
-    "a number for a checkpoint": (["ckpt_path=20261125"], "as ./number"),
+    "a number for a checkpoint": (["ckpt_path=20261125"], "20261125: no such checkpoint"),
+    "several values": (["seed=0,1"], "for --multirun seed=0,1; a list is 'seed=[0,1]', a text 'seed=\"0,1\"'\n"),
+    "several choices": (["aug=glob(n*)"], "are for --multirun 'aug=glob(n*)'\n"),
+    "a plus too many": (["+hydra/launcher=joblib"], "write hydra/launcher=… without the +\n"),
+    "a package for a recipe": (["experiment@_global_=best_dnn"], "write experiment=best_dnn\n"),
+    "a variable without a plus": (["hydra.job.env_set.A=b"], "add it: +hydra.job.env_set.A=b\n"),
+    "a typo in Hydra's own": (["hydra.run.dri=run"], "nearest: hydra.run.dir\n"),
+    "a plugin that is not here": (["hydra/job_logging=colorlog"], "pip install 'hydra-colorlog'\n"),
+    "another folder of configurations": (
+        ["--config-path", "own"],
+        "not found. A folder of your own stands beside conf/",
+    ),
+    "options that exclude each other": (["--multirun", "--cfg", "job"], "Only one of --run, --multirun, --cfg"),
+    "too long a path to data": (["data=auto", "data.root=" + 300 * "a"], "File name too long"),
+    "no folder for a job": (["--multirun", "seed=0", "hydra.sweep.subdir=."], "each in a folder of its own"),
+    "too long a name for a job": (["--multirun", "seed=0", "hydra.sweep.subdir=" + 300 * "a"], "longer than a file's"),
     "a number for a name": (["aug.name=5"], "aug.name=5: it must be a text"),
     "balance of another kind": (["data.class_weights=even"], "data.class_weights='even': it must be null or balanced"),
     "two ways to balance": (["data.class_weights=balanced", "data.sampling=balanced"], "take one of them"),
@@ -370,7 +397,7 @@ def test_a_mistake_is_one_message_before_any_work(cli, tmp_path, name, sweep):
         pytest.skip("there is a GPU here")
     arguments, named = MISTAKES[name]
     given = (*sweep, "data=synthetic", *arguments)
-    ended = cli(*sorted(given, key=lambda each: each != "--multirun"))  # which Hydra wants to be the first
+    ended = cli(*given)
     assert ended.status == 2
     assert named in ended.err
     assert "Traceback" not in ended.err

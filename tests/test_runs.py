@@ -147,4 +147,4 @@ def test_the_command_that_goes_on_is_the_one_that_the_interruption_told(cli, end
     monkeypatch.chdir("my runs")  # relative paths of the command are those of where it was typed in
     there = listed(".").out.splitlines()[-1]
     assert there.startswith(f"cd {tmp_path} && python -m fer_lightning --multirun ")
-    assert f"hydra.sweep.dir='{tmp_path}/my runs'" in shlex.split(there)
+    assert f'hydra.sweep.dir="{tmp_path}/my runs"' in shlex.split(there)

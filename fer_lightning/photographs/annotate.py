@@ -48,12 +48,14 @@ def copies(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
     if not pictures:
         raise UserError(f"--annotate {folder}: the pictures are copies that lie in it; name the pictures themselves")
     parents = [picture.parent.resolve() for picture in pictures]
-    shared = next(each for each in (parents[0], *parents[0].parents) if all(p.is_relative_to(each) for p in parents))
+    above = (parents[0], *parents[0].parents)
+    shared = next((each for each in above if all(parent.is_relative_to(each) for parent in parents)), None)
     found: dict[Path, Path] = {}
     taken: set[str] = set()
     for picture, parent in zip(pictures, parents, strict=True):
         name = picture.name if picture.suffix.lower() in (*JPEG, *PNG) else f"{picture.name}.png"
-        target = folder / parent.relative_to(shared) / name
+        below = parent.relative_to(shared) if shared else Path(*parent.parts[1:])  # Windows has drives
+        target = folder / below / name
         while str(target).lower() in taken:
             target = target.with_stem(f"{target.stem}-2")
         if target.exists() and not is_copy(target):

@@ -10,6 +10,7 @@ import numpy as np
 from fer_lightning.data.faults import faulty, shown
 from fer_lightning.errors import UserError
 from fer_lightning.photographs.faces import Face, boxed, find_faces, whole
+from fer_lightning.results.paths import expanded
 
 Box = tuple[float, float, float, float]
 SIDES = ("left", "top", "width", "height")
@@ -29,7 +30,7 @@ def finder(
     if not detect:
         raise UserError("--no-detect takes the whole picture as a face, --boxes a part of it; right: one of the two")
     if len(boxes) == 1 and boxes[0].lower().endswith(".csv"):
-        known = read_boxes(Path(boxes[0]).expanduser(), paths)
+        known = read_boxes(expanded(boxes[0]), paths)
     elif len(paths) == 1:
         known = {paths[0]: [_typed(text) for text in boxes]}
     else:

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from fer_lightning.data.faults import in_a_line
 from fer_lightning.data.picture import RIGHT, SUFFIXES, open_picture
 from fer_lightning.errors import UserError
-from fer_lightning.results.paths import in_order, nearest
+from fer_lightning.results.paths import expanded, in_order, nearest
 
 
 def find_pictures(names: Sequence[str]) -> list[Path]:
@@ -23,7 +23,7 @@ def find_pictures(names: Sequence[str]) -> list[Path]:
     for name in names:
         if not name:  # not the current folder: a script whose variable is not set does not mean that
             raise UserError("the name of a picture is empty (a variable that is not set?)")
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
             chosen = [each for each in path.rglob("*") if _is_picture(each.relative_to(path)) and each.is_file()]
             if not chosen:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -36,6 +37,11 @@ def read_jobs(sweep: Path) -> dict[str, Any]:
     return found
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home that `~` means; without one, as it stands."""
+    return Path(os.path.expanduser(path))
+
+
 def best_checkpoint(path: str | Path) -> Path:
     """The checkpoint to score that `path`, a file or a run's folder, means."""
     return _checkpoint(Path(path), "best.ckpt")
@@ -47,7 +53,7 @@ def last_checkpoint(path: str | Path) -> Path:
 
 
 def _checkpoint(path: Path, name: str) -> Path:
-    path = path.expanduser()
+    path = expanded(path)
     return path / "checkpoints" / name if path.is_dir() else path
 
 
@@ -72,15 +78,36 @@ def override(key: str, path: str | Path) -> str:
 def quoted(path: str | Path) -> str:
     """A path as a value on Hydra's command line: in quotes where its characters mean something to it."""
     text = str(path)
-    if not re.fullmatch(r"[A-Za-z0-9_./+@:-]+", text):
-        text = "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+    if not re.fullmatch(r"[A-Za-z0-9_./+@:-]+", text) or is_no_text(text):
+        text = '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text) + '"'
     return text
+
+
+def is_no_text(value: str) -> bool:
+    """Whether Hydra reads a value as a number, a truth or null."""
+    try:
+        float(value)
+    except ValueError:
+        return value.lower() in ("true", "false", "null")
+    return True
+
+
+def here(path: str | Path) -> str:
+    """A path from the current folder; whole where that is gone or on another drive (Windows).
+
+    No program takes it for an option or a home (`-x`, `~x`).
+    """
+    try:
+        found = os.path.relpath(path)
+    except (ValueError, OSError):
+        return str(Path(path).absolute())
+    return f"./{found}" if found.startswith(("-", "~")) else found
 
 
 def command_to_go_on(given: Sequence[str], folder: str | Path, sweep: bool) -> str:
     """The command that goes on with the run or sweep in `folder`, which `given`, a command's words, has begun."""
-    other = ("ckpt_path=", "resume=", "hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir=")
-    words = [word for word in given if not word.startswith(other)]
+    other = ("--multirun", "-m", "ckpt_path=", "resume=", "hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir=")
+    words = [*["--multirun"][: int(sweep)], *(word for word in given if not word.lstrip("+").startswith(other))]
     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     return f"python -m fer_lightning {shlex.join([*words, override(key, folder), 'resume=true'])}"
 

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -168,6 +169,12 @@ def runtime_of(record: dict[str, Any]) -> dict[str, Any]:
     """Where and how a run or sweep was started, of its `record_of`; nothing where that does not say it."""
     found = record.get("runtime")
     return found if isinstance(found, dict) else {}
+
+
+def cd_to(record: dict[str, Any]) -> str:
+    """`cd DIR && ` where relative paths in the command of a `record_of` mean other ones than here; else nothing."""
+    folder = Path(str(runtime_of(record).get("cwd")))
+    return "" if not folder.is_dir() or folder.samefile(Path.cwd()) else f"cd {shlex.quote(str(folder))} && "
 
 
 def own_recipes(record: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """What a command has begun, a run or a sweep: held for it alone, and how it ends."""
 
 import logging
-import os
+import shlex
 import signal
 import sys
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
-from fer_lightning.results.paths import command_to_go_on, last_checkpoint
+from fer_lightning.results.paths import command_to_go_on, here, last_checkpoint
 from fer_lightning.settings.follower import Follower
 from fer_lightning.settings.sweep import Job
 
@@ -104,7 +104,7 @@ class Begun:
     def how_to_go_on(self) -> str:
         if self.from_elsewhere and not last_checkpoint(self.folder).is_file():
             return f"nothing was taken over yet: start it again, in another folder than {self.folder}"
-        return f"go on with: {command_to_go_on(sys.argv[1:], os.path.relpath(self.folder), self.sweep)}"
+        return f"go on with: {command_to_go_on(sys.argv[1:], here(self.folder), self.sweep)}"
 
 
 def compare(folder: Path) -> bool:
@@ -115,7 +115,7 @@ def compare(folder: Path) -> bool:
     print(
         f"\n{comparison.markdown(table)}\n"
         f"comparison: {folder}/comparison.md, .csv and .png; the figures of each run in its folder there\n"
-        f"curves: tensorboard --logdir {folder}"
+        f"curves: tensorboard --logdir {shlex.quote(here(folder))}"
     )
     return not table["failed"].any()
 

@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import random
+import shlex
 import shutil
 import sys
 import traceback
@@ -9,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.files import keep
-from fer_lightning.results.paths import JOBS, holds_run, last_checkpoint, override, refuse_foreign
+from fer_lightning.results.paths import JOBS, expanded, holds_run, last_checkpoint, override, refuse_foreign
 from fer_lightning.settings import begun, sweep
-from fer_lightning.settings.hydra_errors import as_user_error
+from fer_lightning.settings.hydra_errors import CONF, as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
 from fer_lightning.training.processes import is_first_process
 
@@ -32,7 +35,7 @@ def register_resolvers() -> None:
 def run_dir(ckpt_path: object, new: str) -> str:
     """The folder of the run that `ckpt_path` goes on with, where it is a run's last.ckpt; otherwise `new`."""
     if isinstance(ckpt_path, str):  # anything else is refused a little later
-        last = Path(ckpt_path).expanduser().absolute()  # also of last.ckpt in the current folder
+        last = expanded(ckpt_path).absolute()  # also of last.ckpt in the current folder
         last = last_checkpoint(last)
         if last.name == "last.ckpt" and last.parent.name == "checkpoints" and holds_run(last.parents[1]):
             return str(last.parents[1])
@@ -95,6 +98,9 @@ class RunHooks(Callback):
                 refuse_foreign(folder, ("comparison.*", "multirun*.yaml"))
             if resume and not sweep.is_basic(config.hydra):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
+            if resume and is_named(config, "hydra.sweep.subdir"):
+                leave_out_resume(config)
+            chance = random.getstate()
             jobs, swept = sweep.jobs_of(config)
             for job in jobs:
                 job.experiment = check(job.config)
@@ -113,6 +119,7 @@ class RunHooks(Callback):
             # From these, each job's configuration is composed
             others = [each for each in given_to_hydra(config) if not is_override(each, "hydra.sweep.dir")]
             config.hydra.overrides.hydra = [*others, override("hydra.sweep.dir", config.hydra.sweep.dir)]
+            random.setstate(chance)  # so that shuffle(…) gives Hydra's sweeper the same order
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         assert begun.now is not None
@@ -146,7 +153,8 @@ def check(config: DictConfig, folder: Path | None = None) -> Any:
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)
-    return build.check(job, folder)
+    with env_override(config.hydra.job.env_set):  # as in the job
+        return build.check(job, folder)
 
 
 def resumes(config: DictConfig, key: str, named: bool) -> bool:
@@ -160,12 +168,25 @@ def resumes(config: DictConfig, key: str, named: bool) -> bool:
 def place(config: DictConfig, key: str) -> Path:
     if not (named := OmegaConf.select(config, key)):
         raise UserError(f"{key}: it is empty; name a folder, or leave it out")
-    return Path(named).expanduser()
+    return expanded(named)
 
 
 def is_named(config: DictConfig, key: str) -> bool:
-    """Whether the command line says where the run or sweep goes; otherwise its folder is named after the second."""
-    return any(is_override(given, key) for given in given_to_hydra(config))
+    """Whether the user, not conf/config.yaml, says where the run or sweep goes: there its name has the second in it."""
+    group, _, name = key.rpartition(".")
+    mine, usual = (
+        OmegaConf.to_container(OmegaConf.select(each, group), resolve=False)[name]  # type: ignore[index, call-overload]
+        for each in (config, OmegaConf.load(CONF / "config.yaml"))
+    )
+    return bool(mine != usual)
+
+
+def leave_out_resume(config: DictConfig) -> None:
+    """See to it that jobs whose folder is ${hydra.job.override_dirname} have the one that they began in."""
+    key = "hydra.job.config.override_dirname.exclude_keys"
+    others = [each for each in given_to_hydra(config) if not is_override(each, key)]
+    left_out = [*OmegaConf.select(config, key), "resume"]
+    config.hydra.overrides.hydra = [*others, f"{key}=[{','.join(left_out)}]"]
 
 
 def given_to_hydra(config: DictConfig) -> list[str]:
@@ -206,7 +227,7 @@ def refuse_another(config: DictConfig, folder: Path) -> None:
     if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last_checkpoint(folder).resolve():
         raise UserError(
             f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH, "
-            f"or go on with that run: {override('hydra.run.dir', folder)} resume=true"
+            f"or go on with that run: {shlex.quote(override('hydra.run.dir', folder))} resume=true"
         )
 
 

@@ -3,7 +3,9 @@
 import difflib
 import inspect
 import re
+import shlex
 import sys
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,18 +36,39 @@ USUAL_NAMES = {  # elsewhere: here; others are found by their last part
     "gpus": "trainer.devices",
 }
 
-LAUNCHERS = {"joblib": "parallel", "submitit_local": "cluster", "submitit_slurm": "cluster"}  # with their extras
+OPEN = ("hydra.job.env_set.", "hydra.callbacks.")  # Hydra's own that take any name
+HYDRAS = (  # what is most set of Hydra's own
+    *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir", "hydra.job.name"),
+    *("hydra.output_subdir", "hydra.verbose", "hydra.mode", "hydra.searchpath"),
+)
+PLUGINS = {  # of Hydra's: where each is
+    "joblib": "fer_lightning[parallel]",
+    "submitit_local": "fer_lightning[cluster]",
+    "submitit_slurm": "fer_lightning[cluster]",
+    "colorlog": "hydra-colorlog",
+    "optuna": "hydra-optuna-sweeper",
+    "ax": "hydra-ax-sweeper",
+    "nevergrad": "hydra-nevergrad-sweeper",
+    "ray": "hydra-ray-launcher",
+    "rq": "hydra-rq-launcher",
+}
 
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The user's mistake behind an exception of Hydra's or OmegaConf's; None where it is no such exception."""
-    if message := told(error.__cause__ if isinstance(error.__cause__, OSError) else error):  # of a log that is refused
+    if message := told(error) or (told(error.__cause__) if error.__cause__ else None):  # of a log that is refused
         return message
     if isinstance(error, ValueError) and "Config group override" in str(error):  # Hydra's own, of model=null or model=5
         return UserError(not_a_choice() or str(error))
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException) or of_hydra(error):
         return UserError(explain(error))
     return None
+
+
+def of_hydra(error: BaseException) -> bool:
+    """Whether it is a ValueError that Hydra itself raises, as for options that exclude each other."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and str(frames[-1].f_globals.get("__name__")).startswith("hydra.")
 
 
 def explain(error: BaseException) -> str:
@@ -53,16 +76,25 @@ def explain(error: BaseException) -> str:
     choice = re.search(r"Could not find '(\w+)/([^']+)'", message)
     if choice and choices(choice[1]):
         return no_such_choice(*choice.groups())
-    if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", message):
-        extra = LAUNCHERS.get(launcher[1])
-        right = f"it needs a package: pip install 'fer_lightning[{extra}]'" if extra else "there is no such launcher"
-        return f"hydra/launcher={launcher[1]}: {right}"
-    key = re.search(r"Could not override '([^']+)'", message)
-    return no_such_key(key[1]) if key else message
+    if plugin := re.search(r"Could not find '(hydra/(launcher|sweeper|job_logging|hydra_logging))/([^']+)'", message):
+        package = PLUGINS.get(plugin[3])
+        right = f"it needs a package: pip install '{package}'" if package else f"there is no such {plugin[2]}"
+        return f"{plugin[1]}={plugin[3]}: {right}"
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'( requires)?", message):
+        key, _, value = several[1].partition("=")
+        one = f"; a list is {shlex.quote(f'{key}=[{value}]')}, a text {shlex.quote(override(key, value))}"
+        one = "" if several[2] or choices(key) else one
+        return f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}{one}"
+    if again := re.search(r"Multiple values for ([^.]+)\. To override a value use 'override", message):
+        return f"+{again[1]}=…: there is one already; write {again[1]}=… without the +"
+    if "Primary config" in message:  # --config-path takes the place of conf/
+        return f"{message.partition(chr(10))[0]} A folder of your own stands beside conf/: --config-dir DIR"
+    unknown = re.search(r"Could not override '([^']+)'", message)
+    return no_such_key(unknown[1]) if unknown else message
 
 
 def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for path in CONF.glob(f"{group}/*.yaml")) if re.fullmatch(r"\w+", group) else []
 
 
 def no_such_choice(group: str, name: str) -> str:
@@ -70,7 +102,7 @@ def no_such_choice(group: str, name: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" (nearest: {near[0]})" if near else ""
     if group == "data" and ("/" in name or Path(name).exists()):
-        hint = f"; a file or folder is {override('data.root', name)}"
+        hint = f"; a file or folder is {shlex.quote(override('data.root', name))}"
     return f"{group}={name}: there is no such choice; {group} is one of {', '.join(known)}{hint}"
 
 
@@ -86,6 +118,12 @@ def not_a_choice() -> str:
 def no_such_key(key: str) -> str:
     if key.startswith("hydra.launcher."):
         return f"{key}: no key of the launcher that is chosen; choose its launcher, such as hydra/launcher=joblib"
+    if (group := key.partition("@")[0]) != key and choices(group):
+        return f"{key}: there is no such key; write {group}={dict(given()).get(key, '…')}"
+    if key.startswith(OPEN):
+        return f"{key}: it is not there yet, so add it: +{key}={dict(given()).get(key, '…')}"
+    if near := difflib.get_close_matches(key, HYDRAS, n=1, cutoff=0.7):
+        return f"{key}: there is no such key; nearest: {near[0]}"
     if having := keys().get(key):
         return f"{key}: no key of the {key.partition('.')[0]} that is chosen, but of {' and '.join(having)}"
     known, value = chosen(), dict(given()).get(key, "…")

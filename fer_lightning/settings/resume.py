@@ -14,6 +14,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.checkpoint import read_checkpoint
 from fer_lightning.results.paths import (
     best_checkpoint,
+    here,
     holds_run,
     last_checkpoint,
     override,
@@ -23,10 +24,13 @@ from fer_lightning.results.paths import (
 from fer_lightning.results.run_folder import (
     Row,
     best_row,
+    cd_to,
     is_completed,
     overrides_of,
+    own_recipes,
     read_epochs,
     read_metrics,
+    record_of,
     stalled_at,
     versions_of,
     write_epochs,
@@ -118,7 +122,7 @@ def found_state(
     if metrics.get("data_fingerprint") not in (None, data_fingerprint) and DIGESTS["split"] not in changed:
         changed.append("other test images, or labels")
     if changed and begun:
-        own = shlex.join([*own_command(folder, theirs, mine), override("hydra.run.dir", folder), "resume=true"])
+        own = own_command(folder, theirs, mine, "hydra.run.dir", "resume=true")
         raise UserError(
             f"{folder}: it holds a run with {', '.join(changed)}; name another folder, or go on with its own settings "
             f"and data: {own}"
@@ -164,7 +168,7 @@ def check_resumable(path: Path, settings: Settings, mine: dict[str, Any], learni
     if theirs is None or not isinstance(checkpoint.get("epoch"), int):
         raise UserError(f"{path}: it holds weights only; go on from last.ckpt beside it")
     if changed := differences(theirs, mine):
-        own = shlex.join([*own_command(run_of(path), theirs, mine), override("ckpt_path", run_of(path))])
+        own = own_command(run_of(path), theirs, mine, "ckpt_path")
         raise UserError(
             f"{path}: it was trained with {', '.join(changed)}; go on with its own settings and data: {own}"
         )
@@ -220,14 +224,16 @@ def differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
     return found
 
 
-def own_command(folder: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
-    """The command that the run in `folder` was last started with."""
-    own = overrides_of(folder)
-    command = ["python", "-m", "fer_lightning", *(["…"] if own is None else own)]
+def own_command(folder: Path, theirs: dict[str, Any], mine: dict[str, Any], key: str, *more: str) -> str:
+    """The command that the run in `folder` was last started with, going on there by `key` and `more`."""
+    record, own = record_of(folder), overrides_of(folder)
+    there = cd_to(record)
+    words = [*own_recipes(record), *(["…"] if own is None else own)]
     precision = theirs["trainer.precision"]  # `auto` may come to another on this machine
-    if precision != mine["trainer.precision"] and f"trainer.precision={precision}" not in command:
-        command.append(f"trainer.precision={precision}")
-    return command
+    if precision != mine["trainer.precision"] and f"trainer.precision={precision}" not in words:
+        words.append(f"trainer.precision={precision}")
+    words += [override(key, folder.absolute() if there else here(folder)), *more]
+    return f"{there}python -m fer_lightning {shlex.join(words)}"
 
 
 def check_files(path: Path, done: int) -> None:

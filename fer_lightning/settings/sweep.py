@@ -5,6 +5,7 @@ jobs.json of the sweep's folder tells each job's folder: the processes that do t
 
 import itertools
 import logging
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 RECORD = ".hydra"  # Hydra's record of a start, in a job's folder
 FINGERPRINT = "data_fingerprint"
+EXCLUDE = "'hydra.job.config.override_dirname.exclude_keys=[data.root]'"
+LONGEST_NAME = 255  # bytes, of most file systems
 NUMBER = re.compile("[0-9]+(?=-)")  # of a job, at the beginning of its folder's name
 
 
@@ -195,8 +198,15 @@ def own_folders(jobs: Sequence[Job]) -> None:
     """Give each job the folder that a `hydra.sweep.subdir` of the user's names. UserError where two would share one."""
     for job in jobs:
         job.folder = str(OmegaConf.select(job.config, "hydra.sweep.subdir"))
-        if "/" in job.folder:
-            raise UserError(f"hydra.sweep.subdir={job.folder}: a sweep's jobs stand side by side; leave out the /")
+        if "/" in job.folder or job.folder in ("", ".", ".."):
+            raise UserError(
+                f"hydra.sweep.subdir={job.folder}: a sweep's jobs stand side by side, each in a folder of its own, "
+                f"without a / (of override_dirname those of a key: {EXCLUDE})"
+            )
+        if len(os.fsencode(job.folder)) > LONGEST_NAME:
+            raise UserError(
+                f"hydra.sweep.subdir={job.folder}: longer than a file's name may be; leave keys out: {EXCLUDE}"
+            )
     folders = [job.folder for job in jobs]
     if shared := [folder for folder in folders if folders.count(folder) > 1]:
         raise UserError(

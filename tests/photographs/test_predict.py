@@ -214,6 +214,16 @@ def test_copies_are_marked_and_nothing_else_is_touched(pictures, monkeypatch):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_copies_of_pictures_on_two_drives_lie_below_their_folders_names(tmp_path, monkeypatch):
+    for name in ("a/me.png", "b/me.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    monkeypatch.setattr(Path, "is_relative_to", lambda *_: False)  # as of D:/a to C:/b, where there are drives
+    made = annotate.copies([tmp_path / "a" / "me.png", tmp_path / "b" / "me.png"], tmp_path / "marked")
+    assert [path.parent.name for path in made.values()] == ["a", "b"]
+    assert all(tmp_path / "marked" in path.parents for path in made.values())
+
+
 def test_copies_of_pictures_elsewhere_lie_in_the_folder_too(pictures, monkeypatch):
     Path("here/x").mkdir(parents=True)
     Path("x").mkdir()
