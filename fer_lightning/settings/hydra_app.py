@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.errors import UserError, print_error, say_loading
 from fer_lightning.results.files import keep
-from fer_lightning.results.paths import JOBS, expanded, holds_run, last_checkpoint, override, refuse_foreign
+from fer_lightning.results.paths import JOBS, expanded, holds_run, last_checkpoint, nearest, override, refuse_foreign
 from fer_lightning.settings import begun, sweep
 from fer_lightning.settings.hydra_errors import CONF, as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
@@ -224,7 +224,9 @@ def claim(folder: Path, below: str, named: bool) -> Path:
 def refuse_another(config: DictConfig, folder: Path) -> None:
     """Raise UserError unless `ckpt_path` is the newest state of the run in a folder, which goes on there then."""
     ckpt_path = config.get("ckpt_path")
-    if ckpt_path is None or last_checkpoint(ckpt_path).resolve() != last_checkpoint(folder).resolve():
+    if isinstance(ckpt_path, str) and not last_checkpoint(ckpt_path).exists():
+        raise UserError(f"ckpt_path={ckpt_path}: no such checkpoint{nearest(Path(ckpt_path))}")
+    if not isinstance(ckpt_path, str) or last_checkpoint(ckpt_path).resolve() != last_checkpoint(folder).resolve():
         raise UserError(
             f"{folder}: it already holds a run, which is not overwritten. Name another folder with hydra.run.dir=PATH, "
             f"or go on with that run: {shlex.quote(override('hydra.run.dir', folder))} resume=true"
