@@ -39,7 +39,7 @@ LAUNCHERS = {"joblib": "parallel", "submitit_local": "cluster", "submitit_slurm"
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The user's mistake behind an exception of Hydra's or OmegaConf's; None where it is no such exception."""
-    if message := told(error.__cause__ if isinstance(error.__cause__, OSError) else error):  # of a log that is refused
+    if message := told(error) or (told(error.__cause__) if error.__cause__ else None):  # of a log that is refused
         return message
     if isinstance(error, ValueError) and "Config group override" in str(error):  # Hydra's own, of model=null or model=5
         return UserError(not_a_choice() or str(error))
