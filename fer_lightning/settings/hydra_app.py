@@ -209,8 +209,8 @@ def claim(folder: Path, below: str, named: bool) -> Path:
             (taken / below).mkdir(parents=True, exist_ok=named and below == ".")
             break
         except FileExistsError:
-            if folder.is_file():
-                raise UserError(f"{folder}: it is a file; name a folder") from None
+            if not folder.is_dir():
+                raise UserError(f"{folder}: it is a file, or a link to nothing; name a folder") from None
             if named:
                 raise UserError(f"{folder}: another run began in it just now; name another folder") from None
             taken = folder.with_name(f"{folder.name}-{number}")
