@@ -12,7 +12,13 @@ from contextlib import contextmanager
 
 from fer_lightning.errors import Failure, UserError, print_error
 
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # what launchers tell; RANK goes first
+RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "SLURM_PROCID",
+    "JSM_NAMESPACE_RANK",
+)  # what launchers tell; RANK goes first
 
 STARTER = "FER_LIGHTNING_STARTED_BY"  # the id of the process that started this one
 
@@ -68,20 +74,26 @@ def check_ranks() -> None:
     """Raise UserError where the environment's numbers of processes are none: Lightning would not even be imported."""
     for name in RANKS:
         if not os.environ.get(name, "0").isdecimal():
-            raise UserError(f"{name}={os.environ[name]} in the environment: the number of a process is wanted; unset it")
+            raise UserError(
+                f"{name}={os.environ[name]} in the environment: the number of a process is wanted; unset it"
+            )
 
 
 def check_started(processes: int) -> None:
-    """Raise UserError unless as many processes are started as a run has; left-over variables would mislead Lightning."""
+    """Raise UserError unless as many processes are started as a run has. Left-over variables mislead Lightning."""
     right = f"a run of {processes} (trainer.devices, trainer.num_nodes)"
     if (tasks := started(processes)) not in (1, processes):
-        raise UserError(f"torchrun or srun has started {tasks} processes of {right}; start one, or make these two equal")
+        raise UserError(
+            f"torchrun or srun has started {tasks} processes of {right}; start one, or make these two equal"
+        )
     if processes == 1 and not is_first_process():
         raise UserError(f"{', '.join(_of_others())} in the environment: not the first process of {right}; unset it")
     if tasks > 1 and in_slurm():  # Lightning wants it, and `srun --ntasks=2` leaves it out
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(tasks // int(os.environ.get("SLURM_NNODES", "1"))))
     if tasks == 1 < processes and "LOCAL_RANK" in os.environ and "MASTER_PORT" not in os.environ:
-        raise UserError("LOCAL_RANK in the environment: Lightning would wait for processes of another program; unset it")
+        raise UserError(
+            "LOCAL_RANK in the environment: Lightning would wait for processes of another program; unset it"
+        )
 
 
 @contextmanager
