@@ -55,6 +55,11 @@ def told(error: BaseException, name: object = None) -> UserError | None:
         what = what or "Hydra's record of the command (.hydra) or TensorBoard's events"
         kind = UserError if error.errno == errno.ENAMETOOLONG else Failure
         return kind(f"{what}: {error.strerror or error}{remedy}")
+    if isinstance(error, UnicodeEncodeError):
+        where = printable(error.object[max(0, error.start - 40) : error.end + 20])
+        return UserError(
+            f"…{where}…: this name is not in UTF-8, or the locale is not (LC_ALL=C.UTF-8); take another one"
+        )
     return error if isinstance(error, UserError) else None
 
 

@@ -218,9 +218,11 @@ def make_trainer(arguments: dict[str, Any]) -> Trainer:
     It knows of no launcher. UserError where one has started other processes than the arguments ask for.
     """
     check_arguments("trainer", Trainer, arguments)
-    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    environment = LightningEnvironment()
     try:
-        trainer = Trainer(**arguments, **silent, plugins=[LightningEnvironment()])
+        trainer = Trainer(
+            **arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False, plugins=[environment]
+        )
         check_started(trainer.world_size)
         if trainer.world_size > 1 and in_slurm() and not begins_alone(trainer.world_size):
             SLURMEnvironment().validate_settings(trainer.num_devices, trainer.num_nodes)
