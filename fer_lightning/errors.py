@@ -141,9 +141,10 @@ def run_command(work: Callable[[], None]) -> NoReturn:
     """
     kept = keep_output()
     threading.excepthook = _in_thread
-    for number in (getattr(signal, name, None) for name in ENDING):  # Windows has few of them
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _interrupt)
+    ending = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]  # Windows has few of them
+    ending = [number for number in ending if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, _interrupt)
     try:
         try:
             os.getcwd()
@@ -160,5 +161,8 @@ def run_command(work: Callable[[], None]) -> NoReturn:
             raise
         print_error(message)
         status = message.status
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
     sys.stdout.flush()
     sys.exit(status or any(each.lost for each in kept))  # type: ignore[arg-type]
