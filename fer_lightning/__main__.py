@@ -75,9 +75,11 @@ def sweep_job(cfg: DictConfig, folder: Path) -> float | None:
         return None
     with ExitStack() as opened:
         if elsewhere:  # the process that began the sweep shows what is logged, see `Follower`
-            opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, "w"))))
+            opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         try:
             with FolderLock(folder):
+                if holds_run(folder) and not cfg.resume:
+                    raise UserError(f"{folder}: another run was done in it meanwhile")
                 metrics = train(cfg, folder)
         except KeyboardInterrupt:
             metrics = {"interrupted": True}

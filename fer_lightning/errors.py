@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -18,7 +19,10 @@ OF_THE_DISK = {  # with what is done then
     errno.EPERM: "",
     errno.EIO: "",
     errno.ESTALE: "",
+    errno.ENAMETOOLONG: "; take a shorter one",
 }
+# What ends a command like Ctrl-C: a kill, a lost terminal (not under nohup), SLURM's warning, a limit on CPU seconds
+ENDING = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
 
 
 class UserError(Exception):
@@ -49,7 +53,13 @@ def told(error: BaseException, name: object = None) -> UserError | None:
         remedy = OF_THE_DISK.get(error.errno or 0, "")
         what = f"{name}: it cannot be written" if name else error.filename
         what = what or "Hydra's record of the command (.hydra) or TensorBoard's events"
-        return Failure(f"{what}: {error.strerror or error}{remedy}")
+        kind = UserError if error.errno == errno.ENAMETOOLONG else Failure
+        return kind(f"{what}: {error.strerror or error}{remedy}")
+    if isinstance(error, UnicodeEncodeError):
+        where = printable(error.object[max(0, error.start - 40) : error.end + 20])
+        return UserError(
+            f"…{where}…: this name is not in UTF-8, or the locale is not (LC_ALL=C.UTF-8); take another one"
+        )
     return error if isinstance(error, UserError) else None
 
 
@@ -119,6 +129,11 @@ def _in_thread(failed: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failed)
 
 
+def _interrupt(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a terminal's end is told twice, of CPU seconds each one
+    raise KeyboardInterrupt
+
+
 def run_command(work: Callable[[], None]) -> NoReturn:
     """Do a command's work and exit: 0 done, 1 failed, 2 a user's mistake, 130 interrupted.
 
@@ -126,7 +141,15 @@ def run_command(work: Callable[[], None]) -> NoReturn:
     """
     kept = keep_output()
     threading.excepthook = _in_thread
+    ending = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]  # Windows has few of them
+    ending = [number for number in ending if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, _interrupt)
     try:
+        try:
+            os.getcwd()
+        except OSError:
+            raise UserError("the current folder is no longer there; change into one that is") from None
         work()
         status: object = 0
     except SystemExit as end:
@@ -138,5 +161,8 @@ def run_command(work: Callable[[], None]) -> NoReturn:
             raise
         print_error(message)
         status = message.status
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
     sys.stdout.flush()
     sys.exit(status or any(each.lost for each in kept))  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from fer_lightning.data.datamodule import epoch_seed
@@ -46,7 +47,7 @@ from fer_lightning.settings.resume import laid_out, take_over
 from fer_lightning.training.checkpoints import DECISIVE
 from fer_lightning.training.loggers import close, log_results, make_loggers
 from fer_lightning.training.memory import keep_freed_memory
-from fer_lightning.training.processes import is_first_process, other_processes
+from fer_lightning.training.processes import begins_alone, is_first_process, other_processes
 from fer_lightning.training.progress import EpochBar
 from fer_lightning.training.provenance import device_name, versions
 from fer_lightning.training.recorder import Recorder
@@ -130,6 +131,7 @@ def run(experiment: Experiment, faces: Faces, folder: Path, metrics: dict[str, A
             *bar,
         ],
         default_root_dir=folder,
+        plugins=[LightningEnvironment()] if begins_alone(experiment.processes) else None,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,

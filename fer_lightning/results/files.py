@@ -17,7 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The file to write inside the `with` is given; it takes the place of `path` at its end, unless that fails: `Failure`
     where that is for the disk. A process that is killed leaves its part, see `remove_parts`.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name[:50]}.{os.getpid()}.part")  # a name may have 255 bytes
     with naming(path):
         try:
             yield part
@@ -37,6 +37,8 @@ def check_out(out: Path, endings: Sequence[str], marker: str, kind: str) -> None
         raise UserError(f"--out {out}: there is no folder {out.parent}")
     if out.is_dir():
         raise UserError(f"--out {out}: it is a folder; a file is wanted")
+    if out.exists() and not out.is_file():
+        raise UserError(f"--out {out}: it is no ordinary file; name another one")
     if out.exists() and marker.encode() not in out.read_bytes():
         raise UserError(f"--out {out}: it exists and is no {kind}, so it is not overwritten; name another file")
 

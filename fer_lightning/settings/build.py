@@ -16,6 +16,7 @@ import torch._dynamo
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fer_lightning.data.augment import Augment, Mix
@@ -32,6 +33,7 @@ from fer_lightning.training.averaging import Averaging
 from fer_lightning.training.compilation import Compiled
 from fer_lightning.training.distillation import Teachers, open_teachers
 from fer_lightning.training.loggers import check_installed
+from fer_lightning.training.processes import begins_alone, check_started, in_slurm
 from fer_lightning.training.threads import default_threads
 
 FER2013_EPOCHS = 300  # of `trainer.max_epochs=auto`: the study's length
@@ -211,13 +213,23 @@ def make_averaging(settings: Settings) -> Averaging | None:
 
 
 def make_trainer(arguments: dict[str, Any]) -> Trainer:
-    """A Trainer that shows nothing and writes nothing; UserError for arguments that it does not take."""
+    """A Trainer that shows nothing and writes nothing; UserError for arguments that it does not take.
+
+    It knows of no launcher. UserError where one has started other processes than the arguments ask for.
+    """
     check_arguments("trainer", Trainer, arguments)
+    environment = LightningEnvironment()
     try:
-        return Trainer(**arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer = Trainer(
+            **arguments, logger=False, enable_checkpointing=False, enable_progress_bar=False, plugins=[environment]
+        )
+        check_started(trainer.world_size)
+        if trainer.world_size > 1 and in_slurm() and not begins_alone(trainer.world_size):
+            SLURMEnvironment().validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         remedy = "; take trainer=cpu or trainer=auto" if "gpu backend" in str(error) else ""
         raise UserError(f"trainer: {error}{remedy}") from None
+    return trainer
 
 
 def learning_rates(settings: Settings, epochs: int, first: int) -> list[float]:

@@ -21,7 +21,7 @@ from fer_lightning.results.paths import JOBS, expanded, holds_run, last_checkpoi
 from fer_lightning.settings import begun, sweep
 from fer_lightning.settings.hydra_errors import CONF, as_user_error
 from fer_lightning.settings.sweep import job_folder, record, run_name
-from fer_lightning.training.processes import is_first_process
+from fer_lightning.training.processes import check_ranks, is_first_process, started
 
 
 def register_resolvers() -> None:
@@ -49,11 +49,17 @@ class RunHooks(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not is_first_process():
-            return
         with exit_on_error():
+            check_ranks()
             folder = place(config, "hydra.run.dir")
             named = is_named(config, "hydra.run.dir")
+            if not is_first_process():
+                check_processes(config)
+                config.hydra.output_subdir = None
+                config.hydra.run.dir = str(folder)
+                if not named and config.get("ckpt_path") is None:
+                    config.hydra.run.dir = "."  # it writes nothing; the first one's folder is named by the clock
+                return
             resume = resumes(config, "hydra.run.dir", named)
             named |= config.get("ckpt_path") is not None
             if named and (folder / "multirun.yaml").is_file():
@@ -78,7 +84,8 @@ class RunHooks(Callback):
             folder = place(config, "hydra.sweep.dir")
             named = is_named(config, "hydra.sweep.dir")
             resume = resumes(config, "hydra.sweep.dir", named)
-            if not is_first_process():
+            check_ranks()
+            if not is_first_process() or started() > 1:
                 raise UserError(
                     "--multirun in several processes (torchrun, srun): each would do the whole sweep; start one"
                 )
@@ -149,12 +156,25 @@ def check(config: DictConfig, folder: Path | None = None) -> Any:
     say_loading()
     from fer_lightning.settings import build  # torch and Lightning, so not before a run is wanted
 
+    with env_override(config.hydra.job.env_set):  # as in the job
+        return build.check(own(config), folder)
+
+
+def check_processes(config: DictConfig) -> None:
+    """UserError unless a process that is not the first one belongs to the run."""
+    from fer_lightning.settings import build
+
+    trainer = build.resolve(own(config)).trainer
+    build.make_trainer({**trainer.arguments, "precision": "32-true", "max_epochs": 1})  # whatever `auto` comes to
+
+
+def own(config: DictConfig) -> DictConfig:
+    """A configuration without Hydra's own settings, which it may still refer to."""
     HydraConfig.instance().set_config(copy.deepcopy(config))  # for ${hydra:…}; it makes its own read-only
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)
-    with env_override(config.hydra.job.env_set):  # as in the job
-        return build.check(job, folder)
+    return job
 
 
 def resumes(config: DictConfig, key: str, named: bool) -> bool:
@@ -211,8 +231,8 @@ def claim(folder: Path, below: str, named: bool) -> Path:
             (taken / below).mkdir(parents=True, exist_ok=named and below == ".")
             break
         except FileExistsError:
-            if folder.is_file():
-                raise UserError(f"{folder}: it is a file; name a folder") from None
+            if not folder.is_dir():
+                raise UserError(f"{folder}: it is a file, or a link to nothing; name a folder") from None
             if named:
                 raise UserError(f"{folder}: another run began in it just now; name another folder") from None
             taken = folder.with_name(f"{folder.name}-{number}")

@@ -20,7 +20,7 @@ SMALLEST_SIDE = 16  # pixels: the CNN halves an image four times
 # Arguments of Lightning's Trainer that a run decides for itself.
 RESERVED_TRAINER_ARGS = (
     *("logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_progress_bar"),
-    *("enable_model_summary", "enable_checkpointing", "min_epochs"),
+    *("enable_model_summary", "enable_checkpointing", "min_epochs", "plugins"),
 )
 # Those with which an epoch would not be trained and validated whole, once.
 PARTIAL_EPOCH_TRAINER_ARGS = (

@@ -67,8 +67,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     with replacing(path) as part, open(part, "wb") as file:
         try:
             torch.save(checkpoint, file)
-        except RuntimeError as error:  # torch hides what the disk says behind words of its own
-            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        except RuntimeError as error:  # torch hides what the disk says, or Ctrl-C, behind words of its own
+            raise error.__context__ if isinstance(error.__context__, OSError | KeyboardInterrupt) else error from None
 
 
 def scored_part(state: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from fer_lightning.results.outputs import FIGURES
 from fer_lightning.training.processes import is_first_process
 
 PROJECT = "fer_lightning"  # of Weights & Biases, and MLflow's experiment, where the environment names no other
+EVENTS = ".fer_lightning"  # at the end of the names of TensorBoard's files
 PICTURES = ("confusion_matrix", "mistakes")  # in TensorBoard, which has the curves themselves
 # TensorBoard sorts charts by the words of their names, and opens the first two groups (in Scalars three) alone: these.
 OPEN = {
@@ -47,18 +47,25 @@ def check_installed(names: Sequence[str]) -> None:
 
 
 class Board(TensorBoardLogger):
-    """TensorBoard with the charts of OPEN and CHARTS.
+    """TensorBoard with the charts of OPEN and CHARTS, in one file.
 
-    The events of a run that goes on give way: told again, its earlier epochs would stand there twice, with
-    `--load_fast=false` also after a purge_step.
+    The events of a run that goes on are told again from the first epoch on, so those of before give way. Their file
+    stays, empty: where the file that it reads is gone, a running TensorBoard without its fast loader never finds the
+    next one. What it has read it forgets by the session's start that stands in each file (purge_step).
     """
 
     def __init__(self, folder: Path) -> None:
         if is_first_process():
-            for events in folder.glob("events.out.tfevents.*"):
-                events.unlink()
-        super().__init__(folder, name="", version="", default_hp_metric=False)
+            for events in folder.glob(f"events.out.tfevents.*{EVENTS}"):  # others are of the user's own
+                if events.stat().st_size:
+                    os.truncate(events, 0)
+                else:
+                    events.unlink()
+        super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=0, filename_suffix=EVENTS)
         self.experiment.add_custom_scalars(CHARTS)
+
+    def finalize(self, status: str) -> None:
+        self.experiment.flush()  # closed, it would begin another file for the results
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         super().log_metrics({**metrics, **{new: metrics[old] for new, old in OPEN.items() if old in metrics}}, step)
@@ -71,7 +78,8 @@ def make_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
         made.append(Board(folder))
     if "csv" in names:
         if is_first_process():
-            shutil.rmtree(folder / "csv", ignore_errors=True)
+            for name in ("metrics.csv", "hparams.yaml"):
+                (folder / "csv" / name).unlink(missing_ok=True)
         made.append(CSVLogger(folder, name="csv", version="", flush_logs_every_n_steps=1))
     if "wandb" in names:
         project = os.environ.get("WANDB_PROJECT", PROJECT)
@@ -101,11 +109,13 @@ def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str
                 logger.experiment.add_image(f"pictures/{name}", picture, metrics["epochs"], dataformats="HWC")
             reached = {"val/best_acc": metrics["val_acc"], **test}
             logger.log_hyperparams(hyper_parameters(settings), reached, step=metrics["epochs"])
+            logger.save()
+            logger.experiment.close()
         else:
             if test:
                 logger.log_metrics(test, step=metrics["epochs"])
             logger.log_hyperparams(settings)
-        logger.finalize("failed" if metrics["interrupted"] else "success")
+            logger.finalize("failed" if metrics["interrupted"] else "success")
 
 
 def hyper_parameters(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -9,9 +10,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fer_lightning.errors import Failure, print_error
+from fer_lightning.errors import Failure, UserError, print_error
 
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order in which Lightning reads them
+RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "SLURM_PROCID",
+    "JSM_NAMESPACE_RANK",
+)  # what launchers tell; RANK goes first
 
 STARTER = "FER_LIGHTNING_STARTED_BY"  # the id of the process that started this one
 
@@ -30,7 +37,63 @@ class ProcessLost(Failure):
 
 def is_first_process() -> bool:
     """Whether this is the process that checks, writes and prints."""
-    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
+    return os.environ["RANK"] == "0" if "RANK" in os.environ else not _of_others()
+
+
+def _of_others() -> list[str]:
+    """What the environment says of this process that it does not say of the first one."""
+    return [f"{name}={os.environ[name]}" for name in RANKS if os.environ.get(name, "0") != "0"]
+
+
+def in_slurm() -> bool:
+    """Whether Lightning would take this process for a task of srun's; also a batch script that calls no srun."""
+    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
+def begins_alone(processes: int) -> bool:
+    """Whether SLURM's variables would mislead Lightning, as srun has not started this process of a run of so many."""
+    return in_slurm() and (STARTER in os.environ or started(processes) == 1)
+
+
+def started(processes: int = 1) -> int:
+    """How many processes torchrun or srun have started with this command, for a run of so many."""
+    given = os.environ
+    if STARTER in given:
+        return processes
+    if "TORCHELASTIC_RUN_ID" in given:
+        return int(given["WORLD_SIZE"])
+    if not in_slurm() or "SLURM_PROCID" not in given:
+        return 1
+    tasks = int(given["SLURM_NTASKS"])
+    # A container may not be told the step. Where there is srun, a batch script has not called it.
+    in_step = "SLURM_STEP_ID" in given or (tasks == processes and shutil.which("srun") is None)
+    return tasks if in_step else 1
+
+
+def check_ranks() -> None:
+    """Raise UserError where the environment's numbers of processes are none: Lightning would not even be imported."""
+    for name in RANKS:
+        if not os.environ.get(name, "0").isdecimal():
+            raise UserError(
+                f"{name}={os.environ[name]} in the environment: the number of a process is wanted; unset it"
+            )
+
+
+def check_started(processes: int) -> None:
+    """Raise UserError unless as many processes are started as a run has. Left-over variables mislead Lightning."""
+    right = f"a run of {processes} (trainer.devices, trainer.num_nodes)"
+    if (tasks := started(processes)) not in (1, processes):
+        raise UserError(
+            f"torchrun or srun has started {tasks} processes of {right}; start one, or make these two equal"
+        )
+    if processes == 1 and not is_first_process():
+        raise UserError(f"{', '.join(_of_others())} in the environment: not the first process of {right}; unset it")
+    if tasks > 1 and in_slurm():  # Lightning wants it, and `srun --ntasks=2` leaves it out
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(tasks // int(os.environ.get("SLURM_NNODES", "1"))))
+    if tasks == 1 < processes and "LOCAL_RANK" in os.environ and "MASTER_PORT" not in os.environ:
+        raise UserError(
+            "LOCAL_RANK in the environment: Lightning would wait for processes of another program; unset it"
+        )
 
 
 @contextmanager

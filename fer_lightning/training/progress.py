@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.files import naming
+from fer_lightning.training.processes import is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ class LogFile(logging.FileHandler):
     """A run's log, in UTF-8. A `Failure` ends the run where it cannot be written, as for any of its files."""
 
     def __init__(self, filename: str) -> None:
-        super().__init__(filename, encoding="utf-8")
+        delay = not is_first_process()  # others have nothing to tell
+        super().__init__(filename, encoding="utf-8", delay=delay, errors="backslashreplace")  # file names may be none
 
     def emit(self, record: logging.LogRecord) -> None:
         with naming(Path(self.baseFilename)):

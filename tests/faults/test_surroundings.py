@@ -1,9 +1,11 @@
 """Data that vanish under a run, weights that are lost, no home, folders that take nothing, a clock that is set back."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,8 @@ import pytest
 import torch
 from harness import (
     ALL,
+    RUN,
+    Command,
     all_faults,
     clock_set_back,
     command,
@@ -108,6 +112,37 @@ def test_a_clock_that_is_set_back(data, whole):
         assert equal(Path("run"), whole[0])
         assert (pd.read_csv("run/metrics.csv")["seconds"] >= 0).all()
         assert json.loads(Path("run/metrics.json").read_text())["fit_seconds"] >= 0
+
+
+@pytest.mark.parametrize("number", of_all([signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU], 1))
+def test_what_ends_a_run_like_ctrl_c(few_faces_file, whole, number):
+    """A lost terminal, a kill, SLURM's warning, a limit on CPU seconds."""
+    started = Command(*command(few_faces_file))
+    while not Path("run/metrics.csv").is_file() or Path("run/metrics.csv").read_text().count("\n") < 3:
+        time.sleep(0.005)
+    os.kill(started.process.pid, number)
+    status, said = started.end()
+    assert (status, "interrupted; go on with" in said, "Traceback" in said) == (130, True, False), said
+    assert json.loads(Path("run/metrics.json").read_text())["interrupted"]
+    finish(few_faces_file, whole[0])
+
+
+def test_a_current_folder_that_is_gone(cli, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ended = cli("--help")
+    monkeypatch.chdir(tmp_path)
+    assert (ended.status, ended.err) == (
+        2,
+        "fer_lightning: the current folder is no longer there; change into one that is\n",
+    )
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "data.root"])
+def test_a_name_that_is_too_long(cli, key):
+    ended = cli(*(["--multirun", "seed=0,1"] if "sweep" in key else []), *RUN, f"{key}={300 * 'a'}")
+    assert (ended.status, "File name too long" in ended.err, "Traceback" in ended.err) == (2, True, False)
 
 
 @all_faults

@@ -9,6 +9,8 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.util.tensor_util import make_ndarray
 from test_main import QUICK, SMALL, rows
 
+from fer_lightning.training.loggers import Board
+
 RUN = (*SMALL["dnn"], *QUICK)
 CURVES = {
     "train/loss": "train_loss", "train/acc": "train_acc", "train/cross_entropy": "train_cross_entropy",
@@ -35,6 +37,24 @@ def test_the_csv_logger_has_the_curves_once_also_of_a_run_that_went_on(cli, tmp_
     drawn = {name: [float(make_ndarray(event.tensor_proto)) for event in events.Tensors(name)] for name in CURVES}
     assert drawn == recorded(run)
     assert [event.step for event in events.Tensors("test/public_acc")] == [3]
+
+
+def test_each_epoch_stands_once_in_a_tensorboard_that_is_running_and_nothing_of_others_is_lost(trained):
+    run = trained("run", *RUN)
+    own = run / "events.out.tfevents.1.host"
+    own.write_bytes(b"")
+    board = EventAccumulator(str(run)).Reload()
+    for _ in range(2):
+        again = Board(run)
+        for epoch in (1, 2, 3):
+            again.log_metrics({"val/acc": 0.5}, epoch)
+        again.finalize("success")
+        board.Reload()
+        assert [event.step for event in board.Tensors("val/acc")] == [1, 2, 3]
+        assert "pictures/mistakes" not in board.Tags()["tensors"] or not board.Tensors("pictures/mistakes")
+        again.experiment.close()
+    assert own.exists()
+    assert sum(path.stat().st_size > 0 for path in run.glob("*tfevents*")) == 1
 
 
 def test_several_loggers_are_a_list(composed):

@@ -1,16 +1,20 @@
 """Processes of one run: which of them checks, writes and prints; that they end together; that they train as one."""
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from fer_lightning.errors import UserError
 from fer_lightning.training import processes
-from fer_lightning.training.processes import RANKS, is_first_process
+from fer_lightning.training.processes import RANKS, begins_alone, check_started, is_first_process
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,8 @@ from fer_lightning.training.processes import RANKS, is_first_process
         ({"SLURM_PROCID": "0"}, True),
         ({"SLURM_PROCID": "1"}, False),
         ({"RANK": "2", "LOCAL_RANK": "0"}, False),  # the first process of another machine
+        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"RANK": "0", "SLURM_PROCID": "1"}, True),
     ],
 )
 def test_one_process_of_all_is_the_first(monkeypatch, environment, first):
@@ -30,6 +36,47 @@ def test_one_process_of_all_is_the_first(monkeypatch, environment, first):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert is_first_process() == first
+
+
+BATCH = {"SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"}
+TASK = {**BATCH, "SLURM_STEP_ID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "processes", "wrong", "alone"),
+    [
+        ({}, 1, None, False),
+        (BATCH, 1, None, True),  # a batch script without srun
+        ({**BATCH, "srun": "is here"}, 2, None, True),
+        (BATCH, 2, None, False),  # in a container without srun, which was not told of the step
+        ({**TASK, "SLURM_JOB_NAME": "bash"}, 1, None, False),
+        ({"SLURM_NTASKS": "2"}, 2, None, True),
+        (TASK, 2, None, False),
+        ({**TASK, processes.STARTER: "1", "LOCAL_RANK": "1"}, 2, None, True),
+        (TASK, 1, "has started 2 processes of a run of 1", False),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "0"}, 2, "has started 4 processes", False),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, 1, None, False),  # left over
+        ({"LOCAL_RANK": "1"}, 1, "LOCAL_RANK=1 in the environment: not the first process", False),
+        ({"LOCAL_RANK": "0"}, 2, "Lightning would wait", False),
+    ],
+)
+def test_variables_that_launchers_leave_are_told_from_those_they_set(monkeypatch, environment, processes, wrong, alone):
+    for name in [name for name in os.environ if name.startswith("SLURM_") or name in RANKS]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(shutil, "which", lambda name: environment.get(name))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with nullcontext() if wrong is None else pytest.raises(UserError, match=wrong):
+        check_started(processes)
+    assert begins_alone(processes) == alone
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOCAL_RANK", "1"), ("RANK", ""), ("RANK", "x")])
+def test_a_rank_by_mistake_is_one_message(cli, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    ended = cli("model=dnn", "data=synthetic", "logger=none")
+    assert (ended.status, f"{name}={value} in the environment" in ended.err) == (2, True)
+    assert not Path("outputs").exists()
 
 
 TWO = """
