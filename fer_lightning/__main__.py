@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fer_lightning import __version__
-from fer_lightning.errors import print_error, run_command, told
+from fer_lightning.errors import UserError, print_error, run_command, told
 from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import holds_run
 from fer_lightning.settings import begun

@@ -37,7 +37,7 @@ _unkept: dict[Path, Faces] = {}  # the last one that could not be written: a run
 def folder() -> Path:
     """$FER_LIGHTNING_CACHE, else $XDG_CACHE_HOME/fer_lightning, else ~/.cache/fer_lightning; it need not exist."""
     if own := os.environ.get("FER_LIGHTNING_CACHE"):
-        return Path(own).expanduser()
+        return Path(os.path.expanduser(own))
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_lightning"
     except RuntimeError:  # a user without a home, as in a container: nothing can be kept, and `load` says so

@@ -244,7 +244,7 @@ def claim(folder: Path, below: str, named: bool) -> Path:
 def refuse_another(config: DictConfig, folder: Path) -> None:
     """Raise UserError unless `ckpt_path` is the newest state of the run in a folder, which goes on there then."""
     ckpt_path = config.get("ckpt_path")
-    if isinstance(ckpt_path, str) and not last_checkpoint(ckpt_path).exists():
+    if isinstance(ckpt_path, str) and not expanded(ckpt_path).exists():
         raise UserError(f"ckpt_path={ckpt_path}: no such checkpoint{nearest(Path(ckpt_path))}")
     if not isinstance(ckpt_path, str) or last_checkpoint(ckpt_path).resolve() != last_checkpoint(folder).resolve():
         raise UserError(
