@@ -10,7 +10,7 @@ from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING
 _AROUND = "fer|faces?|images?|imgs?|pictures?|photos?|samples?|data|sets?|datasets?|split|folder"
 _SPLITS = {
     "train(ing)?": TRAINING,
-    "val(id(at(e|ion|ing))?)?|dev(elopment)?|public(test)?": PUBLIC,
+    "val(id(at(e|ion|ing))?)?|dev(elopment)?|eval|public(test)?": PUBLIC,
     "test(ing)?|private(test)?": PRIVATE,
 }
 _SPLIT = {re.compile(f"({_AROUND})*({words})({_AROUND})*"): usage for words, usage in _SPLITS.items()}
@@ -22,9 +22,12 @@ _CLASS = [re.compile(f"({words})({_AROUND}|expression|emotion)*") for words in _
 _SHARD = re.compile(r"-\d+-of-\d+.*|\d+")  # `train-00000-of-00001-0a1b.parquet`, `train/0000.parquet`
 _NUMBER = re.compile(r"((class|label|emotion)[\s_.-]*)?0*([0-6])")
 _SYSTEM = {
-    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin"),
-    *("system volume information", "lost+found", "picasa.ini"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "icon\uf00d", "__macosx", "__pycache__"),
+    *("$recycle.bin", "recycler", "system volume information", "lost+found", "network trash folder", "temporary items"),
+    *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@__thumb", "#recycle", "#snapshot", "cvs", "_vti_cnf"),
 }
+# Windows' streams, Synology's, what editors keep of a file's last state.
+_SYSTEM_ENDS = ("zone.identifier", ":encryptable", "@synoeastream", "@synoresource", "~", ".bak", ".orig", ".swp")
 
 
 @functools.cache
@@ -62,6 +65,6 @@ def is_number(name: str) -> str | None:
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that a system or a cloud's program makes beside a person's own."""
+    """Whether a file or folder is hidden, or one that a system, a cloud or an editor makes beside a person's own."""
     lower = name.lower()
-    return lower.startswith(".") or lower in _SYSTEM or lower.endswith(("zone.identifier", ":encryptable"))
+    return lower.startswith((".", "~$")) or lower in _SYSTEM or lower.endswith(_SYSTEM_ENDS)

@@ -202,9 +202,9 @@ def _open(file: Node) -> Iterator[IO[bytes]]:
         head = stream.read(_HEADER_BYTES)
     with tree.reading(file) as stream:
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            yield io.BytesIO(stream.read().decode("utf-16", "replace").encode())
+            yield io.BytesIO(tree.limited(stream, file).decode("utf-16", "replace").encode())
         elif b"\r" in head and b"\n" not in head:
-            yield io.BytesIO(stream.read().replace(b"\r", b"\n"))
+            yield io.BytesIO(tree.limited(stream, file).replace(b"\r", b"\n"))
         else:
             yield stream
 

@@ -105,10 +105,11 @@ def _explained(node: Node) -> Iterator[None]:
         ) from error
 
 
-def _limited(stream: IO[bytes]) -> bytes:
+def limited(stream: IO[bytes], node: Node) -> bytes:
+    """All that a stream holds. UserError, which names `node`, where that is too much for the memory."""
     content = stream.read(LARGEST + 1)
     if len(content) > LARGEST:
-        raise ValueError(f"more than {LARGEST / 2**30:g} GB inside")
+        raise UserError(f"{node}: more than {LARGEST / 2**30:g} GB inside; right: FER2013, which has 0.3")
     return content
 
 
@@ -151,7 +152,7 @@ def _opened(node: Node) -> zipfile.Path:
         head = file.read(HEAD_BYTES)
         file.seek(0)
         if head.startswith(_ZIP):
-            return _as_folder(node, node if isinstance(node, Path) else _memory(node, file.read()))
+            return _as_folder(zipfile.ZipFile(node if isinstance(node, Path) else _memory(node, file.read())))
         unpack = next((unpack for start, unpack in _PACKED.items() if head.startswith(start)), None)
         stream: Any = io.BufferedReader(unpack(file, "rb") if unpack else file, 1 << 16)  # type: ignore[operator]
         made = _memory(node)
@@ -159,13 +160,16 @@ def _opened(node: Node) -> zipfile.Path:
             if _is_tar(stream.peek(HEAD_BYTES)):
                 _repack(stream, archive)
             else:
-                archive.writestr(Path(node.name).stem, _limited(stream))
-        return _as_folder(node, made)
+                archive.writestr(Path(node.name).stem, limited(stream, node))
+        return _as_folder(zipfile.ZipFile(made))
 
 
-def _as_folder(node: Node, file: Path | _Memory) -> zipfile.Path:
-    archive = zipfile.ZipFile(file)
-    setattr(archive, _OWN_NAME, node.name)  # of one in another, not that of the file on the disk
+def _as_folder(archive: zipfile.ZipFile) -> zipfile.Path:
+    """Of several members of one name the last counts, as where they are unpacked. Some Windows programs write \\."""
+    for member in archive.filelist:
+        member.filename = member.filename.replace("\\", "/")
+    archive.NameToInfo = {member.filename: member for member in archive.filelist}
+    archive.filelist = list(archive.NameToInfo.values())
     return zipfile.Path(archive)
 
 
@@ -176,15 +180,36 @@ def _memory(node: Node, content: bytes = b"") -> _Memory:
 
 
 def _repack(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
-    size = 0
+    """The files of a tar as members of a zip. A link, which has no bytes of its own, is what it points at."""
+    room = LARGEST
+    links: dict[str, str] = {}
+
+    def put(name: str, content: IO[bytes], size: int) -> None:
+        nonlocal room
+        room -= size + HEAD_BYTES  # what stands around it takes memory too
+        if room < 0:
+            raise ValueError(f"more than {LARGEST / 2**30:g} GB inside")
+        archive.NameToInfo.pop(name, None)  # the last of a name counts
+        with archive.open(name, "w") as copy:
+            shutil.copyfileobj(content, copy)
+
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            if not member.isfile() or any(is_system(part) for part in Path(member.name).parts if part != "."):
+            name = os.path.normpath(member.name)
+            if any(is_system(part) for part in Path(name).parts):
                 continue
-            size += member.size
-            if size > LARGEST:
-                raise ValueError(f"more than {LARGEST / 2**30:g} GB inside")
-            content = tar.extractfile(member)
-            assert content is not None
-            with archive.open(os.path.normpath(member.name), "w") as copy:
-                shutil.copyfileobj(content, copy)
+            if member.issym() or member.islnk():
+                to = member.linkname if member.islnk() else os.path.join(os.path.dirname(name), member.linkname)
+                links[name] = os.path.normpath(to)
+            elif member.isfile():
+                content = tar.extractfile(member)
+                assert content is not None
+                put(name, content, member.size)
+    names = archive.namelist()
+    for link, to in links.items():
+        inside = [to] if to in archive.NameToInfo else [name for name in names if name.startswith(f"{to}/")]
+        if not inside:
+            raise ValueError(f"its {link} is a link to {to}, which is not in it")
+        for name in inside:
+            content = archive.read(name)
+            put(link + name.removeprefix(to), io.BytesIO(content), len(content))

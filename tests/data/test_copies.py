@@ -146,6 +146,35 @@ def tarred(root: Path, to: Path, mode: str) -> Path:
     return to
 
 
+def linked(root: Path) -> Path:
+    """The training pictures are links to others, hard and soft, the test folder is one."""
+    (pool := root / "pool").mkdir()
+    for number, path in enumerate(sorted((root / "train").rglob("*.png"))):
+        if number % 2:
+            os.link(path, pool / path.name)
+        else:
+            path.rename(pool / path.name)
+            path.symlink_to(Path("../../pool", path.name))
+    (root / "test").rename(pool / "test")
+    (root / "test").symlink_to("pool/test")
+    return root
+
+
+def appended(root: Path, to: Path) -> Path:
+    with tarfile.open(to, "w") as archive:
+        archive.add(root / "train", "train")
+        archive.add(root, ".")
+    return to
+
+
+def from_windows(path: Path) -> Path:
+    """As .NET wrote it, and zip where a file was added again."""
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(name := archive.namelist()[0], archive.read(name))
+    path.write_bytes(path.read_bytes().replace(b"test/", b"test\\"))
+    return path
+
+
 def each_zipped(root: Path, to: Path) -> None:
     for folder in ("train", "val", "test"):
         zipped(root / folder, to / f"{folder}.zip")
@@ -176,6 +205,11 @@ ARCHIVES: dict[str, Callable[[Path, Path], object]] = {
     "a tar.gz in a zip": lambda made, to: zipped(
         tarred(as_fer2013(made, FACES).parent, made.parent / "inner/fer2013.tar.gz", "w:gz").parent,
         to / "challenge.zip",
+    ),
+    "links in a tar": lambda made, to: tarred(linked(as_folders(made, FACES)), to / "faces.tgz", "w:gz"),
+    "appended to a tar": lambda made, to: appended(as_folders(made, FACES), to / "faces.tar"),
+    "twice in a zip, and from Windows": lambda made, to: from_windows(
+        zipped(as_folders(made, FACES), to / "faces.zip")
     ),
     "a zip for each split": lambda made, to: (folders(made, ("train", "val", "test")), each_zipped(made, to)),
     "a zip for each csv": lambda made, to: split_zips(made, to),
@@ -326,6 +360,9 @@ def test_files_of_systems_are_passed_over_and_others_that_are_no_pictures_named(
             "Icon\r",
             "train/@eaDir/x",
             "train/happy/.ipynb_checkpoints/a.png",
+            "train/@Recycle/sad/1.png",
+            "train/happy/3.png~",
+            "~$labels.csv",
         ),
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
