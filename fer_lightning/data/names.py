@@ -52,8 +52,13 @@ def class_of(name: str) -> int | None:
 
     A number beside a name says nothing: some count classes by their alphabet.
     """
-    if (number := is_number(name)) is not None:
-        return int(number)
+    number = is_number(name)
+    return class_named(name) if number is None else int(number)
+
+
+@functools.cache
+def class_named(name: str) -> int | None:
+    """As `class_of`, by its name alone."""
     letters = re.sub(r"^\d+[\s_.-]+|[\s_.-]+\d+$|[\s_.-]", "", name.lower())
     return next((label for label, words in enumerate(_CLASS) if words.fullmatch(letters)), None)
 

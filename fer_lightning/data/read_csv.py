@@ -1,7 +1,11 @@
 """FER2013 as csv: the public file, Kaggle's train.csv and test.csv, the course's, and those that converters write.
 
 Columns stand in any order, further ones are passed over; lines end in LF, CRLF or CR, blank ones are skipped; fields
-may have quotes and spaces around; commas may be semicolons or tabs. Labels are 0 to 6 (also 0.0) or names of classes.
+may have quotes and spaces around; commas may be semicolons or tabs. Labels are 0 to 6 (also 0.0) or names of classes;
+where a further column names the classes, it must agree with their numbers, which some count by the alphabet.
+
+The splits are those of a column: of a known name, or whose first value is a split's name. What stands in a file that is
+named after another split than Training is not trained on, whatever the column says. Without one the file's name tells.
 """
 
 import codecs
@@ -21,7 +25,7 @@ from fer_lightning.data import tree
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import LABELS, faulty, shown
-from fer_lightning.data.names import class_of, usage_named, usage_of
+from fer_lightning.data.names import class_named, class_of, usage_named, usage_of
 from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
 
@@ -62,6 +66,7 @@ class Header:
     label: int | None
     usage: int | None
     name: int | None
+    words: int | None = None  # of the classes, beside labels that are numbers
 
     def __str__(self) -> str:
         return ",".join(column for column in self.columns if column not in self.unread)
@@ -76,6 +81,7 @@ def header(path: Node) -> Header:
     """The header of a csv of a known form. UserError if it is none."""
     with _open(path) as file:
         line = file.readline(_HEADER_BYTES).removeprefix(codecs.BOM_UTF8).strip()
+        first = next((row for row in iter(lambda: file.readline(_LINE_BYTES), b"") if not row.isspace()), b"")
     delimiter = next((each for each in _DELIMITERS if each in line), b",")
     columns = tuple(_field(column).decode("utf-8", "replace").lstrip("\ufeff") for column in line.split(delimiter))
     keys = [column.lower() for column in columns]
@@ -94,9 +100,20 @@ def header(path: Node) -> Header:
             raise _no_header(path, line, f"column emotion is missing, and {shown(unknown[0])} is not known")
         return Header(columns, delimiter, at["pixels"], None, None, at["name"])
     found = Header(columns, delimiter, at["pixels"], at["label"], at["usage"], None)
-    for column in found.unread if at["usage"] is None else ():
-        if near := difflib.get_close_matches(column.lower(), COLUMNS["usage"], 1, 0.75):
-            raise _no_header(path, line, f"column {shown(column)} is not known; is it {near[0].capitalize()}?")
+    fields = _fields(first, found)
+    others = {columns.index(name): name for name in found.unread}
+    values = {position: fields[position] for position in others if position < len(fields)}
+    if found.usage is None:
+        for name in others.values():
+            if near := difflib.get_close_matches(name.lower(), COLUMNS["usage"], 1, 0.75):
+                raise _no_header(path, line, f"column {shown(name)} is not known; is it {near[0].capitalize()}?")
+            if usage_of(name.lower().removeprefix("is")) is not None:
+                raise _no_header(path, line, f"column {shown(name)} is not known; a column Usage tells the splits")
+        found = replace(found, usage=next((each for each in values if _usage(values[each]) is not None), None))
+    if at["label"] < len(fields) and fields[at["label"]] in _LABELS:
+        found = replace(
+            found, words=next((each for each in values if class_named(_word(values[each])) is not None), None)
+        )
     return found
 
 
@@ -118,7 +135,7 @@ class _Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A csv. named: the split that its name tells, None where it has a column for that, or its name tells none."""
+    """A csv. named: the split that its name tells, None where it tells none."""
 
     file: Node
     header: Header
@@ -129,7 +146,7 @@ class Part:
 
     @property
     def usage(self) -> int:
-        """Of its rows, where no column tells it."""
+        """Of its rows that no column tells the split of, and of those which it says are Training."""
         if self.header.label is None:
             return UNLABELLED
         return TRAINING if self.named is None else self.named
@@ -191,8 +208,7 @@ def recognize(file: Node, folder: str = "") -> CsvFiles:
 
     folder: the name of the one it stands in, where that may tell its split.
     """
-    found = header(file)
-    return CsvFiles((Part(file, found, None if found.usage is not None else usage_named((file.name, folder))),))
+    return CsvFiles((Part(file, header(file), usage_named((file.name, folder))),))
 
 
 @contextmanager
@@ -276,10 +292,13 @@ def _parse(records: list[list[bytes]], part: Part, first: int) -> _Rows | None:
     if any(len(fields) != len(header.columns) for fields in records):
         return None
     labels = [NO_LABEL if header.label is None else _label(fields[header.label]) for fields in records]
-    usage = [part.usage if header.usage is None else _usage(fields[header.usage]) for fields in records]
+    told = (TRAINING if header.usage is None else _usage(fields[header.usage]) for fields in records)
+    usage = [part.usage if code == TRAINING else code for code in told]
     names = ["" if header.name is None else _name(fields[header.name]) for fields in records]
     pixels = _parse_pixels([fields[header.pixels] for fields in records])
     if pixels is None or None in labels or None in usage or None in names:
+        return None
+    if header.words is not None and any(_other_class(fields, header) for fields in records):
         return None
     return _Rows(
         pixels,
@@ -296,6 +315,14 @@ def _label(text: bytes) -> int | None:
     if (label := _LABELS.get(text)) is not None:
         return label
     return None if text[:1].isdigit() else class_of(_word(text))
+
+
+def _other_class(fields: list[bytes], header: Header) -> bool:
+    """Whether the column of classes' names names another one than the label does."""
+    if header.words is None or header.label is None:
+        return False
+    named = class_named(_word(fields[header.words]))
+    return named is not None and named != _label(fields[header.label])
 
 
 def _usage(text: bytes) -> int | None:
@@ -363,6 +390,9 @@ def _row_faults(fields: list[bytes], header: Header) -> list[str]:
             fault = f"{shown(field)}; right: {LABELS}"
         elif position == header.usage and _usage(field) is None:
             fault = f"{shown(field)}; right: {', '.join(USAGES[:UNLABELLED])}"
+        elif position == header.words and not faults and _other_class(fields, header):
+            label = int(fields[header.label or 0][:1])
+            fault = f"{shown(field)}, but {header.columns[header.label or 0]} is {label}; right: {LABELS}"
         elif position == header.name and _name(field) is None:
             known = f"the id of the image, 1 to {_NAME_CHARACTERS} printable characters of UTF-8, no quote"
             fault = f"{shown(field) if field else 'empty'}; right: {known}"

@@ -211,5 +211,5 @@ def _repack(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
         if not inside:
             raise ValueError(f"its {link} is a link to {to}, which is not in it")
         for name in inside:
-            content = archive.read(name)
-            put(link + name.removeprefix(to), io.BytesIO(content), len(content))
+            copied = archive.read(name)
+            put(link + name.removeprefix(to), io.BytesIO(copied), len(copied))

@@ -99,6 +99,13 @@ COPIES: dict[str, Callable[[Path], object]] = {
     "three csv of long names": lambda root: one_each(
         root, ("fer2013_training.csv", "fer2013_PublicTest.csv", "fer2013_private_test.csv")
     ),
+    "three csv with Usage": lambda root: one_each(
+        root, ("train.csv", "val.csv", "test.csv"), ",emotion,pixels,Usage", "{number},{label},{pixels},{usage}"
+    ),
+    "three csv, val cut from train": lambda root: one_each(
+        root, ("train.csv", "val.csv", "test.csv"), "emotion,pixels,Usage", "{label},{pixels},Training"
+    ),
+    "a csv in a folder below": lambda root: one_each(root, ("train.csv", "val/val.csv", "private/test.csv")),
     "three csv in folders": lambda root: one_each(root, ("train/d.csv", "valid/d.csv", "test/d.csv")),
     "the course's, labelled": lambda root: one_each(root, ("Train.csv", "Dev.csv", "Test.csv"), "label,feature"),
     "-ing": lambda root: folders(root, ("training", "validating", "testing")),
@@ -126,7 +133,7 @@ def test_each_split_is_read_as_what_its_name_says(copy, root):
     for _ in range(2):  # from the cache, too
         read = fer2013.load(root)
         assert rows_of(read) == WHOLE
-        assert not read.left_out
+        assert read.left_out in ("", "column '' of train.csv, column '' of val.csv, column '' of test.csv")
     assert "42 images (14 Training, 14 PublicTest, 14 PrivateTest)" in describe(read)
 
 
@@ -324,7 +331,7 @@ def test_what_unpacks_to_more_than_memory_holds_is_refused(root, monkeypatch):
 
 @pytest.mark.parametrize(("usage", "names"), [
     (TRAINING, "train Training TRAIN 01_train train_set fer2013-train training-images"),
-    (PUBLIC, "val valid Validation validating validate public PublicTest public_test dev"),
+    (PUBLIC, "val valid Validation validating validate public PublicTest public_test dev eval"),
     (PRIVATE, "test Testing test-set private PrivateTest private_test test_images"),
     (None, "trainer tested extra rest evaluation train2 old_train t 0 \0 ττρ"),
 ])  # fmt: skip
@@ -430,7 +437,7 @@ def test_class_folders_alone_are_training_or_what_their_folder_is_called(root):
 @pytest.mark.parametrize(("header", "row"), [
     (",emotion,pixels,Usage", "{number},{label},{pixels},{usage}"),
     ("Unnamed: 0,emotion,emotion_name,pixels,Usage", '{number},{label},"sad, or not",{pixels},{usage}'),
-    ("emotion,label,pixels,split", "{label},happy,{pixels},{usage}"),
+    ("emotion,label,pixels,type", "{label},face {number},{pixels},{usage}"),
     ("label;feature;usage;source", "{label}.0;{pixels};{usage};é"),
 ])  # fmt: skip
 def test_further_columns_are_passed_over_and_named(header, row, root):
@@ -440,6 +447,23 @@ def test_further_columns_are_passed_over_and_named(header, row, root):
     assert rows_of(read) == WHOLE
     assert read.left_out.startswith("column ")
     assert read.left_out.endswith(" of any.csv")
+
+
+def test_a_column_of_names_must_agree_with_the_labels_and_one_that_may_tell_splits_is_not_passed_over(root):
+    path = root / "any.csv"
+    for row, right in (("{label},{class_name},{pixels}", True), ("{number},{class_name},{pixels}", False)):
+        rows = [
+            row.format(label=label, number=ALPHABET.index(label), class_name=CLASSES[label].upper(), pixels=text(image))
+            for image, label in zip(FACES.pixels, FACES.labels.tolist(), strict=True)
+        ]
+        write_csv(path, "label,name of the class,pixels", rows)
+        if right:
+            assert fer2013.load(path).labels.tolist() == FACES.labels.tolist()
+    with pytest.raises(UserError, match=r"18 of 42 rows(.|\n)*line 6, column name of the class: 'SAD', but label is 5"):
+        fer2013.load(path)
+    write_csv(path, "emotion,is_train,pixels", lines(FACES, np.arange(len(FACES)), "{label},True,{pixels}"))
+    with pytest.raises(UserError, match="column 'is_train' is not known; a column Usage tells the splits"):
+        fer2013.load(path)
 
 
 def test_labels_by_name_and_usages_in_other_words(root):
