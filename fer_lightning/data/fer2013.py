@@ -6,13 +6,14 @@ The form is recognized from what the files hold. What was parsed once comes from
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy  # of an error: without its traceback, which would keep archives open
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fer_lightning.data import cache, read_csv, read_images, read_npz, read_parquet, tree
 from fer_lightning.data.faces import TRAINING, Faces
-from fer_lightning.data.names import usage_named
+from fer_lightning.data.names import usage_named, usage_of
 from fer_lightning.data.picture import SUFFIXES
 from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
@@ -25,7 +26,7 @@ _KNOWN = f"""The known forms:
   each of them in a zip, tar, tar.gz or gz"""
 # Names that stand for FER2013 alone: a file that bears one, but is none, is an error and not passed over.
 _OWN_NAMES = {"fer2013.csv", "icml_face_data.csv", "fer2013.npz"}
-_ENDINGS = (".csv", ".npz", ".parquet")  # of files that are named where they are not read
+_ENDINGS = (".csv", ".npz", ".parquet", ".part", ".crdownload")  # of files that are named where they are not read
 _DEPTH = 3  # folders below the one that is given: archive/images/images/train
 _NESTED = 2  # archives inside archives
 
@@ -51,7 +52,7 @@ class Source(Protocol):
 
 
 class _Found(NamedTuple):
-    """What stands in a folder: forms, archives that were not opened, and why other files are none of them.
+    """What stands in a folder: forms, archives that were not opened, and why other files and folders are none of them.
 
     damaged: why archives can't be opened.
     """
@@ -69,11 +70,12 @@ class _Found(NamedTuple):
 
     def not_read(self) -> list[str]:
         """What stands there beside the forms, in short."""
-        archives = [f"{node.name} (an archive)" for node in self.archives]
-        others = (self.refused | self.damaged).items()
-        return archives + [
-            f"{node.name} ({why.strerror if isinstance(why, OSError) else 'of no known form'})" for node, why in others
-        ]
+        said = [(node, "an archive") for node in self.archives]
+        for others, words in ((self.damaged, "an archive that can't be opened"), (self.refused, "of no known form")):
+            for node, why in others.items():
+                if isinstance(why, OSError) or not node.is_dir():  # a folder without classes may hold what is read
+                    said.append((node, getattr(why, "strerror", "") or words))
+        return [f"{node.name} ({why})" for node, why in said]
 
 
 def load(root: str | Path) -> Faces:
@@ -139,7 +141,8 @@ def refused_in(folder: str | Path) -> str:
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(os.path.expanduser(path)).absolute()
+    path = Path(os.path.expanduser(path)).absolute()
+    return Path(os.path.realpath(path)) if ".." in path.parts else path  # its name may tell a split
 
 
 @contextmanager
@@ -167,6 +170,7 @@ def _sources(root: Path) -> tuple[list[Source], list[str]]:
     if found.archives:
         archive = Archives(root, tuple(found.archives))
         archive.check()
+        _raise_what_is_missed(found._replace(sources=[archive]))
         found.archives.clear()
         return [archive], found.not_read()
     raise _holds_none(root, [*map(str, found.damaged.values()), *map(str, found.refused.values())])
@@ -178,52 +182,64 @@ def _holds_none(root: Path, refused: Sequence[str]) -> UserError:
 
 
 def _search(top: Node) -> _Found:
-    """What stands in a folder, else in its sub-folders, and so on: data/fer2013/fer2013.csv. Archives on the way."""
+    """What stands in a folder, else in its sub-folders, and so on: data/fer2013/fer2013.csv. Archives on the way.
+
+    Also below a single split, for the others; but not below image folders.
+    """
     all_found = _Found([], [], {}, {})
-    level = [top]
+    level = [(top, "")]  # each with the name that tells its split, its own or that of a folder around it
     for depth in range(_DEPTH + 1):
-        below: list[Node] = []
-        for folder in level:
+        below: list[tuple[Node, str]] = []
+        for folder, name in level:
             try:
-                found = _directly_in(folder, tree.stem(folder) if depth else "")
-                below += tree.listed(folder).folders
+                found = _directly_in(folder, name)
+                if not any(isinstance(source, read_images.ImageFolders) for source in found.sources):
+                    inside = tree.listed(folder).folders
+                    below += [(each, name if usage_of(each.name) is None else each.name) for each in inside]
             except OSError as error:
                 if not depth:
                     raise
-                found = _Found([], [], {folder: error}, {})  # one that may not be read
+                found = _Found([], [], {folder: copy(error)}, {})  # one that may not be read
             all_found.add(found)
-        if all_found.sources:
+        all_found.sources[:] = _joined(all_found.sources, tree.file_of(top))
+        if any(len(set(source.splits)) != 1 for source in all_found.sources):
             break
         level = below
-    return all_found._replace(sources=_joined(all_found.sources, tree.file_of(top)))
+    return all_found
 
 
 def _directly_in(folder: Node, name: str) -> _Found:
-    sources: list[Source] = []
-    archives: list[Node] = []
-    damaged: dict[Node, UserError | OSError] = {}
-    refused: dict[Node, UserError | OSError] = {}
-    for node in tree.listed(folder).files:
-        if Path(node.name).suffix.lower() in SUFFIXES:
+    found = _Found([], [], {}, {})
+    inside = tree.listed(folder)
+    for node in (*inside.files, *inside.others):
+        ending = Path(node.name).suffix.lower()
+        if ending in SUFFIXES:
             continue
         try:
+            if node in inside.others:
+                raise UserError(f"{node} is neither a file nor a folder; is it a link to nothing?")
             if source := _recognize(node, name):
-                sources.append(source)
+                found.sources.append(source)
             else:
-                archives.append(node)
+                found.archives.append(node)
         except (UserError, OSError) as error:
             if node.name.lower() in _OWN_NAMES:
                 raise
-            if node.name.lower().endswith(tree.ENDINGS):
-                damaged[node] = error
-            elif node.name.lower().endswith(_ENDINGS):
-                refused[node] = error
-    if any(isinstance(each, read_csv.CsvFiles) and TRAINING in each.splits for each in sources):
-        for file, why in refused.items():  # a test.csv of no known form: it would be missed
-            if file.name.lower().endswith(".csv") and usage_named([file.name]) is not None:
-                raise why
-    images = read_images.recognize(folder)
-    return _Found(sources + ([images] if images else []), archives, refused, damaged)
+            if ending in tree.ENDINGS:
+                found.damaged[node] = copy(error)
+            elif ending in _ENDINGS:
+                found.refused[node] = copy(error)
+    for kind, ending in ((read_csv.CsvFiles, ".csv"), (read_parquet.Parquet, ".parquet")):
+        if any(isinstance(each, kind) and TRAINING in each.splits for each in found.sources):
+            for file, why in found.refused.items():  # a test.csv of no known form: it would be missed
+                if file.name.lower().endswith(ending) and usage_named([file.name]) is not None:
+                    raise why
+    try:
+        if images := read_images.recognize(folder, name):
+            found.sources.append(images)
+    except UserError as error:
+        found.refused[folder] = copy(error)
+    return found
 
 
 def _recognize(file: Node, folder: str = "") -> Source | None:
@@ -266,15 +282,23 @@ def _with_siblings(source: Source) -> Source:
     )
 
 
+def _raise_what_is_missed(found: _Found) -> None:
+    """UserError where an archive can't be opened that is a split by its name, or where nothing else is there."""
+    for file, why in found.damaged.items():
+        if not found.sources or usage_named([file.name]) is not None:
+            raise why
+
+
 def _fullest(sources: list[Source]) -> Faces:
     """The faces of the source with the most labelled images, and what it was chosen over."""
     counted = [(source.labelled(), source.has_usage, source) for source in sources]
     (count, _, best), *others = sorted(counted, key=lambda item: item[:2], reverse=True)
     faces = best.read()
-    over = [
-        f"{source.form} ({labelled:,} labelled images{f', not {count:,}' if labelled < count else ''})"
-        for labelled, _, source in others
-    ]
+    over = []
+    for labelled, _, source in others:
+        elsewhere = f" in {source.path}" if source.path.is_dir() and source.path != best.path else ""
+        fewer = f", not {count:,}" if labelled < count else ""
+        over.append(f"{source.form}{elsewhere} ({labelled:,} labelled images{fewer})")
     return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *over])))
 
 
@@ -319,7 +343,11 @@ class Archives:
         for _ in range(_NESTED):
             archives, all_found.archives[:] = list(all_found.archives), []
             for file in archives:
-                all_found.add(_search(tree.open_archive(file)))
+                try:
+                    all_found.add(_search(tree.open_archive(file)))
+                except UserError as error:
+                    all_found.damaged[file] = copy(error)
             if all_found.sources:
                 break
+        _raise_what_is_missed(all_found)
         return all_found._replace(sources=_joined(all_found.sources, self.path))

@@ -1,12 +1,13 @@
 """FER2013 as image folders: train/<class>/* and test/<class>/*, or <class>/* alone, pictures of any size.
 
-A name that begins Training_, PublicTest_ or PrivateTest_ gives an image's usage. Without it the folder does, see
-`names.usage_of`; class folders alone are Training, unless their own folder is named after another split. Pictures that
-stand in a test folder without class folders are unlabelled.
+A name that begins PublicTest_ or PrivateTest_ gives an image's usage. Without it the folder does, see `names.usage_of`,
+so that what was moved from train/ to val/ is not trained on; class folders alone are Training, unless their own folder
+is named after another split. Pictures that stand in a test folder without class folders are unlabelled.
 
 Hidden files and those of systems are passed over, other files that are no pictures are named as left out.
 """
 
+import errno
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,14 +20,15 @@ from PIL import Image, UnidentifiedImageError
 
 from fer_lightning.data import tree
 from fer_lightning.data.cache import Stats
-from fer_lightning.data.faces import NO_LABEL, PRIVATE, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
+from fer_lightning.data.faces import NO_LABEL, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import faulty, in_a_line
 from fer_lightning.data.names import class_of, is_number, usage_of
 from fer_lightning.data.picture import MOST_BYTES, RIGHT, SUFFIXES, open_picture
 from fer_lightning.data.tree import Node, listed
 from fer_lightning.errors import UserError
 
-_PREFIXES = {usage.lower(): code for code, usage in enumerate(USAGES) if code != UNLABELLED}
+_PREFIXES = {USAGES[code].lower(): code for code in (PUBLIC, PRIVATE)}
+_KNOWN = "angry, disgust, fear, happy, sad, surprise, neutral, or 0 to 6 as in fer2013.csv"
 _NAMED = 3  # files that are left out, in a message
 _WRAPPED = 3  # folders around a split's class folders at most
 
@@ -96,8 +98,7 @@ class ImageFolders:
             total += len(strange)
             for folder in folders:
                 if (label := class_of(folder.name)) is None:
-                    known = "angry, disgust, fear, happy, sad, surprise, neutral, or 0 to 6 as in fer2013.csv"
-                    faults.append(f"{self._name(folder)}: no known class; right: {known}")
+                    faults.append(f"{self._name(folder)}: no known class; right: {_KNOWN}")
                     label = NO_LABEL
                 inside, pictures, others = listed(folder)
                 faults += [f"{self._name(each)}: no file; right: a picture" for each in (*inside, *others)]
@@ -125,9 +126,9 @@ class ImageFolders:
                 reason = "not a picture of a known form" if unknown else in_a_line(str(error)) or type(error).__name__
                 faults.append(f"{name}: no picture ({reason}); {RIGHT}")
                 continue
-            given = _PREFIXES.get(file.node.name.partition("_")[0].lower(), file.usage)
+            named = _PREFIXES.get(file.node.name.partition("_")[0].lower(), TRAINING)
             labels.append(file.label)
-            usage.append(file.usage if file.usage == UNLABELLED else given)
+            usage.append(file.usage if file.usage == UNLABELLED or named == TRAINING else named)
             names.append(name)
         if faults:
             raise faulty(self.path, faults, len(files) - len(left_out), "pictures")
@@ -149,30 +150,42 @@ class ImageFolders:
         )
 
 
-def recognize(folder: Node) -> ImageFolders | None:
-    """The image folders in a folder: of splits, or else of classes."""
+def recognize(folder: Node, name: str = "") -> ImageFolders | None:
+    """The image folders in a folder: of splits, or else of classes. UserError where there are pictures, but no classes.
+
+    name: of a folder around it that tells a split.
+    """
     path = tree.file_of(folder)
-    folders = listed(folder).folders
+    folders, _, others = listed(folder)
     splits = [Split(_unwrapped(each), usage) for each in folders if (usage := usage_of(each.name)) is not None]
     if any(_classes(split.folder) for split in splits):
-        others = tuple(each.name for each in folders if usage_of(each.name) is None and _holds_classes(each))
-        return ImageFolders(path, tuple(split for split in splits if any(listed(split.folder))), others)
+        if missed := [each for each in others if usage_of(each.name) is not None]:
+            raise FileNotFoundError(
+                errno.ENOENT, "neither a folder nor a file, but perhaps a link to none", str(missed[0])
+            )
+        beside = tuple(each.name for each in folders if usage_of(each.name) is None and _holds_classes(each))
+        return ImageFolders(path, tuple(split for split in splits if any(listed(split.folder))), beside)
     classes = _classes(folder)
     if len(classes) > 1 and len(classes) > len(folders) / 2:
-        usage = usage_of(tree.stem(folder))
-        return ImageFolders(path, (Split(folder, TRAINING if usage is None else usage),))
+        usage = next((usage for each in (tree.stem(folder), name) if (usage := usage_of(each)) is not None), TRAINING)
+        return ImageFolders(path, (Split(folder, usage),))
+    for split in splits:
+        inside = listed(split.folder)
+        if inside.folders or any(_suffix(file) in SUFFIXES for file in inside.files):
+            names = ", ".join([f"{each.name}/" for each in inside.folders] or ["pictures"])
+            raise UserError(f"{split.folder} holds no class folders, but {in_a_line(names)}; right: {_KNOWN}")
     return None
 
 
 def _unwrapped(folder: Node) -> Node:
-    """A folder, or the only one in it, and so on, that holds class folders."""
+    """A folder, or the only one in it, and so on, that holds class folders; or pictures, if it has a split's name."""
     inner = folder
     for _ in range(_WRAPPED):
         inside = listed(inner)
         if len(inside.folders) != 1 or inside.files:
             break
         inner = inside.folders[0]
-        if _classes(inner):
+        if _classes(inner) or (usage_of(inner.name) is not None and listed(inner).files):
             return inner
     return folder
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from fer_lightning.data import tree
 from fer_lightning.data.cache import Stats
-from fer_lightning.data.faces import CLASSES, SIZE, TRAINING, Faces, digest
+from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
-from fer_lightning.data.names import class_of, usage_named, usage_of
+from fer_lightning.data.names import class_named, class_of, usage_named, usage_of
 from fer_lightning.data.read_csv import COLUMNS
 from fer_lightning.data.read_images import as_face
 from fer_lightning.data.tree import Node
@@ -29,7 +29,10 @@ _COMMAS = re.compile(r"[\[\],]")
 
 @dataclass(frozen=True)
 class Parquet:
-    """Parquet files in the folder `path`, or one. parts: each with the split that its name tells."""
+    """Parquet files in the folder `path`, or one. parts: each with the split that its name tells.
+
+    Splits and names of classes in its columns are taken as those of a csv are, see read_csv.py.
+    """
 
     path: Path
     parts: tuple[tuple[Node, int | None], ...]
@@ -41,7 +44,8 @@ class Parquet:
 
     @property
     def form(self) -> str:
-        numbered = any(_class_names(_read(file, schema_only=True)) is None for file, _ in self.parts)
+        schemas = [_read(file, schema_only=True) for file, _ in self.parts]
+        numbered = any(_columns("", each)[1] and _class_names(each) is None for each in schemas)
         numbers = ", labels as fer2013.csv numbers them" if numbered else ""
         return f"parquet {', '.join(file.name for file, _ in self.parts)}{numbers}"
 
@@ -49,7 +53,7 @@ class Parquet:
         return tree.stats(file for file, _ in self.parts)
 
     def labelled(self) -> int:
-        return sum(_read(file).num_rows for file, _ in self.parts)
+        return sum(_read(file).num_rows for file, usage in self.parts if usage != UNLABELLED)
 
     def joined(self, others: Sequence["Parquet"], path: Path) -> "Parquet":
         return replace(self, path=path, parts=(*self.parts, *(part for other in others for part in other.parts)))
@@ -65,8 +69,8 @@ def recognize(file: Node, folder: str = "") -> Parquet:
     """The parquet that a file is, by itself. UserError where it has no images and labels, or pyarrow is missing."""
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError(f"{file}: parquet needs a package: pip install 'fer_lightning[parquet]'")
-    *_, usage = _columns(file, _read(file, schema_only=True))
-    return Parquet(tree.file_of(file), ((file, None if usage else usage_named((file.name, folder))),))
+    label = _columns(file, _read(file, schema_only=True))[1]
+    return Parquet(tree.file_of(file), ((file, usage_named((file.name, folder)) if label else UNLABELLED),))
 
 
 def _read(file: Node, schema_only: bool = False) -> Any:
@@ -80,33 +84,40 @@ def _read(file: Node, schema_only: bool = False) -> Any:
             raise UserError(f"{file}: a damaged parquet ({reason}); right: a whole one") from error
 
 
-def _columns(file: object, schema: Any) -> tuple[str, str, str | None]:
-    """The names of the columns of images, labels and usages."""
+def _columns(file: object, schema: Any) -> tuple[str, str | None, str | None]:
+    """The names of the columns of images, labels and usages. None for labels where nothing else could be them."""
     by_name = {name.lower(): name for name in schema.names}
     image, label, usage = (
         next((by_name[name] for name in names if name in by_name), None)
         for names in (_IMAGES, COLUMNS["label"], COLUMNS["usage"])
     )
-    if image is None or label is None:
+    if image is None or (label is None and not set(by_name) <= {image.lower(), "id", "index", "__index_level_0__"}):
         raise UserError(
             f"{file}: the columns {', '.join(schema.names)}; right: image or pixels, label or emotion, perhaps Usage"
         )
     return image, label, usage
 
 
-def _faces(file: Node, usage: int) -> tuple[np.ndarray, ...]:
-    """Pixels, labels, usages and rows of a file."""
+def _faces(file: Node, named: int) -> tuple[np.ndarray, ...]:
+    """Pixels, labels, usages and rows of a file that is named after a split."""
     table = _read(file)
-    image, label, split = _columns(file, table.schema)
-    label_of = _named_labels(file, table.schema)
     count = table.num_rows
+    if not count:
+        raise UserError(f"{file}: no rows; right: one for each image")
+    image, label, split = _columns(file, table.schema)
+    labels = table[label].to_pylist() if label else [None] * count
+    first = {name: table[name][0].as_py() for name in table.column_names if name not in (image, label)}
+    texts = {name: value for name, value in first.items() if isinstance(value, str)}
+    split = split or next((name for name in texts if label and usage_of(texts[name]) is not None), None)
+    words = next((name for name in texts if class_named(texts[name]) is not None), None)
+    label_of = _named_labels(file, table.schema) if label else lambda _: NO_LABEL
     pixels = np.empty((count, SIZE, SIZE), np.uint8)
-    labels = np.empty(count, np.int8)
-    usages = np.full(count, usage, np.uint8)
+    codes = np.empty(count, np.int8)
+    usages = np.full(count, named, np.uint8)
     faults = []
     images = (value for chunk in table[image].chunks for value in chunk)  # one at a time: the bytes of all are many
-    splits = table[split].to_pylist() if split else [None] * count
-    for row, (value, given, named) in enumerate(zip(images, table[label].to_pylist(), splits, strict=True)):
+    splits, classes = (table[name].to_pylist() if name else [None] * count for name in (split, words))
+    for row, (value, given, told, word) in enumerate(zip(images, labels, splits, classes, strict=True)):
         try:
             pixels[row] = _image(value.as_py())
         except Exception as error:  # on damaged pictures, Pillow's decoders raise some ten types
@@ -114,21 +125,19 @@ def _faces(file: Node, usage: int) -> tuple[np.ndarray, ...]:
         if (found := label_of(given)) is None:
             faults.append(f"row {row}, column {label}: {shown(str(given))}; right: {LABELS}")
         else:
-            labels[row] = found
+            codes[row] = found
+            if class_named(str(word)) not in (None, found):
+                faults.append(f"row {row}, column {words}: {shown(str(word))}, but {label} is {given}; right: {LABELS}")
         if split is not None:
-            if (found := usage_of(str(named))) is None:
-                faults.append(
-                    f"row {row}, column {split}: {shown(str(named))}; right: Training, PublicTest, PrivateTest"
-                )
-            else:
+            if (found := usage_of(str(told))) is None:
+                faults.append(f"row {row}, column {split}: {shown(str(told))}; right: {', '.join(USAGES[:UNLABELLED])}")
+            elif found != TRAINING:
                 usages[row] = found
         if len(faults) > 100 * LISTED:
             break
     if faults:
         raise faulty(tree.file_of(file), faults, count, "rows")
-    if not count:
-        raise UserError(f"{file}: no rows; right: one for each image")
-    return pixels, labels, usages, np.arange(count)
+    return pixels, codes, usages, np.arange(count)
 
 
 def _class_names(schema: Any) -> list[Any] | None:
@@ -151,6 +160,8 @@ def _named_labels(file: Node, schema: Any) -> Any:
         )
 
     def label_of(value: Any) -> int | None:
+        if isinstance(value, bool):
+            return None
         if isinstance(value, str) and not value.strip().isdigit():
             return class_of(value)
         try:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -277,6 +278,14 @@ def test_an_archive_that_cannot_be_read_is_named_and_not_passed_over(root, monke
     path.write_bytes(locked)
     with pytest.raises(UserError, match=r"archive\.zip.*(encrypted|password)"):
         fer2013.load(data)
+    (data / "train.zip").write_bytes(whole)
+    path.rename(data / "test.zip")
+    with pytest.raises(UserError, match=r"test\.zip.*(encrypted|password)"):
+        fer2013.load(data)
+    (data / "test.zip").rename(path)
+    assert rows_of(read := fer2013.load(data)) == WHOLE
+    assert read.left_out == "archive.zip (an archive that can't be opened)"
+    (data / "train.zip").unlink()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "nothing")
     with pytest.raises(UserError, match=r"holds no FER2013(.|\n)*archive\.zip: an archive of other files"):
@@ -392,6 +401,39 @@ def test_a_folder_of_classes_that_is_of_no_split_is_named(root):
     assert read.left_out == "bonus/ (its name is no split's); sad/ (its name is no split's)"
 
 
+def test_what_folders_mean_is_not_guessed(root, monkeypatch):
+    folders(root / "data", ("train", "val", "test"), lambda label: f"mood{label}")
+    monkeypatch.chdir(root)
+    said = "data/test holds no class folders, but mood0/, mood1/, .*mood6/; right: angry"
+    with pytest.raises(UserError, match=said):
+        fer2013.load("data")
+    assert re.search(said, open_faces("auto", None).left_out)
+    (root / "data/test").rename(root / "data/old")
+    folders(root / "data", ("train", "val", "val"))
+    (root / "data/test").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"a link to none: '.*/data/test'"):
+        fer2013.load("data")
+
+
+def test_what_was_moved_out_of_the_training_folder_is_not_trained_on(root):
+    folders(root, ("train", "val", "test"))
+    for path in root.rglob("*.png"):
+        path.rename(path.with_name(f"Training_{path.name}"))
+    assert rows_of(fer2013.load(root)) == WHOLE
+
+
+def test_of_two_copies_the_other_is_named_with_its_place(root):
+    folders(root / "a", ("train", "val", "test"))
+    folders(root / "b", ("train", "val", "test"))
+    assert fer2013.load(root).left_out == f"image folders test/, train/, val/ in {root / 'b'} (42 labelled images)"
+
+
+def test_the_folder_around_is_a_split_also_from_within(root, monkeypatch):
+    folders(root, ("train", "val", "test"))
+    monkeypatch.chdir(root / "test/happy")
+    assert set(fer2013.load("..").usage) == {PRIVATE}
+
+
 def test_a_folder_that_may_not_be_read_is_in_nobodys_way(root, monkeypatch):
     as_fer2013(root / "fer2013" if (root / "fer2013").mkdir() is None else root, FACES)
     (closed := root / "closed").mkdir()
@@ -499,6 +541,18 @@ def test_two_files_of_one_split_are_not_mixed_and_a_csv_of_no_split_is_not_joine
 # Parquet
 
 
+def test_a_parquet_with_a_column_of_splits_and_one_without_labels(root):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [text(image) for image in FACES.pixels]
+    splits = [("train", "valid", "test")[usage] for usage in FACES.usage]
+    parquet.write_table(pa.table({"pixels": images, "label": FACES.labels, "part": splits}), root / "train.parquet")
+    assert rows_of(fer2013.load(root)) == WHOLE
+    parquet.write_table(pa.table({"pixels": images[:3]}), root / "test.parquet")
+    read = fer2013.load(root)
+    assert read.labels[read.usage == UNLABELLED].tolist() == [NO_LABEL] * 3
+    assert len(read) == 45
+
+
 def test_a_faulty_parquet_is_refused_with_its_row(root, monkeypatch):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = root / "train.parquet"
@@ -509,6 +563,11 @@ def test_a_faulty_parquet_is_refused_with_its_row(root, monkeypatch):
         ({"pixels": [good, good], "emotion": [0, None]}, "row 1, column emotion: 'None'"),
         ({"pixels": [good], "emotion": [0], "Usage": ["rest"]}, "row 0, column Usage: 'rest'; right: Training"),
         ({"image": [b"none"], "label": [0]}, "row 0, column image: cannot identify image"),
+        ({"pixels": [good], "emotion": [True]}, "row 0, column emotion: 'True'"),
+        (
+            {"pixels": [good], "label": [5], "name": ["sad"]},
+            "row 0, column name: 'sad', but label is 5; right: 0 (angry)",
+        ),
         ({"pixels": [good], "mood": [0]}, "the columns pixels, mood; right: image or pixels, label or emotion"),
         ({"pixels": [], "emotion": []}, "no rows"),
     ):
@@ -519,6 +578,11 @@ def test_a_faulty_parquet_is_refused_with_its_row(root, monkeypatch):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match="a damaged parquet"):
         fer2013.load(root)
+    path.rename(root / "test.parquet")  # is not left out
+    parquet.write_table(pa.table({"pixels": [good], "emotion": [0]}), path)
+    with pytest.raises(UserError, match=r"test\.parquet: a damaged parquet"):
+        fer2013.load(root)
+    (root / "test.parquet").unlink()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'fer_lightning\[parquet\]'"):
         fer2013.load(path)
