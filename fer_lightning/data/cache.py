@@ -25,7 +25,7 @@ from fer_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
-READER_VERSION = 3  # raise it with every change to what a reader makes of its files: no entry of another one is used
+READER_VERSION = 4  # raise it with every change to what a reader makes of its files: no entry of another one is used
 Stats = Mapping[str, os.stat_result]  # every file of a source, by absolute path
 
 MANY = 1000  # files, whose pictures take seconds to decode; a csv of 270 MB takes one

@@ -27,6 +27,8 @@ _KNOWN = f"""The known forms:
 # Names that stand for FER2013 alone: a file that bears one, but is none, is an error and not passed over.
 _OWN_NAMES = {"fer2013.csv", "icml_face_data.csv", "fer2013.npz"}
 _ENDINGS = (".csv", ".npz", ".parquet", ".part", ".crdownload")  # of files that are named where they are not read
+_MANY = 100  # files in a folder, of which those with other endings are not opened: 100,000 labels took 19 s
+_NAMED = 10  # things that are not read, in a message
 _DEPTH = 3  # folders below the one that is given: archive/images/images/train
 _NESTED = 2  # archives inside archives
 
@@ -75,7 +77,11 @@ class _Found(NamedTuple):
             for node, why in others.items():
                 if isinstance(why, OSError) or not node.is_dir():  # a folder without classes may hold what is read
                     said.append((node, getattr(why, "strerror", "") or words))
-        return [f"{node.name} ({why})" for node, why in said]
+        lines = [f"{node.name} ({why})" for node, why in said]
+        for source in self.sources:
+            if isinstance(source, read_images.ImageFolders):
+                lines += [f"{name}/ (its name is no split's)" for name in source.others]
+        return [*lines[:_NAMED], *([f"{len(lines) - _NAMED:,} more"] if len(lines) > _NAMED else [])]
 
 
 def load(root: str | Path) -> Faces:
@@ -211,9 +217,9 @@ def _search(top: Node) -> _Found:
 def _directly_in(folder: Node, name: str) -> _Found:
     found = _Found([], [], {}, {})
     inside = tree.listed(folder)
-    for node in (*inside.files, *inside.others):
-        ending = Path(node.name).suffix.lower()
-        if ending in SUFFIXES:
+    nodes = {node: ending for node in (*inside.files, *inside.others) if (ending := _ending(node)) not in SUFFIXES}
+    for node, ending in nodes.items():
+        if len(nodes) > _MANY and ending not in (*_ENDINGS, *tree.ENDINGS):
             continue
         try:
             if node in inside.others:
@@ -240,6 +246,10 @@ def _directly_in(folder: Node, name: str) -> _Found:
     except UserError as error:
         found.refused[folder] = copy(error)
     return found
+
+
+def _ending(file: Node) -> str:
+    return Path(file.name).suffix.lower()
 
 
 def _recognize(file: Node, folder: str = "") -> Source | None:

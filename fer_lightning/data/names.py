@@ -10,8 +10,8 @@ from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING
 _AROUND = "fer|faces?|images?|imgs?|pictures?|photos?|samples?|data|sets?|datasets?|split|folder"
 _SPLITS = {
     "train(ing)?": TRAINING,
-    "val(id(at(e|ion|ing))?)?|dev(elopment)?|eval|public(test)?": PUBLIC,
-    "test(ing)?|private(test)?": PRIVATE,
+    "val(id(at(e|ion|ing))?)?|dev(elopment)?|eval|(test)?public(test)?": PUBLIC,
+    "test(ing)?|(test)?private(test)?": PRIVATE,
 }
 _SPLIT = {re.compile(f"({_AROUND})*({words})({_AROUND})*"): usage for words, usage in _SPLITS.items()}
 _CLASSES = (  # in the order of CLASSES

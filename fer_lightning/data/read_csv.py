@@ -81,7 +81,7 @@ def header(path: Node) -> Header:
     """The header of a csv of a known form. UserError if it is none."""
     with _open(path) as file:
         line = file.readline(_HEADER_BYTES).removeprefix(codecs.BOM_UTF8).strip()
-        first = next((row for row in iter(lambda: file.readline(_LINE_BYTES), b"") if not row.isspace()), b"")
+        first = next((row for row in iter(lambda: file.readline(_LINE_BYTES), b"") if not _is_blank(row)), b"")
     delimiter = next((each for each in _DELIMITERS if each in line), b",")
     columns = tuple(_field(column).decode("utf-8", "replace").lstrip("\ufeff") for column in line.split(delimiter))
     keys = [column.lower() for column in columns]
@@ -180,7 +180,7 @@ class CsvFiles:
     def labelled(self) -> int:
         """The number of rows with a label, counted without parsing them."""
         counted = [part.file for part in self.parts if part.header.label is not None]
-        return sum(not line.isspace() for file in counted for _, lines in _blocks(file) for line in lines)
+        return sum(not _is_blank(line) for file in counted for _, lines in _blocks(file) for line in lines)
 
     def joined(self, others: Sequence["CsvFiles"], path: Path) -> "CsvFiles":
         return replace(self, parts=(*self.parts, *(part for other in others for part in other.parts)))
@@ -250,7 +250,7 @@ def _read(part: Part) -> list[_Rows]:
     np.empty(_HEAP_BYTES, np.uint8)
     total, unit = 0, "rows"
     for first, lines in _blocks(path):
-        records = [_fields(line, header) for line in lines if not line.isspace()]
+        records = [_fields(line, header) for line in lines if not _is_blank(line)]
         rows = _parse(records, part, total) if records else None
         total += len(records)
         if rows:
@@ -265,6 +265,11 @@ def _read(part: Part) -> list[_Rows]:
     if not total:
         raise UserError(f"{path}, line 1: only a header ({header}); right: below it one line per image")
     return blocks
+
+
+def _is_blank(line: bytes) -> bool:
+    """Whether a line has nothing in its fields, as sheets end that were cleared."""
+    return not line.strip(b' \t\r\n\v\f",;')
 
 
 def _fields(line: bytes, header: Header) -> list[bytes]:
@@ -372,7 +377,7 @@ def _faults(lines: list[bytes], first: int, header: Header) -> list[str]:
     """What is wrong with some lines, of which the first has the number `first`: one string for each faulty one."""
     faults = []
     for number, line in enumerate(lines, first):
-        if wrong := [] if line.isspace() else _row_faults(_fields(line, header), header):
+        if wrong := [] if _is_blank(line) else _row_faults(_fields(line, header), header):
             cut = "" if line.endswith(b"\n") else " (the last line, which does not end: is the file cut off?)"
             faults.append(f"line {number}, {'; '.join(wrong)}{cut}")
     return faults

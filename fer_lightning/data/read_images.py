@@ -136,7 +136,7 @@ class ImageFolders:
             raise UserError(f"{self.path}: no picture in its {self.form}; right: pictures in class folders")
         pixels = np.stack(images)
         more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
-        kept = [f"{', '.join(left_out[:_NAMED])}{more} (no pictures)"] if left_out else []
+        kept = f"{', '.join(left_out[:_NAMED])}{more} (no pictures)" if left_out else ""
         return Faces(
             pixels=pixels,
             labels=np.array(labels, np.int8),
@@ -146,7 +146,7 @@ class ImageFolders:
             names=np.array(names),
             source=str(self.path),
             form=self.form,
-            left_out="; ".join([*kept, *(f"{name}/ (its name is no split's)" for name in self.others)]),
+            left_out=kept,
         )
 
 

@@ -340,8 +340,8 @@ def test_what_unpacks_to_more_than_memory_holds_is_refused(root, monkeypatch):
 
 @pytest.mark.parametrize(("usage", "names"), [
     (TRAINING, "train Training TRAIN 01_train train_set fer2013-train training-images"),
-    (PUBLIC, "val valid Validation validating validate public PublicTest public_test dev eval"),
-    (PRIVATE, "test Testing test-set private PrivateTest private_test test_images"),
+    (PUBLIC, "val valid Validation validating validate public PublicTest public_test dev eval test_public"),
+    (PRIVATE, "test Testing test-set private PrivateTest private_test test_private test_images"),
     (None, "trainer tested extra rest evaluation train2 old_train t 0 \0 ττρ"),
 ])  # fmt: skip
 def test_names_of_splits(usage, names):
@@ -399,6 +399,20 @@ def test_a_folder_of_classes_that_is_of_no_split_is_named(root):
     read = fer2013.load(root)
     assert rows_of(read) == WHOLE
     assert read.left_out == "bonus/ (its name is no split's); sad/ (its name is no split's)"
+    (root / "sad").rmdir()
+    assert fer2013.load(root).left_out == "bonus/ (its name is no split's)"  # what the cache holds is as before
+
+
+def test_of_many_files_beside_few_are_named_and_only_those_opened_that_may_be_faces(root, monkeypatch):
+    as_fer2013(root, FACES)
+    for number in range(60):
+        (root / f"{number:02}.csv").write_text("x,y\n")
+        (root / f"{number}.txt").write_text("text")
+    reading = tree.reading
+    monkeypatch.setattr(tree, "reading", lambda node: pytest.fail("opened") if ".txt" in str(node) else reading(node))
+    read = fer2013.load(root)
+    assert rows_of(read) == WHOLE
+    assert read.left_out.endswith("08.csv (of no known form); 09.csv (of no known form); 50 more")
 
 
 def test_what_folders_mean_is_not_guessed(root, monkeypatch):

@@ -180,6 +180,7 @@ READ: dict[str, Spoil] = {
     "CRLF": lambda content: content.replace(b"\n", b"\r\n"),
     "CR CR LF": lambda content: content.replace(b"\n", b"\r\r\n"),
     "no end of line at the end": lambda content: content[:-1],
+    "rows of empty fields": lambda content: content.replace(b"\n", b'\n,,\r\n,"" ,\n') + b",,\n",
     "blank lines": lambda content: content.replace(b"\n", b"\n \n\r\n"),
     "quotes": each_line(lambda line: b",".join(b'"' + field.strip() + b'"' for field in line.split(b","))),
     "quotes and BOM and CRLF": lambda content: b"\xef\xbb\xbf" + READ["CRLF"](READ["quotes"](content)),
