@@ -31,8 +31,9 @@ _ZIP = b"PK"
 _OWN_NAME = "own_name"  # an attribute of a ZipFile
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zst"}
-ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".001")
 LARGEST = 1 << 31  # bytes in memory: FER2013's csv has 0.3 GB
+_TOO_LARGE = f"more than {LARGEST >> 30} GB inside; right: FER2013, which has 0.3"
 _ERRORS = (  # of zipfile, tarfile and what they stand on, where an archive is damaged, locked or of a strange kind
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError),
     *(OSError, ValueError, KeyError, UnicodeError, struct.error),
@@ -68,7 +69,7 @@ def stem(folder: Node) -> str:
 
 def file_of(node: Node) -> Path:
     """The file on the disk that a node is, or stands in."""
-    return node if isinstance(node, Path) else Path(str(node.root.filename))
+    return node if isinstance(node, Path) else node.root.file  # type: ignore[attr-defined]  # of _Archive
 
 
 def stats(nodes: Iterable[Node]) -> dict[str, os.stat_result]:
@@ -109,7 +110,7 @@ def limited(stream: IO[bytes], node: Node) -> bytes:
     """All that a stream holds. UserError, which names `node`, where that is too much for the memory."""
     content = stream.read(LARGEST + 1)
     if len(content) > LARGEST:
-        raise UserError(f"{node}: more than {LARGEST / 2**30:g} GB inside; right: FER2013, which has 0.3")
+        raise UserError(f"{node}: {_TOO_LARGE}")
     return content
 
 
@@ -144,7 +145,11 @@ def forget() -> None:
 
 
 class _Memory(io.BytesIO):
-    name: str  # of the file on the disk, which zipfile takes for its own
+    name: str  # which zipfile takes for its own
+
+
+class _Archive(zipfile.ZipFile):
+    file: Path  # on the disk, which this is or stands in
 
 
 def _opened(node: Node) -> zipfile.Path:
@@ -152,20 +157,25 @@ def _opened(node: Node) -> zipfile.Path:
         head = file.read(HEAD_BYTES)
         file.seek(0)
         if head.startswith(_ZIP):
-            return _as_folder(zipfile.ZipFile(node if isinstance(node, Path) else _memory(node, file.read())))
+            return _as_folder(node, node if isinstance(node, Path) else _memory(node, file.read()))
         unpack = next((unpack for start, unpack in _PACKED.items() if head.startswith(start)), None)
         stream: Any = io.BufferedReader(unpack(file, "rb") if unpack else file, 1 << 16)  # type: ignore[operator]
         made = _memory(node)
         with zipfile.ZipFile(made, "w") as archive:
             if _is_tar(stream.peek(HEAD_BYTES)):
-                _repack(stream, archive)
+                _repack(stream, archive, node)
             else:
                 archive.writestr(Path(node.name).stem, limited(stream, node))
-        return _as_folder(zipfile.ZipFile(made))
+        return _as_folder(node, made)
 
 
-def _as_folder(archive: zipfile.ZipFile) -> zipfile.Path:
-    """Of several members of one name the last counts, as where they are unpacked. Some Windows programs write \\."""
+def _as_folder(node: Node, file: Path | BinaryIO) -> zipfile.Path:
+    """The zip `file` that `node` is.
+
+    Of several members of one name the last counts, as where they are unpacked. Some Windows programs write backslashes.
+    """
+    archive = _Archive(file)
+    archive.file = file_of(node)
     for member in archive.filelist:
         member.filename = member.filename.replace("\\", "/")
     archive.NameToInfo = {member.filename: member for member in archive.filelist}
@@ -175,12 +185,12 @@ def _as_folder(archive: zipfile.ZipFile) -> zipfile.Path:
 
 def _memory(node: Node, content: bytes = b"") -> _Memory:
     memory = _Memory(content)
-    memory.name = str(file_of(node))
+    memory.name = str(node)
     return memory
 
 
-def _repack(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
-    """The files of a tar as members of a zip. A link, which has no bytes of its own, is what it points at."""
+def _repack(stream: BinaryIO, archive: zipfile.ZipFile, node: Node) -> None:
+    """The files of the tar `node` as members of a zip. A link, which has no bytes of its own, is what it points at."""
     room = LARGEST
     links: dict[str, str] = {}
 
@@ -188,7 +198,7 @@ def _repack(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
         nonlocal room
         room -= size + HEAD_BYTES  # what stands around it takes memory too
         if room < 0:
-            raise ValueError(f"more than {LARGEST / 2**30:g} GB inside")
+            raise UserError(f"{node}: {_TOO_LARGE}")
         archive.NameToInfo.pop(name, None)  # the last of a name counts
         with archive.open(name, "w") as copy:
             shutil.copyfileobj(content, copy)
@@ -209,7 +219,7 @@ def _repack(stream: BinaryIO, archive: zipfile.ZipFile) -> None:
     for link, to in links.items():
         inside = [to] if to in archive.NameToInfo else [name for name in names if name.startswith(f"{to}/")]
         if not inside:
-            raise ValueError(f"its {link} is a link to {to}, which is not in it")
+            raise UserError(f"{node}: its {link} is a link to {to}, which is not in it; right: an archive of files")
         for name in inside:
             copied = archive.read(name)
             put(link + name.removeprefix(to), io.BytesIO(copied), len(copied))

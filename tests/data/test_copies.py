@@ -220,6 +220,11 @@ ARCHIVES: dict[str, Callable[[Path, Path], object]] = {
         zipped(as_folders(made, FACES), to / "faces.zip")
     ),
     "a zip for each split": lambda made, to: (folders(made, ("train", "val", "test")), each_zipped(made, to)),
+    "a zip for each split in a zip": lambda made, to: (
+        folders(made, ("train", "val", "test")),
+        each_zipped(made, made.parent / "inner"),
+        zipped(made.parent / "inner", to / "all.zip"),
+    ),
     "a zip for each csv": lambda made, to: split_zips(made, to),
     "zips of splits in a zip": lambda made, to: (
         folders(made, ("train", "val", "test")),
