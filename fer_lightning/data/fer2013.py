@@ -193,7 +193,8 @@ def _search(top: Node) -> _Found:
     Also below a single split, for the others; but not below image folders.
     """
     all_found = _Found([], [], {}, {})
-    level = [(top, "")]  # each with the name that tells its split, its own or that of a folder around it
+    # Each with the name that tells its split, its own or that of a folder or archive around it.
+    level = [(top, "" if isinstance(top, Path) else top.name)]
     for depth in range(_DEPTH + 1):
         below: list[tuple[Node, str]] = []
         for folder, name in level:
@@ -286,10 +287,10 @@ def _with_siblings(source: Source) -> Source:
     """A csv of the training images, as train.csv, with those of the other splits that stand beside it."""
     if not isinstance(source, read_csv.CsvFiles) or source.splits != [TRAINING]:
         return source
-    joined = _search(source.path.parent).sources
-    return next(
-        (each for each in joined if isinstance(each, read_csv.CsvFiles) and source.parts[0] in each.parts), source
-    )
+    folder = source.path.parent
+    joined = _joined(_directly_in(folder, "").sources, folder)
+    csv_files = (each for each in joined if isinstance(each, read_csv.CsvFiles))
+    return next((each for each in csv_files if source.parts[0] in each.parts), source)
 
 
 def _raise_what_is_missed(found: _Found) -> None:

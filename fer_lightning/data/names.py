@@ -41,8 +41,12 @@ def usage_of(name: str) -> int | None:
 
 
 def usage_named(names: Iterable[str]) -> int | None:
-    """The split that the first of some names of files or folders is one of, as `usage_of`; without their endings."""
-    stems = (_SHARD.sub("", name.partition(".")[0]) for name in names)
+    """The split that the first of some names of files or folders is one of, as `usage_of`; without their endings.
+
+    `fer2013.train.csv.gz` is Training.
+    """
+    parts = [name.split(".") for name in names]
+    stems = (_SHARD.sub("", ".".join(each[:count])) for each in parts for count in range(len(each), 0, -1))
     return next((usage for stem in stems if (usage := usage_of(stem)) is not None), None)
 
 

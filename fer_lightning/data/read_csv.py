@@ -53,6 +53,7 @@ _BLOCK_BYTES = 1 << 18
 _HEAP_BYTES = 1 << 24
 _LINE_BYTES = 1 << 20  # a row of FER2013 takes 9 kB; what has no line ends must not fill the memory
 _NAME_CHARACTERS = 200  # likewise: an array of names takes as much for each as for the longest
+_BLANK_LINES = 100  # below a header at most, or its columns are known by their names alone
 _MANY_FAULTS = 1000  # a file with so many is of another kind; listing them all took minutes and gigabytes
 
 
@@ -81,7 +82,8 @@ def header(path: Node) -> Header:
     """The header of a csv of a known form. UserError if it is none."""
     with _open(path) as file:
         line = file.readline(_HEADER_BYTES).removeprefix(codecs.BOM_UTF8).strip()
-        first = next((row for row in iter(lambda: file.readline(_LINE_BYTES), b"") if not _is_blank(row)), b"")
+        rows = (file.readline(_LINE_BYTES) for _ in range(_BLANK_LINES))
+        first = next((row for row in rows if not _is_blank(row)), b"")
     delimiter = next((each for each in _DELIMITERS if each in line), b",")
     columns = tuple(_field(column).decode("utf-8", "replace").lstrip("\ufeff") for column in line.split(delimiter))
     keys = [column.lower() for column in columns]

@@ -22,7 +22,7 @@ from fer_lightning.data import tree
 from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import NO_LABEL, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import faulty, in_a_line
-from fer_lightning.data.names import class_of, is_number, usage_of
+from fer_lightning.data.names import class_of, is_number, usage_named, usage_of
 from fer_lightning.data.picture import MOST_BYTES, RIGHT, SUFFIXES, open_picture
 from fer_lightning.data.tree import Node, listed
 from fer_lightning.errors import UserError
@@ -167,8 +167,8 @@ def recognize(folder: Node, name: str = "") -> ImageFolders | None:
         return ImageFolders(path, tuple(split for split in splits if any(listed(split.folder))), beside)
     classes = _classes(folder)
     if len(classes) > 1 and len(classes) > len(folders) / 2:
-        usage = next((usage for each in (tree.stem(folder), name) if (usage := usage_of(each)) is not None), TRAINING)
-        return ImageFolders(path, (Split(folder, usage),))
+        usage = usage_named((folder.name, name))
+        return ImageFolders(path, (Split(folder, TRAINING if usage is None else usage),))
     for split in splits:
         inside = listed(split.folder)
         if inside.folders or any(_suffix(file) in SUFFIXES for file in inside.files):

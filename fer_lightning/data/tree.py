@@ -60,13 +60,6 @@ def listed(folder: Node) -> Listing:
     return kinds
 
 
-def stem(folder: Node) -> str:
-    """A folder's name; of an archive as a folder, its own without the suffixes."""
-    if isinstance(folder, zipfile.Path) and not folder.at:
-        return str(getattr(folder.root, _OWN_NAME)).partition(".")[0]
-    return folder.name
-
-
 def file_of(node: Node) -> Path:
     """The file on the disk that a node is, or stands in."""
     return node if isinstance(node, Path) else node.root.file  # type: ignore[attr-defined]  # of _Archive

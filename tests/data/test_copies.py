@@ -100,6 +100,7 @@ COPIES: dict[str, Callable[[Path], object]] = {
     "three csv of long names": lambda root: one_each(
         root, ("fer2013_training.csv", "fer2013_PublicTest.csv", "fer2013_private_test.csv")
     ),
+    "names with points": lambda root: one_each(root, ("fer2013.train.csv", "fer2013.val.csv", "fer2013.test.csv")),
     "three csv with Usage": lambda root: one_each(
         root, ("train.csv", "val.csv", "test.csv"), ",emotion,pixels,Usage", "{number},{label},{pixels},{usage}"
     ),
@@ -224,6 +225,10 @@ ARCHIVES: dict[str, Callable[[Path, Path], object]] = {
         folders(made, ("train", "val", "test")),
         each_zipped(made, made.parent / "inner"),
         zipped(made.parent / "inner", to / "all.zip"),
+    ),
+    "a zip for each split, of a csv": lambda made, to: (
+        one_each(made, ("train/data.csv", "val/data.csv", "test/data.csv")),
+        each_zipped(made, to),
     ),
     "a zip for each csv": lambda made, to: split_zips(made, to),
     "zips of splits in a zip": lambda made, to: (
