@@ -210,7 +210,9 @@ def recognize(file: Node, folder: str = "") -> CsvFiles:
 
     folder: the name of the one it stands in, where that may tell its split.
     """
-    return CsvFiles((Part(file, header(file), usage_named((file.name, folder))),))
+    found = header(file)
+    names = (file.name, folder) if found.usage is None else (file.name,)  # a whole fer2013.csv may stand in test/
+    return CsvFiles((Part(file, found, usage_named(names)),))
 
 
 @contextmanager

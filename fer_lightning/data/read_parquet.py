@@ -69,8 +69,9 @@ def recognize(file: Node, folder: str = "") -> Parquet:
     """The parquet that a file is, by itself. UserError where it has no images and labels, or pyarrow is missing."""
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError(f"{file}: parquet needs a package: pip install 'fer_lightning[parquet]'")
-    label = _columns(file, _read(file, schema_only=True))[1]
-    return Parquet(tree.file_of(file), ((file, usage_named((file.name, folder)) if label else UNLABELLED),))
+    _, label, usage = _columns(file, _read(file, schema_only=True))
+    named = usage_named((file.name, folder) if usage is None else (file.name,))
+    return Parquet(tree.file_of(file), ((file, named if label else UNLABELLED),))
 
 
 def _read(file: Node, schema_only: bool = False) -> Any:

@@ -67,6 +67,11 @@ def folders(
         Image.fromarray(image).save(folder / f"{i}.{end}", **options)
 
 
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 def parquets(root: Path, names: Sequence[str], order: tuple[int, ...] | None = None, columns: str = "image") -> None:
     """As Hugging Face's are, with the classes in an order of their own, or numbers of pixels in a column."""
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
@@ -108,6 +113,7 @@ COPIES: dict[str, Callable[[Path], object]] = {
         root, ("train.csv", "val.csv", "test.csv"), "emotion,pixels,Usage", "{label},{pixels},Training"
     ),
     "a csv in a folder below": lambda root: one_each(root, ("train.csv", "val/val.csv", "private/test.csv")),
+    "a whole csv in a folder of any name": lambda root: as_fer2013(made(root / "test"), FACES),
     "three csv in folders": lambda root: one_each(root, ("train/d.csv", "valid/d.csv", "test/d.csv")),
     "the course's, labelled": lambda root: one_each(root, ("Train.csv", "Dev.csv", "Test.csv"), "label,feature"),
     "-ing": lambda root: folders(root, ("training", "validating", "testing")),
