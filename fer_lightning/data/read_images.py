@@ -86,6 +86,7 @@ class ImageFolders:
         files: list[_File] = []
         left_out: list[str] = []
         faults: list[str] = []
+        numbers: set[str | None] = set()
         total = 0
         for split in self.parts:
             folders, beside, others = listed(split.folder)
@@ -96,6 +97,7 @@ class ImageFolders:
             strange = [*(entry for entry in beside if _suffix(entry) in SUFFIXES), *others]
             faults += [f"{self._name(each)}: a file beside the class folders; right: none there" for each in strange]
             total += len(strange)
+            numbers.update(is_number(folder.name) for folder in folders)
             for folder in folders:
                 if (label := class_of(folder.name)) is None:
                     faults.append(f"{self._name(folder)}: no known class; right: {_KNOWN}")
@@ -104,6 +106,8 @@ class ImageFolders:
                 faults += [f"{self._name(each)}: no file; right: a picture" for each in (*inside, *others)]
                 total += 1 + len(inside) + len(pictures) + len(others)
                 files += [_File(picture, split.usage, label) for picture in pictures]
+        if "0" not in numbers and {"1", "6"} <= numbers:
+            faults.append("class folders 1 to 6 without 0: are they counted from 1? right: names, or 0 to 6")
         if faults:
             raise faulty(self.path, faults, total, "files and folders")
         return sorted(files, key=lambda file: str(file.node)), left_out

@@ -445,6 +445,14 @@ def test_what_folders_mean_is_not_guessed(root, monkeypatch):
         fer2013.load("data")
 
 
+def test_classes_that_are_counted_from_1_are_refused(root):
+    folders(root, ("train", "train", "test"), lambda label: str(label + 1))
+    for path in root.glob("*/7"):
+        path.rename(root.parent / f"{path.parent.name}7")
+    with pytest.raises(UserError, match="class folders 1 to 6 without 0"):
+        fer2013.load(root)
+
+
 def test_what_was_moved_out_of_the_training_folder_is_not_trained_on(root):
     folders(root, ("train", "val", "test"))
     for path in root.rglob("*.png"):
