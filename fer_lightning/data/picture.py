@@ -18,9 +18,9 @@ MOST_BYTES = 1 << 28  # no picture of as many pixels as Pillow takes, 179 millio
 def open_picture(file: IO[bytes]) -> Image.Image:
     """The picture of a file, in any mode of Pillow's with 8 bits or fewer a channel, turned as its EXIF says.
 
-    Of 16 bits the upper 8 are taken, unless they are all 0: then it was written with values from 0 to 255. Fractions
-    from 0 to 1 are stretched. Any error, of ten different types of Pillow's decoders, where it is damaged, of another
-    format, with values beyond these or too large; and Pillow's warnings, of EXIF of a wrong length and the like.
+    Of 16 bits the upper 8 are taken, unless they are all 0: then it was written with values from 0 to 255. Any error,
+    of ten different types of Pillow's decoders, where it is damaged, of another format, of fractions, of more bits or
+    too large; and Pillow's warnings, of EXIF of a wrong length and the like.
     """
     read = file.read(_USUAL_BYTES)
     if len(read) == _USUAL_BYTES:
@@ -33,15 +33,12 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     content.seek(0)
     image: Image.Image = Image.open(content, formats=FORMATS)
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode[0] in "IF":  # 16 bits or more, which convert("L") would clip at 255
+    if image.mode == "F":  # perhaps from 0 to 1, perhaps to 255
+        raise ValueError("its pixels are no whole numbers")
+    if image.mode.startswith("I"):  # 16 bits or more, which convert("L") would clip at 255
         values = np.asarray(image)
-        largest = 255 if image.mode == "F" else 65535
-        if not (values.min() >= 0 and values.max() <= largest):  # or nan
-            raise ValueError(f"values from {values.min()} to {values.max()}, beyond 0 to {largest}")
-        if image.mode == "F":
-            values = np.rint(values * 255 if values.max() <= 1 else values)
-        elif values.max() > 255:
-            values = values >> 8
-        image = Image.fromarray(values.astype(np.uint8))
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"values from {values.min()} to {values.max()}, beyond 16 bits")
+        image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
     image.load()
     return image
