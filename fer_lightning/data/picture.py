@@ -37,8 +37,8 @@ def open_picture(file: IO[bytes]) -> Image.Image:
         raise ValueError("its pixels are no whole numbers")
     if image.mode.startswith("I"):  # 16 bits or more, which convert("L") would clip at 255
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"values from {values.min()} to {values.max()}, beyond 16 bits")
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError("its pixels have more than 16 bits")
         image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
     image.load()
     return image

@@ -28,7 +28,6 @@ Node = Path | zipfile.Path
 
 HEAD_BYTES = 512
 _ZIP = b"PK"
-_OWN_NAME = "own_name"  # an attribute of a ZipFile
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zst"}
 ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".001")

@@ -237,11 +237,6 @@ ARCHIVES: dict[str, Callable[[Path, Path], object]] = {
         each_zipped(made, to),
     ),
     "a zip for each csv": lambda made, to: split_zips(made, to),
-    "zips of splits in a zip": lambda made, to: (
-        folders(made, ("train", "val", "test")),
-        each_zipped(made, made.parent / "inner"),
-        zipped(made.parent / "inner", to / "archive.zip"),
-    ),
     "parquet in a zip": lambda made, to: (
         parquets(made, PARQUETS),
         zipped(made, to / "a.zip"),

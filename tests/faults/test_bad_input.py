@@ -313,8 +313,7 @@ def test_unusual_pictures_are_read(content, expected, place):
     *(png(width, height) for width, height in ((1, 2**30), (2**30, 1), (0, 48), (100_000, 20_000))),
     *(png(48, 48, depth, color) for depth, color in ((3, 0), (8, 1), (16, 3), (64, 2))),
     png(50_000, 50_000, 8, 0, bytes(100_000)), png(50_000, 50_000, 1, 0), encoded(GRAY)[8:], encoded(GRAY)[::-1],
-    encoded(GRAY.astype(np.float32) / 255, "TIFF"),
-    *(encoded(np.full((48, 48), value, np.int32), "TIFF") for value in (-1, 70_000)),
+    encoded(np.full((48, 48), -1, np.int32), "TIFF"),
     encoded(Image.new("L", (500, 500)), "JPEG").replace(b"\x01\xf4\x01\xf4", b"\xff\xff\xff\xff", 1),
 ])  # fmt: skip
 def test_what_is_no_picture_or_not_whole_is_refused(content, place):
