@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.image
-import pandas as pd
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from fer_lightning.errors import UserError
@@ -98,8 +97,7 @@ def make_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
 
 def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
     """The settings and the test scores; in TensorBoard the HParams tab of a few of them, and pictures."""
-    flat = {str(key): value for key, value in pd.json_normalize(config, sep=".").to_dict("records")[0].items()}
-    settings = {**flat, "model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"]}
+    settings = {**flat(config), "model": metrics["model"], "aug": metrics["aug"], "data": metrics["data"]}
     test = {f"test/{split}_acc": metrics[f"test_{split}_acc"] for split in ("public", "private")}
     test = {name: value for name, value in test.items() if value is not None}
     for logger in loggers:
@@ -116,6 +114,14 @@ def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str
                 logger.log_metrics(test, step=metrics["epochs"])
             logger.log_hyperparams(settings)
             logger.finalize("failed" if metrics["interrupted"] else "success")
+
+
+def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted keys. Pandas' json_normalize takes no text that is not UTF-8 where pyarrow is installed."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return found
 
 
 def hyper_parameters(settings: dict[str, Any]) -> dict[str, Any]:
