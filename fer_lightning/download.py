@@ -70,8 +70,12 @@ def main() -> None:
     parser.add_argument("--from", dest="source", choices=SOURCES, default="csv", help=f"{choices} (default: csv)")
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("data"), help="default: data")
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
-    arguments = parser.parse_args()
-    run_command(lambda: download(SOURCES[arguments.source], expanded(arguments.to)))
+
+    def work() -> None:
+        arguments = parser.parse_args()
+        download(SOURCES[arguments.source], expanded(arguments.to))
+
+    run_command(work)
 
 
 def download(source: Source, to: Path) -> None:

@@ -35,11 +35,10 @@ def main() -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run, alone or of a sweep")
+    parser.add_argument("folder", metavar="RUN", type=Path, help="the folder of a finished run, alone or of a sweep")
     parser.add_argument("--out", metavar="DIR", type=Path, help="for the repetition (default: RUN-repeat, beside it)")
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
-    arguments = parser.parse_args()
-    run_command(lambda: repeat(arguments.run, arguments.out))
+    run_command(lambda: repeat(**vars(parser.parse_args())))
 
 
 def repeat(folder: Path, out: Path | None = None) -> None:

@@ -56,8 +56,7 @@ def main() -> None:
     which.add_argument("--unfinished", action="store_true", help="only these, each with why and how to go on")
     parser.add_argument("--json", action="store_true", help="for programs: all that is known of each, as JSON")
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
-    arguments = parser.parse_args()
-    run_command(lambda: show(arguments))
+    run_command(lambda: show(parser.parse_args()))
 
 
 def show(arguments: argparse.Namespace) -> None:

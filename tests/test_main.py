@@ -331,6 +331,8 @@ MISTAKES = {
     "a misspelt setting": (["+seeed=1"], "seeed: there is no such key; nearest: seed"),
     "an average's setting without one": (["+averaging.decay=0.9"], "averaging.decay"),
     "a number for a checkpoint": (["ckpt_path=20261125"], "20261125: no such checkpoint"),
+    "a path of Hydra's": (["ckpt_path=${hydra:runtime.cwd}/x"], "/x: no such checkpoint"),
+    "a path of Hydra's elsewhere": (["data.root=${hydra.runtime.cwd}"], "are written ${hydra:runtime.cwd} here"),
     "several values": (["seed=0,1"], "for --multirun seed=0,1; a list is 'seed=[0,1]', a text 'seed=\"0,1\"'\n"),
     "several choices": (["aug=glob(n*)"], "are for --multirun 'aug=glob(n*)'\n"),
     "a plus too many": (["+hydra/launcher=joblib"], "write hydra/launcher=… without the +\n"),

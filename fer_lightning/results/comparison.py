@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import ACCURACIES, LOSS_LEVELS, TESTS, Condition, conditions_of
 from fer_lightning.results.files import write_file
@@ -84,7 +84,7 @@ def compare(folder: str | Path) -> pd.DataFrame:
     table = table.loc[order].reset_index(drop=True)
     table.attrs["errors"] = errors
 
-    title = "/".join(folder.resolve().parts[-2:])
+    title = printable("/".join(folder.resolve().parts[-2:]))
     drawn = [
         ((condition.network, condition.aug, f"{condition.label}{unfinished}".strip()), run.epochs)
         for condition in (conditions[i] for i in order if i < len(conditions))

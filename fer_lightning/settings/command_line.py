@@ -19,10 +19,13 @@ PATHS = ("data.root", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir", "hydra.sw
 LISTS_OF_PATHS = ("distill.teachers",)
 WINDOWS = sys.platform == "win32"
 SETTING = re.compile(r"[+~]*[\w./@]+=.")
+TYPESET = str.maketrans("“”„‘’\u00a0", '"""\'\' ')
 
 
 def readable(words: list[str]) -> list[str]:
     """The words of a command, options first. UserError for one that Hydra cannot read, with what would be right."""
+    if of_windows := next((word for word in words if word.endswith("\r")), None):
+        raise UserError(f"{of_windows!r}: the script has Windows' ends of lines; convert it: dos2unix SCRIPT")
     if message := foreign_options(words):
         raise UserError(message)
     options, rest = get_args_parser().parse_known_args(words)
@@ -79,7 +82,7 @@ def _path(value: str, given: Override | None, is_one: bool) -> str | None:
         return None
     if "," in value and (given is None or given.is_sweep_override()):
         return quoted(value) if is_one else None
-    if given is None or (WINDOWS and "\\" in value):
+    if given is None or value != value.strip() or (WINDOWS and "\\" in value):
         return quoted(value)
     text = given.is_sweep_override() or not isinstance(given.value(), bool | int | float | list | dict)
     return None if text else quoted(value)
@@ -106,6 +109,8 @@ def _refused(words: Sequence[str], at: int) -> str:
         following = words[at + 1] if at + 1 < len(words) else ""
         known = choices(key)
         return f"{word}: it has no value; write {key}={following if following in known else '|'.join(known)}"
+    if plain := _typeset(word):
+        return f"{word}: with quotes, dashes or spaces that do not belong there; write {shlex.quote(plain)}"
     if whole := _cut_at_a_space(words, at):
         return f"{whole[0]}: it was cut at a space; write {shlex.quote(whole[1])}"
     if "=" not in word or not key:
@@ -120,16 +125,28 @@ def _refused(words: Sequence[str], at: int) -> str:
     return f"{word}: Hydra cannot read that; {right}"
 
 
+def _typeset(word: str) -> str | None:
+    """A word from a page or a text processor, or with quotes that Windows' shell leaves, as it would be typed."""
+    plain = word.translate(TYPESET).strip()
+    if plain[:1] in ("'", '"') and plain[:1] == plain[-1:]:
+        plain = plain[1:-1]
+    plain = re.sub("^[–—]", "-" if len(plain) == 2 else "--", plain)
+    plain = re.sub(r"\s*=\s*", "=", plain, count=1)
+    return plain if plain != word and (plain.startswith("-") or SETTING.match(plain)) else None
+
+
 def _cut_at_a_space(words: Sequence[str], at: int) -> tuple[str, str] | None:
     """A word with its neighbours as it stands and as it would be right, where that makes one setting."""
-    for first, last in ((at - 1, at + 1), (at - 1, at + 2), (at, at + 2), (at, at + 3)):
-        cut = words[max(first, 0) : last]
-        if len(cut) < last - first or any(SETTING.match(word) for word in cut[1:]):
+    end = next((i for i in range(at + 1, len(words)) if SETTING.match(words[i])), len(words))
+    for first in (at, at - 1):
+        cut = words[max(first, 0) : end]
+        if len(cut) == 1 or (SETTING.match(words[at]) and first < at):
             continue
         typed = " ".join(cut)
-        whole = re.sub(r"\s*=\s*", "=", typed, count=1)
+        whole = re.sub(r"\s*=\s*", "=", typed.strip("'"), count=1)
         _, key, value = _parts(whole)
-        goes_on = key in PATHS or cut[0].endswith("=") or _parsed(cut[0]) is None
+        is_path = key in PATHS and (os.path.exists(value) or not os.path.exists(_parts(cut[0])[2]))
+        goes_on = is_path or cut[0].endswith("=") or _parsed(cut[0]) is None
         right = override(key, value) if key in PATHS else whole
         if key and value and goes_on and _parsed(right) is not None:
             return typed, right

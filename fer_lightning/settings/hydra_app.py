@@ -1,6 +1,5 @@
 """What Hydra calls around runs and sweeps: folders, checks before any work, the comparison after a sweep."""
 
-import copy
 import itertools
 import random
 import shlex
@@ -10,7 +9,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -51,6 +49,7 @@ class RunHooks(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_error():
             check_ranks()
+            sweep.tell_hydra(config)
             folder = place(config, "hydra.run.dir")
             named = is_named(config, "hydra.run.dir")
             if not is_first_process():
@@ -81,6 +80,7 @@ class RunHooks(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_error():
+            sweep.tell_hydra(config)
             folder = place(config, "hydra.sweep.dir")
             named = is_named(config, "hydra.sweep.dir")
             resume = resumes(config, "hydra.sweep.dir", named)
@@ -170,7 +170,7 @@ def check_processes(config: DictConfig) -> None:
 
 def own(config: DictConfig) -> DictConfig:
     """A configuration without Hydra's own settings, which it may still refer to."""
-    HydraConfig.instance().set_config(copy.deepcopy(config))  # for ${hydra:…}; it makes its own read-only
+    sweep.tell_hydra(config)
     job = config.copy()
     with open_dict(job):
         job.pop("hydra", None)

@@ -87,6 +87,8 @@ def explain(error: BaseException) -> str:
         return f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}{one}"
     if again := re.search(r"Multiple values for ([^.]+)\. To override a value use 'override", message):
         return f"+{again[1]}=…: there is one already; write {again[1]}=… without the +"
+    if of_hydra_itself := re.search(r"Interpolation key 'hydra\.([^']+)' not found", message):
+        return f"${{hydra.{of_hydra_itself[1]}}}: Hydra's own settings are written ${{hydra:{of_hydra_itself[1]}}} here"
     if "Primary config" in message:  # --config-path takes the place of conf/
         return f"{message.partition(chr(10))[0]} A folder of your own stands beside conf/: --config-dir DIR"
     unknown = re.search(r"Could not override '([^']+)'", message)

@@ -3,6 +3,7 @@
 jobs.json of the sweep's folder tells each job's folder: the processes that do the jobs find theirs by it.
 """
 
+import copy
 import itertools
 import logging
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
@@ -47,6 +49,11 @@ class Job:
         return list(self.config.hydra.overrides.task)
 
 
+def tell_hydra(config: DictConfig) -> None:
+    """Let `${hydra:…}` in a configuration resolve."""
+    HydraConfig.instance().set_config(copy.deepcopy(config))  # it makes its own read-only
+
+
 def is_basic(hydra: Any) -> bool:
     """Whether Hydra's own sweeper chooses the jobs; others choose each by the scores of those before."""
     return str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
@@ -66,6 +73,11 @@ def jobs_of(config: DictConfig) -> tuple[list[Job], list[str]]:
     overrides = OverridesParser.create(hydra.config_loader).parse_overrides(given)
     if is_basic(config.hydra):
         (lists,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+        for override in overrides if not lists else []:
+            if override.is_sweep_override() and not list(override.sweep_iterator()):
+                raise UserError(
+                    f"{override.input_line}: it has no values; glob(…) is of a group's choices, such as model's"
+                )
     else:
         lists = [[_first(override) for override in overrides]]
     swept = [override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()]
@@ -197,6 +209,7 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
 def own_folders(jobs: Sequence[Job]) -> None:
     """Give each job the folder that a `hydra.sweep.subdir` of the user's names. UserError where two would share one."""
     for job in jobs:
+        tell_hydra(job.config)
         job.folder = str(OmegaConf.select(job.config, "hydra.sweep.subdir"))
         if "/" in job.folder or job.folder in ("", ".", ".."):
             raise UserError(

@@ -53,7 +53,7 @@ def test_a_mistake_that_cannot_be_told_keeps_its_status(more):
 
 
 @pytest.mark.parametrize(
-    "module", ["fer_lightning", "fer_lightning.audit", "fer_lightning.evaluate", "fer_lightning.report"]
+    "module", ["fer_lightning", *(f"fer_lightning.{each}" for each in ("download", "evaluate", "repeat", "runs"))]
 )
 def test_help(module):
     assert shell(f"{PYTHON} {module} --help > /dev/full")[0] == 1

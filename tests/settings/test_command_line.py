@@ -15,6 +15,7 @@ DNN = ("model=dnn", "model.widths=[64,32]", "trainer=cpu", "trainer.max_epochs=1
 NAMES = (
     *("plain", "archive (1)", "epoch=9-step=100.ckpt", "[old]/x", "{b}", "é/ü", "x#y!", "it's", 'a "b"', "~/faces"),
     *("2013", "1e5", "1_000", "true", "a%b", "$HOME/x", "My Drive/x", "-dash", "a(b)", "back\\slash", "a b/", "日本"),
+    " x ",
 )
 
 
@@ -72,6 +73,15 @@ def test_options_may_stand_anywhere_and_a_recipe_have_a_plus():
     [
         (["data.root=My", "Drive/(1)"], "My Drive/(1): it was cut at a space; write 'data.root=\"My Drive/(1)\"'"),
         (["seed=1", "data.root", "=", "x"], "data.root = x: it was cut at a space; write data.root=x"),
+        (["data.root=.", "seed", "=", "3"], "seed = 3: it was cut at a space; write seed=3"),
+        (["data.root=my", "own", "drive", "seed=1"], "data.root=my own drive: it was cut"),
+        (["data.root=.", "train"], "train: settings are written key=value"),
+        (["seed =3"], "do not belong there; write seed=3"),
+        (["data.root=.", "'seed=3'"], "write seed=3"),
+        (["“data.root=a b”"], "write 'data.root=a b'"),
+        (["–m"], "write -m"),
+        (["—multirun"], "write --multirun"),
+        (["hydra.run.dir=x\r"], "the script has Windows' ends of lines"),
         (["seed=", "3"], "write seed=3"),
         (["aug.scale=[0.9,", "1.1]"], "write 'aug.scale=[0.9, 1.1]'"),
         (["model", "dnn"], "model: it has no value; write model=dnn"),
@@ -123,7 +133,7 @@ def test_a_configuration_of_ones_own_names_folders_sweeps_and_variables(cli, few
         "# @package _global_\n"
         "hydra:\n"
         "  sweeper: {params: {seed: 'range(0,2)', aug: 'choice(norm)'}}\n"
-        "  sweep: {dir: sweep, subdir: '${hydra.job.override_dirname}'}\n"
+        "  sweep: {dir: sweep, subdir: '${hydra:job.num},${hydra.job.override_dirname}'}\n"
         "  job:\n"
         f"    env_set: {{FER2013_ROOT: '{few_faces_file}'}}\n"
         "    config: {override_dirname: {exclude_keys: [model.widths]}}\n"
@@ -135,8 +145,9 @@ def test_a_configuration_of_ones_own_names_folders_sweeps_and_variables(cli, few
     assert not list((tmp_path / "sweep").rglob("*.log"))
     jobs = sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/metrics.json"))
     assert len(jobs) == 2
-    assert all(name.startswith("aug=norm,data.batch_size=64,experiment=mine,") for name in jobs)
-    assert "seed=1" in jobs[1]
+    for number, name in enumerate(jobs):
+        assert name.startswith(f"{number},aug=norm,data.batch_size=64,experiment=mine,")
+        assert f"seed={number}" in name
     ended = cli(*command)
     assert (ended.status, "already holds a sweep" in ended.err) == (2, True)
     ended = cli(*command, "resume=true")

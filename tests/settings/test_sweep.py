@@ -179,6 +179,7 @@ def test_what_a_folder_holds_is_not_taken_for_something_else(cli, tmp_path, monk
         ((*SWEEP, "seed=0,1", "hydra.sweep.dir=new", "hydra.sweep.subdir=job"), "2 jobs would write into job"),
         ((*SWEEP, "seed=0,1", "hydra.sweep.dir=new", "hydra.sweep.subdir=a/${seed}"), "side by side"),
         ((*SWEEP, "seed=0,1", "hydra.sweep.dir=run/metrics.csv"), "it is a file"),
+        ((*SWEEP, "aug=glob(x*)", "hydra.sweep.dir=new"), "aug=glob(x*): it has no values"),
     ):  # fmt: skip
         ended = cli(*arguments)
         assert ended.status == 2, arguments
