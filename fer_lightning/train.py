@@ -323,5 +323,7 @@ def summary(metrics: dict[str, Any], folder: Path) -> str:
         lines.append(f"  {name:<11}{cells}{found['support']:>10,}")
     place = shlex.quote(here(folder))
     lines.append(f"  figures, predictions, checkpoints: {place}")
+    if (folder / "submission.csv").is_file():
+        lines.append(f"  classes of the unlabelled images: {shlex.quote(here(folder / 'submission.csv'))}")
     lines.append(f"  curves: tensorboard --logdir {place}")
     return "\n".join(lines)

@@ -166,6 +166,8 @@ class CsvFiles:
 
     @property
     def form(self) -> str:
+        if len({str(part.header) for part in self.parts}) == 1:
+            return f"{' + '.join(part.file.name for part in self.parts)} with {self.parts[0].header}"
         return " + ".join(map(str, self.parts))
 
     @property

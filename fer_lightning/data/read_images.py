@@ -71,8 +71,9 @@ class ImageFolders:
         return tree.stats(file.node for file in self._files()[0])
 
     def labelled(self) -> int:
-        """The number of files in class folders."""
-        return sum(file.label != NO_LABEL for file in self._files()[0])
+        """The number of files in class folders, but for those that end like no picture."""
+        ends = (*SUFFIXES, "")
+        return sum(file.label != NO_LABEL and _suffix(file.node) in ends for file in self._files()[0])
 
     def joined(self, others: Sequence["ImageFolders"], path: Path) -> "ImageFolders":
         return replace(self, path=path, parts=(*self.parts, *(split for other in others for split in other.parts)))

@@ -27,9 +27,11 @@ def make_splits(faces: Faces, val_split: float | str, seed: int) -> Splits:
         held_out = hold_out(faces.labels[training], faces.digests[training], float(val_split), seed)
         train, val = training[~held_out], training[held_out]
     if len(train) < 2 or len(val) == 0:
+        told = "; all that it holds is of other splits, or has no labels: is the folder above it meant?"
         raise UserError(
             f"{faces.source}: data.val_split={val_split} leaves {len(train)} images to train on and {len(val)} to "
             f"validate on, of {len(training)} Training images; at least 2 and 1 are needed"
+            f"{told if not len(training) else ''}"
         )
     return {
         "train": train,

@@ -20,6 +20,7 @@ from fer_lightning.data import cache, fer2013, tree
 from fer_lightning.data.faces import CLASSES, NO_LABEL, PRIVATE, PUBLIC, TRAINING, UNLABELLED, USAGES, Faces
 from fer_lightning.data.names import class_of, usage_of
 from fer_lightning.data.source import describe, open_faces
+from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
 
 FACES = random_faces(42)
@@ -332,7 +333,7 @@ def test_what_an_archive_holds_beside_what_is_read_is_named(root):
     assert rows_of(read) == WHOLE
     assert "icml_face_data.csv" in read.form
     assert read.left_out == (
-        "train.csv with emotion,pixels + val.csv with emotion,pixels + test.csv with emotion,pixels "
+        "train.csv + val.csv + test.csv with emotion,pixels "
         "(42 labelled images); inner.tar.gz (an archive); example_submission.csv (of no known form)"
     )
 
@@ -502,6 +503,8 @@ def test_class_folders_alone_are_training_or_what_their_folder_is_called(root):
     for name, usage in (("train", TRAINING), ("val", PUBLIC), ("test", PRIVATE)):
         read = fer2013.load(root / name)
         assert set(read.usage) == {usage}
+    with pytest.raises(UserError, match=r"of 0 Training images.*is the folder above it meant\?"):
+        make_splits(read, 0.1, 0)
     (root / "train").rename(root.parent / "mine")
     assert set(fer2013.load(root.parent / "mine").usage) == {TRAINING}
 
