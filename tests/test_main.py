@@ -267,7 +267,9 @@ def test_an_unlabelled_test_set_gets_a_submission(cli, tmp_path, few_faces):
     (tmp_path / "course" / "test.csv").write_text("\n".join(["id,feature", *test]) + "\n")
     ended = cli(*SMALL["dnn"], *QUICK, "data=auto", "data.root=course", "trainer.max_epochs=1", "hydra.run.dir=run")
     assert ended.status == 0, ended.err
-    assert "classes of the unlabelled images: run/submission.csv" in (tmp_path / "run" / "fer_lightning.log").read_text()
+    assert (
+        "classes of the unlabelled images: run/submission.csv" in (tmp_path / "run" / "fer_lightning.log").read_text()
+    )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["data"] == "fer2013"
     assert (metrics["test_public_acc"], metrics["test_private_acc"]) == (None, None)
