@@ -163,7 +163,7 @@ def chart(
     above = 0.3 + 0.17 * heading.count("\n")
     height = 2.6 + below + above
     figure = Figure((4.7, height), dpi=100)  # its margins are fixed: to find them takes as long as to draw it
-    axes = figure.add_axes((0.18, below / height, 0.79, 2.6 / height))
+    axes = figure.add_axes((0.18, below / height, 0.77, 2.6 / height))
     handles = _lines(axes, lines, x_label, y_label)
     for x, colour, text in marks:
         axes.axvline(x, color=colour, linewidth=1, linestyle=":", zorder=1)
