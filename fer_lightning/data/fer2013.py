@@ -218,7 +218,7 @@ def _search(top: Node) -> _Found:
 def _directly_in(folder: Node, name: str) -> _Found:
     found = _Found([], [], {}, {})
     inside = tree.listed(folder)
-    nodes = {node: ending for node in (*inside.files, *inside.others) if (ending := _ending(node)) not in SUFFIXES}
+    nodes = {node: ending for node in (*inside.files, *inside.others) if (ending := tree.ending(node)) not in SUFFIXES}
     for node, ending in nodes.items():
         if len(nodes) > _MANY and ending not in (*_ENDINGS, *tree.ENDINGS):
             continue
@@ -247,10 +247,6 @@ def _directly_in(folder: Node, name: str) -> _Found:
     except UserError as error:
         found.refused[folder] = copy(error)
     return found
-
-
-def _ending(file: Node) -> str:
-    return Path(file.name).suffix.lower()
 
 
 def _recognize(file: Node, folder: str = "") -> Source | None:

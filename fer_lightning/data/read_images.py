@@ -8,6 +8,7 @@ Hidden files and those of systems are passed over, other files that are no pictu
 """
 
 import errno
+import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from fer_lightning.data.faces import NO_LABEL, PRIVATE, PUBLIC, SIZE, TRAINING, 
 from fer_lightning.data.faults import faulty, in_a_line
 from fer_lightning.data.names import class_of, is_number, usage_named, usage_of
 from fer_lightning.data.picture import MOST_BYTES, RIGHT, SUFFIXES, open_picture
-from fer_lightning.data.tree import Node, listed
+from fer_lightning.data.tree import Node, ending, listed
 from fer_lightning.errors import UserError
 
 _PREFIXES = {USAGES[code].lower(): code for code in (PUBLIC, PRIVATE)}
@@ -73,14 +74,14 @@ class ImageFolders:
     def labelled(self) -> int:
         """The number of files in class folders, but for those that end like no picture."""
         ends = (*SUFFIXES, "")
-        return sum(file.label != NO_LABEL and _suffix(file.node) in ends for file in self._files()[0])
+        return sum(file.label != NO_LABEL and ending(file.node) in ends for file in self._files()[0])
 
     def joined(self, others: Sequence["ImageFolders"], path: Path) -> "ImageFolders":
         return replace(self, path=path, parts=(*self.parts, *(split for other in others for split in other.parts)))
 
     def _name(self, node: Node) -> str:
         """A file or folder as a path below this one's."""
-        return str(node)[len(str(self.path)) :].replace("\\", "/").strip("/")
+        return str(node)[len(str(self.path)) :].replace(os.sep, "/").strip("/")
 
     def _files(self) -> tuple[list[_File], list[str]]:
         """What must be pictures, in the order of their paths, and the files beside class folders that are none."""
@@ -94,8 +95,8 @@ class ImageFolders:
             if split.usage == PRIVATE and not folders:
                 files += [_File(entry, UNLABELLED, NO_LABEL) for entry in beside]
                 continue
-            left_out += [self._name(entry) for entry in beside if _suffix(entry) not in SUFFIXES]
-            strange = [*(entry for entry in beside if _suffix(entry) in SUFFIXES), *others]
+            left_out += [self._name(entry) for entry in beside if ending(entry) not in SUFFIXES]
+            strange = [*(entry for entry in beside if ending(entry) in SUFFIXES), *others]
             faults += [f"{self._name(each)}: a file beside the class folders; right: none there" for each in strange]
             total += len(strange)
             numbers.update(is_number(folder.name) for folder in folders)
@@ -125,7 +126,7 @@ class ImageFolders:
                     images.append(as_face(opened))
             except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
                 unknown = isinstance(error, UnidentifiedImageError)
-                if unknown and _suffix(file.node) and _suffix(file.node) not in SUFFIXES:
+                if unknown and ending(file.node) and ending(file.node) not in SUFFIXES:
                     left_out.append(name)
                     continue
                 reason = "not a picture of a known form" if unknown else in_a_line(str(error)) or type(error).__name__
@@ -176,7 +177,7 @@ def recognize(folder: Node, name: str = "") -> ImageFolders | None:
         return ImageFolders(path, (Split(folder, TRAINING if usage is None else usage),))
     for split in splits:
         inside = listed(split.folder)
-        if inside.folders or any(_suffix(file) in SUFFIXES for file in inside.files):
+        if inside.folders or any(ending(file) in SUFFIXES for file in inside.files):
             names = ", ".join([f"{each.name}/" for each in inside.folders] or ["pictures"])
             raise UserError(f"{split.folder} holds no class folders, but {in_a_line(names)}; right: {_KNOWN}")
     return None
@@ -204,10 +205,6 @@ def _holds_classes(folder: Node) -> bool:
 
 def _classes(folder: Node) -> list[Node]:
     return [each for each in listed(folder).folders if class_of(each.name) is not None]
-
-
-def _suffix(file: Node) -> str:
-    return Path(file.name).suffix.lower()
 
 
 def as_face(file: IO[bytes]) -> np.ndarray:

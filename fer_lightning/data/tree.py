@@ -59,6 +59,11 @@ def listed(folder: Node) -> Listing:
     return kinds
 
 
+def ending(file: Node) -> str:
+    """`.png` of `a.PNG`."""
+    return Path(file.name).suffix.lower()
+
+
 def file_of(node: Node) -> Path:
     """The file on the disk that a node is, or stands in."""
     return node if isinstance(node, Path) else node.root.file  # type: ignore[attr-defined]  # of _Archive

@@ -396,6 +396,9 @@ def test_files_of_systems_are_passed_over_and_others_that_are_no_pictures_named(
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"[ZoneTransfer]")
     assert not fer2013.load(root).left_out
+    picture = next((root / "train/happy").glob("Training_*.png"))
+    picture.rename(picture.with_name("Training_a\\b.png"))  # on Windows a folder
+    assert "train/happy/Training_a\\b.png" in fer2013.load(root).names.tolist()
     for name in ("train/labels.csv", "train/happy/README.md", "test/sad/a.xml", "test/sad/b.xml"):
         (root / name).write_bytes(b"text")
     read = fer2013.load(root)
