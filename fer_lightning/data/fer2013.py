@@ -227,7 +227,7 @@ def _directly_in(folder: Node, name: str) -> _Found:
                 raise UserError(f"{node} is neither a file nor a folder; is it a link to nothing?")
             if source := _recognize(node, name):
                 found.sources.append(source)
-            else:
+            elif ending in (*_ENDINGS, *tree.ENDINGS, ""):  # checkpoints and office documents are zips too
                 found.archives.append(node)
         except (UserError, OSError) as error:
             if node.name.lower() in _OWN_NAMES:

@@ -305,6 +305,15 @@ def test_an_archive_that_cannot_be_read_is_named_and_not_passed_over(root, monke
     assert open_faces("auto", None).synthetic  # ./data may hold anything
 
 
+def test_a_checkpoint_is_no_archive(root):
+    (made := root.parent / "made").mkdir()
+    zipped(as_fer2013(made, FACES).parent, root / "archive.zip")
+    zipped(made, root / "best.ckpt")
+    read = fer2013.load(root)
+    assert read.form == "archive.zip, not unpacked: fer2013.csv with emotion,pixels,Usage"
+    assert not read.left_out
+
+
 def test_an_archive_beside_what_is_read_is_named(root):
     as_fer2013(root, FACES)
     zipped(root, root / "archive.zip")

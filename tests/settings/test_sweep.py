@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import DictConfig
 from test_main import QUICK, SMALL, figures, rows, tree
 
+import fer_lightning.train
 from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
 
@@ -44,6 +46,21 @@ def whole(cli, tmp_path_factory) -> Path:
     ended = cli(*SWEEP, "seed=0,1,2", f"hydra.sweep.dir={folder}")
     assert ended.status == 0, ended.err
     return folder
+
+
+def test_a_run_begun_in_a_job_s_folder_meanwhile_is_not_overwritten(cli, tmp_path, monkeypatch):
+    train = fer_lightning.train.train
+
+    def train_and_begin_another(cfg: DictConfig, folder: Path) -> object:
+        (other := folder.with_name("1-dnn-norm_aug-seed1")).mkdir()
+        (other / "metrics.csv").write_text("another's")
+        return train(cfg, folder)
+
+    monkeypatch.setattr(fer_lightning.train, "train", train_and_begin_another)
+    ended = cli(*SWEEP, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert ended.status == 1
+    assert "1-dnn-norm_aug-seed1: another run was done in it meanwhile" in ended.out
+    assert (tmp_path / "sweep/1-dnn-norm_aug-seed1/metrics.csv").read_text() == "another's"
 
 
 def test_a_sweep_ended_in_any_way_goes_on_by_its_command_and_is_the_whole_one(
