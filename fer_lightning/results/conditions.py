@@ -13,7 +13,10 @@ from fer_lightning.results import scores
 from fer_lightning.results.run_folder import TRAIN_LOSS, Run, overrides_of
 
 LOSS_LEVELS = (1.8, 1.6, 1.4, 1.2, 1.0)
-THREADS = "trainer.threads"  # decide a run's last digits
+# Settings of their own only where they set two runs of one seed apart: threads decide last digits, and each seed may
+# begin with weights of its own
+THREADS = "trainer.threads"
+VARIANTS = (THREADS, "init_from")
 PLACE = ("data", "data.name", "data.root")  # where data is found
 TESTS = {"test_public_acc": "PublicTest", "test_private_acc": "PrivateTest"}
 ACCURACIES = ("val_acc", *TESTS)
@@ -116,8 +119,8 @@ class Condition:
 def conditions_of(runs: Sequence[Run]) -> list[Condition]:
     """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart.
 
-    Where the same data lies, and how many threads computed, is no setting; the number of threads is one where it is
-    what sets two runs of one seed apart.
+    Where the same data lies, how many threads computed and whose weights a run began with is no setting; the latter two
+    are where they set two runs of one seed apart. Whether it began with any is one.
     """
     places: dict[str, dict[str, Any]] = {}  # of data, by its fingerprint: those of the first run
     groups: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
@@ -125,16 +128,22 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
         keys = _keys(run)
         if data := run.metrics["data_fingerprint"]:
             keys |= places.setdefault(data, {key: keys.get(key) for key in PLACE})
-        rest = {key: value for key, value in keys.items() if key != THREADS}
+        rest = {key: value for key, value in keys.items() if key not in VARIANTS} | {"init_from": "init_from" in keys}
         groups.setdefault(json.dumps(rest, sort_keys=True), []).append((run, keys))
     all_keys, members_of = [], []
     for members in groups.values():
-        seeds = {(run.metrics["seed"], keys.get(THREADS)) for run, keys in members}
-        apart = len({seed for seed, _ in seeds}) < len(seeds)
-        for threads in dict.fromkeys(keys.get(THREADS) for _, keys in members) if apart else [None]:
-            chosen = [(run, keys) for run, keys in members if not apart or keys.get(THREADS) == threads]
+        variants = [tuple(keys.get(key) for key in VARIANTS) for _, keys in members]
+        seeds = [run.metrics["seed"] for run, _ in members]
+        apart = len(set(seeds)) < len(set(zip(seeds, variants, strict=True)))
+        for one in dict.fromkeys(variants) if apart else [None]:
+            chosen = [member for member, variant in zip(members, variants, strict=True) if one in (None, variant)]
             members_of.append([run for run, _ in chosen])
-            all_keys.append({key: value for key, value in chosen[0][1].items() if apart or key != THREADS})
+            keys = dict(chosen[0][1])
+            if not apart:
+                keys.pop(THREADS, None)
+            if len({keys.get("init_from") for _, keys in chosen}) > 1:
+                keys["init_from"] = "one a seed"
+            all_keys.append(keys)
     return [
         Condition(
             [run for run in members if run.metrics["completed"]],

@@ -33,6 +33,7 @@ from fer_lightning.training.averaging import Averaging
 from fer_lightning.training.compilation import Compiled
 from fer_lightning.training.distillation import Teachers, open_teachers
 from fer_lightning.training.loggers import check_installed
+from fer_lightning.training.pretrained import open_pretrained, start_from
 from fer_lightning.training.processes import begins_alone, check_started, in_slurm
 from fer_lightning.training.threads import default_threads
 
@@ -101,12 +102,16 @@ def build(settings: Settings, faces: Faces, folder: Path | None = None, device: 
     if settings.data.class_weights:
         model.weigh_classes(balanced_weights(faces.labels[datamodule.splits["train"]]))
     averaging = make_averaging(settings)
+    initial = None
+    if settings.init_from is not None:
+        initial = open_pretrained("init_from", settings.init_from, datamodule)
+        start_from(model, initial, settings.init_from)
     teachers = None  # after the model: a network that is loaded draws random weights first
     if settings.distill.teachers:
         teachers = open_teachers(settings.distill.teachers, datamodule, settings.distill.temperature)
     trainer = make_trainer(settings.trainer.arguments)
     check_together(settings, model, datamodule, trainer)
-    decisive = resume.decisive_settings(settings, datamodule, teachers, trainer.world_size)
+    decisive = resume.decisive_settings(settings, datamodule, initial, teachers, trainer.world_size)
     data_fingerprint = fingerprint(faces)
     rates = functools.partial(learning_rates, settings)
     checkpoint, complete = resume.state_of(settings, folder, decisive, data_fingerprint, rates)

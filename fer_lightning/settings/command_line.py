@@ -15,7 +15,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.paths import override, quoted
 from fer_lightning.settings.hydra_errors import choices, foreign_options
 
-PATHS = ("data.root", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+PATHS = ("data.root", "init_from", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 LISTS_OF_PATHS = ("distill.teachers",)
 WINDOWS = sys.platform == "win32"
 SETTING = re.compile(r"[+~]*[\w./@]+=.")

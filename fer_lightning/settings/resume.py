@@ -11,7 +11,7 @@ from typing import Any
 
 from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.errors import UserError
-from fer_lightning.results.checkpoint import read_checkpoint
+from fer_lightning.results.checkpoint import Classifier, read_checkpoint
 from fer_lightning.results.paths import (
     best_checkpoint,
     here,
@@ -38,6 +38,7 @@ from fer_lightning.results.run_folder import (
 from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp
 from fer_lightning.training.checkpoints import DECISIVE, scored_part, write_checkpoint
 from fer_lightning.training.distillation import Teachers
+from fer_lightning.training.pretrained import digest
 from fer_lightning.training.processes import is_first_process
 
 # Of the trainer, what a training's figures depend on beside its length and device
@@ -49,11 +50,19 @@ BATCHES = ("batch_size", "val_split", "class_weights", "sampling")  # of the dat
 # What a training's length depends on; it may be another one when a run goes on
 LENGTH = ("trainer.max_epochs", "trainer.patience")
 # Values that only tell whether two are the same
-DIGESTS = {"split": "other training or validation images, or labels", "distill.teachers": "other teachers"}
+DIGESTS = {
+    "split": "other training or validation images, or labels",
+    "init_from": "other initial weights",
+    "distill.teachers": "other teachers",
+}
 
 
 def decisive_settings(
-    settings: Settings, datamodule: FERDataModule, teachers: Teachers | None, processes: int
+    settings: Settings,
+    datamodule: FERDataModule,
+    initial: Classifier | None,
+    teachers: Teachers | None,
+    processes: int,
 ) -> dict[str, Any]:
     """What decides a training's figures, beside the device and, mostly, its length: `group.key` → value, as primitives.
 
@@ -69,6 +78,8 @@ def decisive_settings(
         found |= {f"aug.{key}": value for key, value in settings.aug.part(kind).items()}
     found |= {f"data.{key}": getattr(settings.data, key) for key in BATCHES}
     found["split"] = datamodule.state_dict()["split"]
+    if initial is not None:
+        found["init_from"] = digest(initial)
     if teachers is not None:
         found |= {f"distill.{key}": getattr(settings.distill, key) for key in ("weight", "temperature", "once")}
         found["distill.teachers"] = teachers.digests

@@ -216,6 +216,7 @@ class Settings(Section):
     seed: Seed
     trial: Truth
     distill: Distill
+    init_from: OptionalPath = None
     ckpt_path: OptionalPath
     resume: Truth = False
     model: Model

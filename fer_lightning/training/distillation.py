@@ -1,17 +1,15 @@
 """`Teachers`: trained networks whose mean probabilities for a training batch another network learns from."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fer_lightning.data.datamodule import FERDataModule
-from fer_lightning.errors import UserError
-from fer_lightning.results.checkpoint import Classifier, load
+from fer_lightning.results.checkpoint import Classifier
+from fer_lightning.training.pretrained import digest, open_pretrained
 
 
 class Teachers:
@@ -33,13 +31,7 @@ class Teachers:
     @cached_property
     def digests(self) -> list[str]:
         """What tells these networks from others, wherever their files are; in an order of its own."""
-        found = []
-        for classifier in self.classifiers:
-            digest = hashlib.sha256()
-            for tensor in classifier.model.state_dict().values():
-                digest.update(tensor.cpu().numpy().tobytes())
-            found.append(digest.hexdigest())
-        return sorted(found)
+        return sorted(map(digest, self.classifiers))
 
     def to(self, device: torch.device) -> None:
         for classifier in self.classifiers:
@@ -68,29 +60,9 @@ class Teachers:
 
 
 def open_teachers(paths: Sequence[str], datamodule: FERDataModule, temperature: float) -> Teachers:
-    """The networks of checkpoint files or run folders. UserError where one cannot be had, or would not be honest."""
-    classifiers = []
-    for path in paths:
-        try:
-            classifier = load(Path(path))
-        except UserError as error:
-            raise UserError(f"distill.teachers: {error}") from None
-        check_split(path, classifier, datamodule)
-        classifiers.append(classifier)
-    return Teachers(classifiers, datamodule.normalize.mean, datamodule.normalize.std, temperature)
+    """The networks of checkpoint files or run folders. UserError where one cannot be had, or would not be honest.
 
-
-def check_split(path: str, teacher: Classifier, datamodule: FERDataModule) -> None:
-    """Raise UserError unless the teacher held out the images that the student is validated on.
-
-    Otherwise the student hears of their labels from a teacher that has learned them, and its validation score says too
-    much.
+    From a teacher that has learned the images that the student is validated on, it hears of their labels.
     """
-    mine, theirs = datamodule.state_dict(), teacher.data
-    if mine["split"] != theirs["split"]:
-        raise UserError(
-            f"distill.teachers: {path} held out other images (data.val_split={theirs['val_split']}, split seed "
-            f"{theirs['split_seed']}) than this run would (data.val_split={mine['val_split']}, split seed "
-            f"{mine['split_seed']}): "
-            "it has learned some that this run is validated on; take the same data, data.val_split and data.split_seed"
-        )
+    classifiers = [open_pretrained("distill.teachers", path, datamodule) for path in paths]
+    return Teachers(classifiers, datamodule.normalize.mean, datamodule.normalize.std, temperature)
