@@ -166,7 +166,7 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
         raise UserError(f"{path}: no such file{nearest(path)}")
     source = recognize(path.absolute())
     network = open_network(run)
-    faces = cache.load(source.path, source.scan, source.read)
+    faces = cache.load(source)
     print(describe(faces))
     with progress() as bar:
         task = bar.add_task("predicting", total=len(faces))
