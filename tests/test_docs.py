@@ -8,11 +8,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
-from commands import run_command
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
-
-from fer_lightning import export
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -58,15 +54,6 @@ def test_links_lead_to_files_and_headings(page):
 def test_before_a_commit_ruff_has_the_version_of_the_lock():
     (locked,) = re.findall(r"^ruff==(.*)$", (ROOT / "requirements.lock").read_text(), re.M)
     assert f"rev: v{locked}\n" in (ROOT / ".pre-commit-config.yaml").read_text()
-
-
-def test_the_readme_s_lines_use_an_exported_network(trained, capsys):
-    trained("run", "model=dnn", "model.widths=[64,32]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
-    assert run_command(export.main, "run", "--out", "model.onnx").status == 0
-    Image.linear_gradient("L").convert("RGBA").save("face.png")
-    (code,) = re.findall(r"^```python\n([^`]*onnxruntime.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    exec(code, {})
-    assert re.search(r"'neutral': \d", capsys.readouterr().out)
 
 
 @pytest.mark.slow
