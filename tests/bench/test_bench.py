@@ -2,13 +2,16 @@
 
 import queue
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import run_here
 from PIL import Image
 
 from bench import __main__ as command
@@ -104,9 +107,18 @@ def bench(faces, tmp_path, monkeypatch) -> rows.Bench:
         with Threaded(task, **options) as contestant:
             return contestant.read()
 
+    def run(command: list[str], cwd: Path, env: dict[str, str] | None = None, **_: bool) -> SimpleNamespace:
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            for key, value in (env or {}).items():
+                patch.setenv(key, value)
+            return SimpleNamespace(stderr=run_here(command).err)
+
     monkeypatch.setattr(train, "Recorder", train.Recorder)  # the contestants patch it
     monkeypatch.setattr(rows, "Worker", Threaded)
     monkeypatch.setattr(rows, "measure", measure)
+    monkeypatch.setattr(rows, "computing", lambda _: nullcontext())
+    monkeypatch.setattr(rows, "subprocess", SimpleNamespace(run=run))
     monkeypatch.setattr(rows, "FAULTS", 20)
     monkeypatch.setattr(baseline, "WORKERS", (0,))
     return rows.Bench(faces, tmp_path, 1, TINY, networks=("dnn",))
