@@ -157,13 +157,9 @@ def about_sheet(picture: Path) -> dict[str, str]:
 
 def about(path: Path) -> dict[str, str]:
     """`about_sheet` of a file that is a sheet; nothing of another."""
-    from PIL import Image
+    from fer_lightning.photographs.pictures import read_texts
 
-    try:
-        with Image.open(path) as there:
-            texts = {str(name): str(text) for name, text in there.info.items()}
-    except Exception:  # no picture, or a damaged one; Pillow raises some ten different types
-        return {}
+    texts = read_texts(path)
     return texts if texts.get("Software") == MADE_BY else {}
 
 

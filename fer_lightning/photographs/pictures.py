@@ -55,3 +55,15 @@ def read_picture(path: Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # see `open_picture`
         raise UserError(f"{path}: {fault(error)}") from None
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """What stands in a png's or jpeg's metadata, by name; nothing of another file."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG", "JPEG")) as image:
+            texts = {str(key): text for key, text in image.info.items()}
+    except Exception:  # no picture, or a damaged one, of which Pillow says so in some ten ways
+        return {}
+    return {
+        key: text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for key, text in texts.items()
+    }
