@@ -332,7 +332,8 @@ class _Archives(Source):
                     all_found.damaged[file] = copy(error)
             if all_found.forms:
                 break
-        for why in () if all_found.forms else all_found.damaged.values():
-            raise why
+        if not all_found.forms:
+            for why in all_found.damaged.values():
+                raise why
         _raise_what_is_missed(all_found.damaged)
         return all_found._replace(forms=_joined(all_found.forms, self.path))

@@ -25,7 +25,7 @@ def test_a_face_is_found_and_its_landmarks_are_where_those_of_training_faces_are
         assert np.abs(landmarks_of(face.pixels) - TRAINING_LANDMARKS).max() < 4
 
 
-@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_turned_picture_gives_the_same_face(hopper: np.ndarray, turns: int) -> None:
     (upright,) = find_faces(hopper)
     (face,) = find_faces(np.rot90(hopper, turns))
