@@ -126,6 +126,11 @@ def busy() -> float | None:
         return None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file says; nothing where there is none."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
 class Call:
     """One call: what it works on, until when, and what is known so far."""
 
@@ -140,8 +145,7 @@ class Call:
         self.interrupted = self.trained = False
         self.failed: list[str] = []
         self.work.mkdir(parents=True, exist_ok=True)
-        figures = self.work / "figures.json"
-        self.figures: dict[str, Any] = json.loads(figures.read_text()) if figures.is_file() else {}
+        self.figures = read_json(self.work / "figures.json")
 
     def interrupt(self, *_: object) -> None:
         """A signal ends the call's time: runs are ended, results are written."""
@@ -159,8 +163,7 @@ class Call:
 
     def so_far(self, name: str) -> dict[str, Any]:
         """metrics.json of a run, whether it is finished or was cut off; empty where there is none."""
-        path = self.work / name / "metrics.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return read_json(self.work / name / "metrics.json")
 
     def column(self, key: str, name: str) -> list[float]:
         """A column of a run's metrics.csv, as far as it came."""
@@ -228,8 +231,7 @@ class Call:
         return all(map(self.evaluation, wanted))
 
     def evaluation(self, name: str) -> dict[str, Any]:
-        path = self.work / name / "evaluation.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return read_json(self.work / name / "evaluation.json")
 
     def together(self, commands: dict[str, list[str]], seconds: float = float("inf")) -> None:
         """Run the commands at once and watch them; those that have not ended in time are ended, as by Ctrl-C."""

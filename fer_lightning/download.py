@@ -68,12 +68,12 @@ def main() -> None:
     )
     choices = "; ".join(f"{name}: {each.name}, {each.what}" for name, each in SOURCES.items())
     parser.add_argument("--from", dest="source", choices=SOURCES, default="csv", help=f"{choices} (default: csv)")
-    parser.add_argument("--to", metavar="DIR", type=Path, default=Path("data"), help="default: data")
+    parser.add_argument("--to", metavar="DIR", type=expanded, default="data", help="default: data")
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
 
     def work() -> None:
         arguments = parser.parse_args()
-        download(SOURCES[arguments.source], expanded(arguments.to))
+        download(SOURCES[arguments.source], arguments.to)
 
     run_command(work)
 

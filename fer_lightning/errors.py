@@ -6,8 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 SPACE = "; free some space, then go on"
 OF_THE_DISK = {  # with what is done then
@@ -77,6 +81,18 @@ def say_loading() -> None:
     """Tell on standard error what is waited for before PyTorch, or what stands on it, is imported."""
     if "torch" not in sys.modules:
         print("loading PyTorch …", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress() -> Iterator["Progress"]:
+    """For bars on standard error, where that is a terminal; lines printed meanwhile go above them."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    both = sys.stdout.isatty()  # else what goes into a pipe would be shown above the bar instead
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty(), redirect_stdout=both) as bar:
+        yield bar
 
 
 class Output(io.FileIO):

@@ -2,15 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_lightning import __version__
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.errors import UserError, printable, run_command, say_loading
-from fer_lightning.photographs import LIMITS
+from fer_lightning.errors import UserError, printable, progress, run_command, say_loading
+from fer_lightning.photographs import LIMITS, add_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,10 +45,6 @@ SPLIT_SAMPLES = 4  # SmoothGrad's noisy copies of each face: a mean over hundred
 
 def main() -> None:
     """The command; exit status: see EPILOG."""
-    run_command(work)
-
-
-def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m fer_lightning.explain",
         description=DESCRIPTION,
@@ -60,30 +54,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("pictures", metavar="PICTURE", nargs="*", help="files, folders, or patterns such as '*.jpg'")
     made.add_argument("--split", choices=("val", "public", "private"), help="a split of the data instead of pictures")
     made.add_argument(
-        "--run",
-        metavar="RUN|CKPT",
-        help="a run's folder, a checkpoint or a safetensors file (default: the network that comes with the package)",
-    )
-    made.add_argument(
         "--class", dest="target", choices=CLASSES, metavar="NAME", help="maps for this class, not for the predicted one"
-    )
-    made.add_argument("--no-detect", action="store_true", help="each picture is a face, cropped as FER2013's are")
-    made.add_argument(
-        "--boxes",
-        metavar="BOX|CSV",
-        nargs="+",
-        help="the faces of the one picture as LEFT,TOP,WIDTH,HEIGHT in pixels, or a csv as of `predict --out`",
     )
     made.add_argument(
         "--data", metavar="PATH", help="with --split: FER2013 in any form, or `synthetic` (default: the run's)"
     )
     made.add_argument("--out", metavar="DIR", type=Path, help="write into this folder")
-    made.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
-    return made
+    add_arguments(made)
+    run_command(lambda: work(made.parse_args()))
 
 
-def work() -> None:
-    options = parser().parse_args()
+def work(options: argparse.Namespace) -> None:
     if bool(options.pictures) == bool(options.split):
         raise UserError("name pictures, or a split with --split val; one of both")
     if options.split and (options.boxes or options.no_detect or options.target):
@@ -100,34 +81,26 @@ def work() -> None:
         network = open_network(options.run)
         if options.split:
             explain_split(network.member, options.split, options.data, options.out)
-        elif explain_pictures(
-            network, options.pictures, options.out or Path(HOME), options.target, not options.no_detect, options.boxes
-        ):
-            sys.exit(1)
+        else:
+            explain_pictures(network, options)
 
 
 # --- pictures
 
 
-def explain_pictures(
-    network: "Network",
-    names: Sequence[str],
-    out: Path,
-    target: str | None = None,
-    detect: bool = True,
-    boxes: Sequence[str] | None = None,
-) -> int:
-    """Write a sheet for each picture with a face into `out`, and print a line a picture; how many could not be read."""
+def explain_pictures(network: "Network", options: argparse.Namespace) -> None:
+    """Write a sheet for each picture with a face, and print a line a picture; exit status 1 where one can't be read."""
     from fer_lightning.photographs.answers import see
     from fer_lightning.photographs.boxes import finder
     from fer_lightning.photographs.pictures import find_pictures
     from fer_lightning.results import explanation, figures
     from fer_lightning.results.files import write_file
 
+    names, out = options.pictures, options.out or Path(HOME)
     paths = [path for path in find_pictures(names) if not about(path)]
     if not paths:
         raise UserError(f"{' '.join(names)}: sheets of this command alone; name the pictures themselves")
-    find = finder(paths, detect, boxes)
+    find = finder(paths, not options.no_detect, options.boxes)
     make_folder(out)
     unread = 0
     for seen in see(paths, find, network):
@@ -137,7 +110,7 @@ def explain_pictures(
         elif not seen.faces:
             print(f"{printable(str(seen.path))}: no face found (where it is a ready face: --no-detect)")
         else:
-            answers = answers_of(network, seen, target)
+            answers = answers_of(network, seen, options.target)
             title = printable(seen.path.name) + " · network trained on synthetic faces" * network.synthetic
             sheet = explanation.picture_sheet(seen.picture, answers, title=title, limits=LIMITS)
             place = free_name(out, seen.path)
@@ -147,7 +120,7 @@ def explain_pictures(
     print(f"{network}\n{LIMITS}")
     if unread:
         print(f"{unread} of {len(paths)} pictures could not be read", file=sys.stderr)
-    return unread
+        sys.exit(1)
 
 
 def answers_of(network: "Network", seen: "Seen", target: str | None) -> list["Answer"]:
@@ -184,13 +157,9 @@ def about_sheet(picture: Path) -> dict[str, str]:
 
 def about(path: Path) -> dict[str, str]:
     """`about_sheet` of a file that is a sheet; nothing of another."""
-    from PIL import Image
+    from fer_lightning.photographs.pictures import read_texts
 
-    try:
-        with Image.open(path) as there:
-            texts = {str(name): str(text) for name, text in there.info.items()}
-    except Exception:  # no picture, or a damaged one; Pillow raises some ten different types
-        return {}
+    texts = read_texts(path)
     return texts if texts.get("Software") == MADE_BY else {}
 
 
@@ -211,7 +180,7 @@ def make_folder(out: Path) -> None:
 # --- a split
 
 
-def explain_split(member: "Member", split: str, data: str | None = None, out: Path | None = None) -> None:
+def explain_split(member: "Member", split: str, data: str | None, out: Path | None) -> None:
     """Write a split's `Explanation` into `out`, or where it belongs; print where its mean maps lie."""
     from fer_lightning.data.source import describe
     from fer_lightning.results import explanation
@@ -239,8 +208,6 @@ def explain_split(member: "Member", split: str, data: str | None = None, out: Pa
 def explained(member: "Member", faces: "Faces", where: "np.ndarray", split: str) -> "Explanation":
     """The explanation of a split's images, at the positions int (N,). A terminal is shown how far it is."""
     import numpy as np
-    from rich.console import Console
-    from rich.progress import Progress
 
     from fer_lightning.data.faces import fingerprint
     from fer_lightning.results.explanation import Explanation
@@ -250,7 +217,7 @@ def explained(member: "Member", faces: "Faces", where: "np.ndarray", split: str)
     predicted, targets = probabilities.argmax(1), faces.labels[where].astype(np.int64)
     right = np.flatnonzero(predicted == targets)
     errors = surest(probabilities, targets, faces.digests[where])
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with progress() as bar:
         task = bar.add_task("maps", total=len(right) + len(errors))
 
         def made(chosen: np.ndarray, samples: int) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fer_lightning import __version__
 from fer_lightning.errors import Failure, UserError, run_command, say_loading
-from fer_lightning.photographs import LIMITS
+from fer_lightning.photographs import LIMITS, NETWORK
 from fer_lightning.results.files import check_out, write_file
 from fer_lightning.results.paths import expanded
 
@@ -49,11 +49,14 @@ def main() -> None:
         "run",
         metavar="RUN|CKPT",
         nargs="?",
-        help="a run's folder (its best.ckpt is meant), a checkpoint file or a safetensors file of ours "
-        "(default: the network that comes with the package)",
+        help=NETWORK,
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="FILE.onnx or FILE.html; an earlier export is replaced"
+        "--out",
+        metavar="FILE",
+        type=expanded,
+        required=True,
+        help="FILE.onnx or FILE.html; an earlier export is replaced",
     )
     parser.add_argument(
         "--int8", action="store_true", help="compute with integers of 8 bits; what that costs is measured and printed"
@@ -70,7 +73,6 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
 
     UserError for a mistake in the arguments; Failure, and no file, where it answers otherwise than PyTorch.
     """
-    out = expanded(out)
     check_out(out, (".onnx", ".html"), f"<code>{MARKER}</code>" if out.suffix == ".html" else MARKER, "export")
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")

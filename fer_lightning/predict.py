@@ -5,21 +5,18 @@ import csv
 import io
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_lightning import __version__
 from fer_lightning.data.faces import CLASSES, SIZE
-from fer_lightning.errors import UserError, printable, run_command, say_loading
-from fer_lightning.photographs import LIMITS
+from fer_lightning.errors import UserError, printable, progress, run_command, say_loading
+from fer_lightning.photographs import LIMITS, add_arguments
 from fer_lightning.results.files import check_out, keep, naming, write_file, write_json
 from fer_lightning.results.paths import expanded
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from fer_lightning.photographs.answers import Network, Seen
 
 DESCRIPTION = f"""\
@@ -76,26 +73,13 @@ def main() -> None:
         "names", metavar="PICTURE|FOLDER|GLOB|CSV", nargs="+", help="pictures, folders of them, patterns; or one csv"
     )
     parser.add_argument(
-        "--run",
-        metavar="RUN|CKPT",
-        help="a run's folder (its best.ckpt is meant), a checkpoint file or a safetensors file of ours "
-        "(default: the network that comes with the package)",
+        "--out", metavar="FILE", type=expanded, help="FILE.csv or FILE.json; an earlier one of this command is replaced"
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, help="FILE.csv or FILE.json; an earlier one of this command is replaced"
-    )
-    parser.add_argument(
-        "--annotate", metavar="DIR", type=Path, help="write copies of the pictures with boxes, classes and bars here"
-    )
-    parser.add_argument(
-        "--no-detect", action="store_true", help="take each picture as a ready face, cropped as FER2013's are"
-    )
-    parser.add_argument(
-        "--boxes",
-        metavar="BOX",
-        nargs="+",
-        help="where the faces are: LEFT,TOP,WIDTH,HEIGHT in pixels, several of one picture, or a csv with the columns "
-        "picture,left,top,width,height",
+        "--annotate",
+        metavar="DIR",
+        type=expanded,
+        help="write copies of the pictures with boxes, classes and bars here",
     )
     parser.add_argument(
         "--unsure",
@@ -103,52 +87,42 @@ def main() -> None:
         type=float,
         help="the threshold below which an answer is unsure, from 0 to 1 (default: 0.5, more likely wrong than right)",
     )
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
-    run_command(lambda: sys.exit(predict(**vars(parser.parse_args()))))
+    add_arguments(parser)
+    run_command(lambda: sys.exit(predict(parser.parse_args())))
 
 
-def predict(
-    names: Sequence[str],
-    run: str | None = None,
-    out: Path | None = None,
-    annotate: Path | None = None,
-    no_detect: bool = False,
-    boxes: Sequence[str] | None = None,
-    unsure: float | None = None,
-) -> int:
+def predict(options: argparse.Namespace) -> int:
     """Answer for pictures, or for one csv, in print and as files; return the exit status.
 
     UserError for a mistake in the arguments, before any picture is looked at.
     """
-    if unsure is not None and not 0 <= unsure <= 1:
-        raise UserError(f"--unsure {unsure}: right: a probability from 0 to 1")
-    out, annotate = (path if path is None else expanded(path) for path in (out, annotate))
-    tables = [name for name in names if name.lower().endswith(".csv")]
-    if tables:
-        if len(names) > 1:
-            raise UserError(f"{tables[0]}: a csv is answered by itself, not with other csv files or pictures beside it")
-        for option, value in {"--annotate": annotate, "--no-detect": no_detect, "--boxes": boxes}.items():
-            if value:
-                raise UserError(f"{option}: it is for pictures; the faces of a csv are ready ones")
-        if unsure is not None:
+    if options.unsure is not None and not 0 <= options.unsure <= 1:
+        raise UserError(f"--unsure {options.unsure}: right: a probability from 0 to 1")
+    table = next((name for name in options.names if name.lower().endswith(".csv")), None)
+    if table is not None:
+        if len(options.names) > 1:
+            raise UserError(f"{table}: a csv is answered by itself, not with other csv files or pictures beside it")
+        for option in ("annotate", "no_detect", "boxes"):
+            if getattr(options, option):
+                raise UserError(f"--{option.replace('_', '-')}: it is for pictures; the faces of a csv are ready ones")
+        if options.unsure is not None:
             raise UserError("--unsure: it is for pictures; a submission has a class for each row of the csv")
-        if out is None:
-            raise UserError(f"{tables[0]}: name the file for its classes: --out submission.csv")
-        check_out(out, (".csv",), "id,label", "submission")
-    elif out is not None:
-        marker = f'"made_by": "{MADE_BY}"' if out.suffix == ".json" else f"{','.join(COLUMNS)}\n"
-        check_out(out, (".csv", ".json"), marker, "answers of this command")
+        if options.out is None:
+            raise UserError(f"{table}: name the file for its classes: --out submission.csv")
+        check_out(options.out, (".csv",), "id,label", "submission")
+    elif options.out is not None:
+        marker = f'"made_by": "{MADE_BY}"' if options.out.suffix == ".json" else f"{','.join(COLUMNS)}\n"
+        check_out(options.out, (".csv", ".json"), marker, "answers of this command")
     say_loading()
     from fer_lightning.training.memory import keep_freed_memory
     from fer_lightning.training.threads import sharing_cores
 
     keep_freed_memory()
     with sharing_cores():
-        if tables:
-            assert out is not None
-            answer_csv(expanded(tables[0]), out, run)
-            return 0
-        return answer_pictures(names, run, out, annotate, no_detect, boxes, unsure)
+        if table is None:
+            return answer_pictures(options)
+        answer_csv(expanded(table), options.out, options.run)
+        return 0
 
 
 def answer_csv(path: Path, out: Path, run: str | None) -> None:
@@ -166,7 +140,7 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
         raise UserError(f"{path}: no such file{nearest(path)}")
     source = recognize(path.absolute())
     network = open_network(run)
-    faces = cache.load(source.path, source.scan, source.read)
+    faces = cache.load(source)
     print(describe(faces))
     with progress() as bar:
         task = bar.add_task("predicting", total=len(faces))
@@ -180,40 +154,21 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
     print(f"{network.name}\n{LIMITS}\nwritten: {out}, {len(faces):,} rows")
 
 
-@contextmanager
-def progress() -> Iterator["Progress"]:
-    """For bars on standard error, where that is a terminal; lines printed meanwhile go above them."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    both = sys.stdout.isatty()  # else what goes into a pipe would be shown above the bar instead
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty(), redirect_stdout=both) as bar:
-        yield bar
-
-
-def answer_pictures(
-    names: Sequence[str],
-    run: str | None,
-    out: Path | None,
-    annotate: Path | None,
-    no_detect: bool,
-    boxes: Sequence[str] | None,
-    unsure: float | None,
-) -> int:
+def answer_pictures(options: argparse.Namespace) -> int:
     from fer_lightning.photographs.answers import open_network, see
     from fer_lightning.photographs.boxes import finder
     from fer_lightning.photographs.pictures import find_pictures
 
-    paths = find_pictures(names)
+    out = options.out
+    paths = find_pictures(options.names)
     copies: dict[Path, Path] = {}
-    if annotate is not None:
-        from fer_lightning.photographs import annotate as marking
+    if options.annotate is not None:
+        from fer_lightning.photographs import annotate
 
-        copies = marking.copies(paths, annotate)
+        copies = annotate.copies(paths, options.annotate)
         paths = list(copies)
-    find = finder(paths, not no_detect, boxes)
-    network = open_network(run, unsure)
+    find = finder(paths, not options.no_detect, options.boxes)
+    network = open_network(options.run, options.unsure)
     threshold = network.calibration.threshold
     note = "network trained on synthetic faces" if network.synthetic else ""
 
@@ -235,11 +190,11 @@ def answer_pictures(
                 answers += found
                 print("\n".join(line(row, width) for row in found), flush=True)
                 if copies:
-                    copy = marking.annotated(seen.picture, seen.faces, seen.probabilities, threshold, note)
+                    copy = annotate.annotated(seen.picture, seen.faces, seen.probabilities, threshold, note)
                     target = copies[seen.path]
                     with naming(target):
                         target.parent.mkdir(parents=True, exist_ok=True)
-                    write_file(target, marking.encoded(copy, target, str(network)))
+                    write_file(target, annotate.encoded(copy, target, str(network)))
         ended = True
     finally:
         if out is not None and (ended or not out.exists()):  # of those cut off, an earlier file says more
@@ -249,10 +204,10 @@ def answer_pictures(
         f"\n{counted(len(paths), 'picture')}: {counted(shown, 'face')}, {without:,} without a face"
         + (f", {faults:,} that could not be read" if faults else "")
     )
-    if small and not no_detect:
+    if small and not options.no_detect:
         print(f"ready faces, as FER2013's of {SIZE}×{SIZE} pixels, are taken with --no-detect")
     print(f"{network}\n{LIMITS}")
-    if written := [str(path) for path in (out, annotate) if path is not None]:
+    if written := [str(path) for path in (out, options.annotate) if path is not None]:
         print(f"written: {', '.join(written)}")
     return int(faults > 0)
 

@@ -1,7 +1,9 @@
 """Running a command in the tests' own process."""
 
+import importlib
 import io
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
@@ -27,3 +29,12 @@ def run_command(main: Callable[[], None], *arguments: object) -> Ended:
         except SystemExit as end:
             status = int(end.code or 0)
     return Ended(status, out.getvalue(), err.getvalue())
+
+
+def run_here(command: Sequence[str]) -> Ended:
+    """`python -m MODULE …` in this process, which spares an import of torch. It must end with 0."""
+    python, option, module, *arguments = command
+    assert (python, option) == (sys.executable, "-m")
+    ended = run_command(importlib.import_module(f"{module}.__main__").main, *arguments)
+    assert ended.status == 0, ended.err
+    return ended

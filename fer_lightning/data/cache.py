@@ -15,19 +15,18 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from fer_lightning.data.faces import Faces
+from fer_lightning.data.form import Source, Stats
 from fer_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
 READER_VERSION = 4  # raise it with every change to what a reader makes of its files: no entry of another one is used
-Stats = Mapping[str, os.stat_result]  # every file of a source, by absolute path
-
 MANY = 1000  # files, whose pictures take seconds to decode; a csv of 270 MB takes one
 _PART, _STALE_SECONDS = "part-", 3600  # a part that old belongs to a process that was killed while it wrote
 
@@ -44,44 +43,44 @@ def folder() -> Path:
         return Path(os.devnull, "fer_lightning")
 
 
-def load(source: Path, scan: Callable[[], Stats], read: Callable[[], Faces]) -> Faces:
-    """The faces of `source`, an absolute path: from the cache if none of its files has changed, else from `read`.
+def load(source: Source) -> Faces:
+    """The faces of a source: from the cache if none of its files has changed, else from its `read`.
 
-    scan: the source's files as they are now. read: parses them. What these two raise passes through, and nothing is
-    cached then; UserError if the files change while they are read. The pixels are read-only. A damaged entry is made
-    anew; where the folder cannot be written, the faces come without a cache, with one warning.
+    What its methods raise passes through, and nothing is cached then; UserError if the files change while they are
+    read. The pixels are read-only. A damaged entry is made anew; where the folder cannot be written, the faces come
+    without a cache, with one warning.
     """
-    stats = scan()
+    stats = source.scan()
     entry = _entry(source, stats)
     if faces := _open(entry) or _unkept.get(entry):
         return faces
     if len(stats) > MANY:
-        print(f"reading {len(stats):,} files of {source} …", file=sys.stderr, flush=True)
+        print(f"reading {len(stats):,} files of {source.path} …", file=sys.stderr, flush=True)
     # Until no write can leave these time stamps as they are: those in whole milliseconds may come from a file system as
     # coarse as FAT (2 s), others follow a kernel's ticks, of 16 ms at most.
     time.sleep(max((0.03 if stat.st_ctime_ns % 1_000_000 else 2 for stat in stats.values()), default=0))
-    faces = read()
-    if _key(scan()) != entry.name:
-        raise UserError(f"{source}: it changed while it was read; start again once nothing writes to it")
+    faces = source.read()
+    if _key(source.scan()) != entry.name:
+        raise UserError(f"{source.path}: it changed while it was read; start again once nothing writes to it")
     faces.pixels.flags.writeable = False  # as from the cache: what works on the first start works on the second
     try:
         _write(entry, faces)
     except OSError as error:
         again = "every start reads it anew. FER_LIGHTNING_CACHE names another folder."
-        log.warning("%s cannot be kept in the cache (%s): %s", source, error, again)
+        log.warning("%s cannot be kept in the cache (%s): %s", source.path, error, again)
         _unkept.clear()
         _unkept[entry] = faces
     return faces
 
 
-def has(source: Path, scan: Callable[[], Stats]) -> bool:
-    """Whether the faces of `source` are kept, so that `load` need not read them."""
-    entry = _entry(source, scan())
+def has(source: Source) -> bool:
+    """Whether the faces of a source are kept, so that `load` need not read them."""
+    entry = _entry(source, source.scan())
     return (entry / "crc32").is_file() or entry in _unkept
 
 
-def _entry(source: Path, stats: Stats) -> Path:
-    return folder() / f"{source.name[:50]}-{_hash(str(source))}" / _key(stats)
+def _entry(source: Source, stats: Stats) -> Path:
+    return folder() / f"{source.path.name[:50]}-{_hash(str(source.path))}" / _key(stats)
 
 
 def _hash(text: str) -> str:

@@ -54,9 +54,6 @@ class Batches:
         full, rest = divmod(len(self.positions) // self.world, self.batch_size)
         return full + (rest > 1)
 
-    def _share(self, positions: Tensor) -> Tensor:
-        return positions[self.rank :: self.world]
-
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         device = self.tensors[0].device
         positions = self.positions.to(device)
@@ -67,7 +64,7 @@ class Batches:
             else:
                 drawn = balanced_draw(self.classes.to(device), generator)
             positions = positions[drawn]
-        share = self._share(positions)
+        share = positions[self.rank :: self.world]
         chunks = share.split(self.batch_size)
         if len(chunks) < len(self):
             chunks = share.tensor_split(len(self))

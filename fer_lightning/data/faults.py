@@ -26,7 +26,7 @@ def shown(value: bytes | str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def in_a_line(reason: str) -> str:
-    """What a library says of a file, at times in many lines and with all that is in the file."""
-    words = " ".join(reason.split())
+def in_a_line(reason: object) -> str:
+    """What a library says of a file, at times in many lines and with all that is in the file, or not at all."""
+    words = " ".join(str(reason).split()) or type(reason).__name__
     return words if len(words) <= 500 else f"{words[:497]}..."

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from copy import copy  # of an error: without its traceback, which would keep archives open
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from fer_lightning.data import cache, read_csv, read_images, read_npz, read_parquet, tree
 from fer_lightning.data.faces import TRAINING, Faces
+from fer_lightning.data.form import Form, Source
 from fer_lightning.data.names import usage_named, usage_of
 from fer_lightning.data.picture import SUFFIXES
 from fer_lightning.data.tree import Node
@@ -33,39 +34,19 @@ _DEPTH = 3  # folders below the one that is given: archive/images/images/train
 _NESTED = 2  # archives inside archives
 
 
-class Source(Protocol):
-    """FER2013 in one form.
-
-    `path` and `form` are those of messages, `has_usage` is whether it names the test splits, `splits` the usages of its
-    parts, where each is one.
-    """
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def form(self) -> str: ...
-    @property
-    def has_usage(self) -> bool: ...
-    @property
-    def splits(self) -> Sequence[int]: ...
-    def scan(self) -> cache.Stats: ...
-    def labelled(self) -> int: ...
-    def read(self) -> Faces: ...
-
-
 class _Found(NamedTuple):
     """What stands in a folder: forms, archives that were not opened, and why other files and folders are none of them.
 
     damaged: why archives can't be opened.
     """
 
-    sources: list[Source]
+    forms: list[Form]
     archives: list[Node]
     refused: dict[Node, UserError | OSError]
     damaged: dict[Node, UserError | OSError]
 
     def add(self, more: "_Found") -> None:
-        self.sources.extend(more.sources)
+        self.forms.extend(more.forms)
         self.archives.extend(more.archives)
         self.refused.update(more.refused)
         self.damaged.update(more.damaged)
@@ -78,9 +59,9 @@ class _Found(NamedTuple):
                 if isinstance(why, OSError) or not node.is_dir():  # a folder without classes may hold what is read
                     said.append((node, getattr(why, "strerror", "") or words))
         lines = [f"{node.name} ({why})" for node, why in said]
-        for source in self.sources:
-            if isinstance(source, read_images.ImageFolders):
-                lines += [f"{name}/ (its name is no split's)" for name in source.others]
+        for form in self.forms:
+            if isinstance(form, read_images.ImageFolders):
+                lines += [f"{name}/ (its name is no split's)" for name in form.others]
         return [*lines[:_NAMED], *([f"{len(lines) - _NAMED:,} more"] if len(lines) > _NAMED else [])]
 
 
@@ -93,15 +74,8 @@ def load(root: str | Path) -> Faces:
     """
     root = _absolute(root)
     with _os_errors_as_user_errors():
-        sources, left_out = _sources(root)
-        if len(sources) == 1:
-            faces = cache.load(sources[0].path, sources[0].scan, sources[0].read)
-        else:
-
-            def scan() -> cache.Stats:  # of all of them, as the choice depends on all
-                return {path: stat for source in sources for path, stat in source.scan().items()}
-
-            faces = cache.load(root, scan, lambda: _fullest(sources))
+        source, left_out = _source(root)
+        faces = cache.load(source)
     tree.forget()
     return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *left_out])))
 
@@ -113,11 +87,11 @@ def find(root: str | Path | None = None) -> Path | None:
     """
     with _os_errors_as_user_errors():
         if root is not None:
-            _sources(_absolute(root))
+            _source(_absolute(root))
             return _absolute(root)
         if variable := os.environ.get("FER2013_ROOT"):
             try:
-                _sources(_absolute(variable))
+                _source(_absolute(variable))
             except UserError as error:
                 raise UserError(f"The environment variable FER2013_ROOT: {error}") from error
             return _absolute(variable)
@@ -133,7 +107,7 @@ def holds(folder: str | Path) -> bool:
         if not (path := _absolute(folder)).is_dir():
             return False
         found = _search(path)
-        if found.sources or (found.archives and Archives(path, tuple(found.archives)).is_known()):
+        if found.forms or (found.archives and _Archives(path, found.archives).is_known()):
             return True
         for why in found.damaged.values():
             raise why
@@ -159,26 +133,26 @@ def _os_errors_as_user_errors() -> Iterator[None]:
         raise UserError(f"FER2013 cannot be read: {error}") from error
 
 
-def _sources(root: Path) -> tuple[list[Source], list[str]]:
-    """The sources in `root`, at least one, and what beside them is not read."""
+def _source(root: Path) -> tuple[Source, list[str]]:
+    """What is to be read of `root`, and what beside it is not."""
     if root.is_file():
-        if source := _recognize(root):
-            return [_with_siblings(source)], []
-        archive = Archives(root, (root,))
+        if form := _recognize(root):
+            return _with_siblings(form), []
+        archive = _Archives(root, [root])
         archive.check()
-        return [archive], []
+        return archive, []
     if not root.is_dir():
         wrong = "is neither a file nor a folder" if os.path.lexists(root) else "does not exist"
         raise UserError(f"{root} {wrong}; right: a file or folder of FER2013. {_KNOWN}")
     found = _search(root)
-    if found.sources:
-        return found.sources, found.not_read()
+    if found.forms:
+        source = found.forms[0] if len(found.forms) == 1 else _Several(root, found.forms)
+        return source, found.not_read()
     if found.archives:
-        archive = Archives(root, tuple(found.archives))
+        archive = _Archives(root, found.archives)
         archive.check()
-        _raise_what_is_missed(found._replace(sources=[archive]))
-        found.archives.clear()
-        return [archive], found.not_read()
+        _raise_what_is_missed(found.damaged)
+        return archive, found._replace(archives=[]).not_read()
     raise _holds_none(root, [*map(str, found.damaged.values()), *map(str, found.refused.values())])
 
 
@@ -200,7 +174,7 @@ def _search(top: Node) -> _Found:
         for folder, name in level:
             try:
                 found = _directly_in(folder, name)
-                if not any(isinstance(source, read_images.ImageFolders) for source in found.sources):
+                if not any(isinstance(form, read_images.ImageFolders) for form in found.forms):
                     inside = tree.listed(folder).folders
                     below += [(each, name if usage_of(each.name) is None else each.name) for each in inside]
             except OSError as error:
@@ -208,8 +182,8 @@ def _search(top: Node) -> _Found:
                     raise
                 found = _Found([], [], {folder: copy(error)}, {})  # one that may not be read
             all_found.add(found)
-        all_found.sources[:] = _joined(all_found.sources, tree.file_of(top))
-        if any(len(set(source.splits)) != 1 for source in all_found.sources):
+        all_found.forms[:] = _joined(all_found.forms, tree.file_of(top))
+        if any(len(set(form.splits)) != 1 for form in all_found.forms):
             break
         level = below
     return all_found
@@ -225,8 +199,8 @@ def _directly_in(folder: Node, name: str) -> _Found:
         try:
             if node in inside.others:
                 raise UserError(f"{node} is neither a file nor a folder; is it a link to nothing?")
-            if source := _recognize(node, name):
-                found.sources.append(source)
+            if form := _recognize(node, name):
+                found.forms.append(form)
             elif ending in (*_ENDINGS, *tree.ENDINGS, ""):  # checkpoints and office documents are zips too
                 found.archives.append(node)
         except (UserError, OSError) as error:
@@ -237,20 +211,20 @@ def _directly_in(folder: Node, name: str) -> _Found:
             elif ending in _ENDINGS:
                 found.refused[node] = copy(error)
     for kind, ending in ((read_csv.CsvFiles, ".csv"), (read_parquet.Parquet, ".parquet")):
-        if any(isinstance(each, kind) and TRAINING in each.splits for each in found.sources):
+        if any(isinstance(each, kind) and TRAINING in each.splits for each in found.forms):
             for file, why in found.refused.items():  # a test.csv of no known form: it would be missed
                 if file.name.lower().endswith(ending) and usage_named([file.name]) is not None:
                     raise why
     try:
         if images := read_images.recognize(folder, name):
-            found.sources.append(images)
+            found.forms.append(images)
     except UserError as error:
         found.refused[folder] = copy(error)
     return found
 
 
-def _recognize(file: Node, folder: str = "") -> Source | None:
-    """The source that a file is, by itself; None for an archive. UserError if it is none.
+def _recognize(file: Node, folder: str = "") -> Form | None:
+    """The form that a file is, by itself; None for an archive. UserError if it is none.
 
     folder: the name of the one it stands in, where that may tell its split.
     """
@@ -265,88 +239,90 @@ def _recognize(file: Node, folder: str = "") -> Source | None:
     return read_npz.recognize(file) if head.startswith(b"PK") else None
 
 
-def _joined(sources: list[Source], path: Path) -> list[Source]:
-    """Sources of which each is another split as one, which holds Training; others as they are."""
-    kept = list(sources)
+def _joined(forms: list[Form], path: Path) -> list[Form]:
+    """Forms of which each is another split as one, which holds Training; others as they are."""
+    kept = list(forms)
     for kind in (read_csv.CsvFiles, read_images.ImageFolders, read_parquet.Parquet):
-        parts: list[Any] = [source for source in kept if isinstance(source, kind) and source.splits]
-        parts.sort(key=lambda source: min(source.splits))
-        splits = [split for source in parts for split in set(source.splits)]
+        alike: list[Any] = [form for form in kept if isinstance(form, kind) and form.splits]
+        alike.sort(key=lambda form: min(form.splits))
+        splits = [split for form in alike for split in set(form.splits)]
         shards = kind is read_parquet.Parquet  # of one split there may be several
-        if len(parts) > 1 and TRAINING in splits and (shards or len(splits) == len(set(splits))):
-            kept = [source for source in kept if source not in parts]
-            kept.append(parts[0].joined(parts[1:], path))
+        if len(alike) > 1 and TRAINING in splits and (shards or len(splits) == len(set(splits))):
+            kept = [form for form in kept if form not in alike]
+            where = alike[0].path if kind is read_csv.CsvFiles else path
+            kept.append(replace(alike[0], path=where, parts=tuple(part for form in alike for part in form.parts)))
     return kept
 
 
-def _with_siblings(source: Source) -> Source:
+def _with_siblings(form: Form) -> Form:
     """A csv of the training images, as train.csv, with those of the other splits that stand beside it."""
-    if not isinstance(source, read_csv.CsvFiles) or source.splits != [TRAINING]:
-        return source
-    folder = source.path.parent
-    joined = _joined(_directly_in(folder, "").sources, folder)
+    if not isinstance(form, read_csv.CsvFiles) or form.splits != [TRAINING]:
+        return form
+    folder = form.path.parent
+    joined = _joined(_directly_in(folder, "").forms, folder)
     csv_files = (each for each in joined if isinstance(each, read_csv.CsvFiles))
-    return next((each for each in csv_files if source.parts[0] in each.parts), source)
+    return next((each for each in csv_files if form.parts[0] in each.parts), form)
 
 
-def _raise_what_is_missed(found: _Found) -> None:
-    """UserError where an archive can't be opened that is a split by its name, or where nothing else is there."""
-    for file, why in found.damaged.items():
-        if not found.sources or usage_named([file.name]) is not None:
+def _raise_what_is_missed(damaged: dict[Node, UserError | OSError]) -> None:
+    """UserError where an archive can't be opened that is a split by its name."""
+    for file, why in damaged.items():
+        if usage_named([file.name]) is not None:
             raise why
 
 
-def _fullest(sources: list[Source]) -> Faces:
-    """The faces of the source with the most labelled images, and what it was chosen over."""
-    counted = [(source.labelled(), source.has_usage, source) for source in sources]
-    (count, _, best), *others = sorted(counted, key=lambda item: item[:2], reverse=True)
-    faces = best.read()
-    over = []
-    for labelled, _, source in others:
-        elsewhere = f" in {source.path}" if source.path.is_dir() and source.path != best.path else ""
-        fewer = f", not {count:,}" if labelled < count else ""
-        over.append(f"{source.form}{elsewhere} ({labelled:,} labelled images{fewer})")
-    return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *over])))
+@dataclass(frozen=True)
+class _Several(Source):
+    """Several forms in the folder, or the archives, `path`."""
+
+    path: Path
+    forms: list[Form]
+
+    def files(self) -> list[Node]:  # of all of them, as the choice depends on all
+        return [file for each in self.forms for file in each.files()]
+
+    def read(self) -> Faces:
+        """The faces of the form with the most labelled images, and what it was chosen over."""
+        counted = [(each.labelled(), each.has_usage, each) for each in self.forms]
+        (count, _, best), *others = sorted(counted, key=lambda item: item[:2], reverse=True)
+        faces = best.read()
+        over = []
+        for labelled, _, other in others:
+            elsewhere = f" in {other.path}" if other.path.is_dir() and other.path != best.path else ""
+            fewer = f", not {count:,}" if labelled < count else ""
+            over.append(f"{other.form}{elsewhere} ({labelled:,} labelled images{fewer})")
+        return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *over])))
 
 
 @dataclass(frozen=True)
-class Archives:
-    """What stands in the archives `files`, of which the folder `path` is, or the only one."""
+class _Archives(Source):
+    """What stands in `archives`, of which the folder `path` is, or the only one."""
 
     path: Path
-    files: tuple[Node, ...]
-    has_usage = True
-    splits = ()
+    archives: list[Node]
 
-    @property
-    def form(self) -> str:
-        return ", ".join(file.name for file in self.files)
-
-    def scan(self) -> cache.Stats:
-        return tree.stats(self.files)
+    def files(self) -> list[Node]:
+        return self.archives
 
     def is_known(self) -> bool:
         """Whether they hold FER2013. UserError where one is damaged."""
-        return cache.has(self.path, self.scan) or bool(self._found().sources)
+        return cache.has(self) or bool(self._found().forms)
 
     def check(self) -> None:
         """UserError unless they hold FER2013."""
-        if not cache.has(self.path, self.scan) and not (found := self._found()).sources:
-            others = [f"{file}: an archive of other files" for file in self.files]
+        if not cache.has(self) and not (found := self._found()).forms:
+            others = [f"{file}: an archive of other files" for file in self.archives]
             raise _holds_none(self.path, [*map(str, found.refused.values())] or others)
-
-    def labelled(self) -> int:
-        return sum(source.labelled() for source in self._found().sources)
 
     def read(self) -> Faces:
         found = self._found()
-        faces = _fullest(found.sources)
+        faces = _Several(self.path, found.forms).read()
         left_out = "; ".join(filter(None, [faces.left_out, *found.not_read()]))
-        form = f"{self.form}, not unpacked: {faces.form}"
+        form = f"{', '.join(file.name for file in self.archives)}, not unpacked: {faces.form}"
         return replace(faces, source=str(self.path), form=form, left_out=left_out)
 
     def _found(self) -> _Found:
-        all_found = _Found([], list(self.files), {}, {})
+        all_found = _Found([], list(self.archives), {}, {})
         for _ in range(_NESTED):
             archives, all_found.archives[:] = list(all_found.archives), []
             for file in archives:
@@ -354,7 +330,10 @@ class Archives:
                     all_found.add(_search(tree.open_archive(file)))
                 except UserError as error:
                     all_found.damaged[file] = copy(error)
-            if all_found.sources:
+            if all_found.forms:
                 break
-        _raise_what_is_missed(all_found)
-        return all_found._replace(sources=_joined(all_found.sources, self.path))
+        if not all_found.forms:
+            for why in all_found.damaged.values():
+                raise why
+        _raise_what_is_missed(all_found.damaged)
+        return all_found._replace(forms=_joined(all_found.forms, self.path))

@@ -1,10 +1,14 @@
 """A picture's file, decoded as any viewer shows it."""
 
 import io
+import warnings
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fer_lightning.data.faces import SIZE
+from fer_lightning.data.faults import in_a_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
@@ -42,3 +46,23 @@ def open_picture(file: IO[bytes]) -> Image.Image:
         image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
     image.load()
     return image
+
+
+def as_face(file: IO[bytes]) -> np.ndarray:
+    """uint8 (48, 48): the pixels of a gray picture of that size, others converted (ITU-R 601 luma) and resampled.
+
+    Transparency is passed over. Any error, as of `open_picture`.
+    """
+    with warnings.catch_warnings(action="ignore"):  # Pillow's
+        image = open_picture(file)
+        if image.mode != "L":
+            image = image.convert("L")
+    if image.size != (SIZE, SIZE):
+        image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)  # antialiased where it shrinks
+    return np.asarray(image)
+
+
+def fault(error: Exception) -> str:
+    """What a user is told of a file that is no picture."""
+    unknown = isinstance(error, UnidentifiedImageError)
+    return f"no picture ({'not a picture of a known form' if unknown else in_a_line(error)}); {RIGHT}"

@@ -13,7 +13,7 @@ import csv
 import difflib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,9 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from fer_lightning.data import tree
-from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import LABELS, faulty, shown
+from fer_lightning.data.form import Form
 from fer_lightning.data.names import class_named, class_of, usage_named, usage_of
 from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
@@ -125,18 +125,17 @@ def _no_header(path: Node, line: bytes, why: str) -> UserError:
 
 
 class _Rows(NamedTuple):
-    """A block's part of the arrays of `Faces`; names are "" where the file has none."""
+    """A block's part of the arrays of `Faces`, in their order there; names are "" where the file has none."""
 
     pixels: np.ndarray
     labels: np.ndarray
     usage: np.ndarray
     rows: np.ndarray
     digests: np.ndarray
-    names: np.ndarray
+    names: np.ndarray | None
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A csv. named: the split that its name tells, None where it tells none."""
 
     file: Node
@@ -155,14 +154,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class CsvFiles:
+class CsvFiles(Form):
     """One csv, or one for each split; the training images' first."""
 
+    path: Path
     parts: tuple[Part, ...]
-
-    @property
-    def path(self) -> Path:
-        return tree.file_of(self.parts[0].file)
 
     @property
     def form(self) -> str:
@@ -178,33 +174,22 @@ class CsvFiles:
     def splits(self) -> list[int]:
         return [part.usage for part in self.parts if part.named is not None]
 
-    def scan(self) -> Stats:
-        return tree.stats(part.file for part in self.parts)
+    def files(self) -> list[Node]:
+        return [part.file for part in self.parts]
 
     def labelled(self) -> int:
         """The number of rows with a label, counted without parsing them."""
         counted = [part.file for part in self.parts if part.header.label is not None]
         return sum(not _is_blank(line) for file in counted for _, lines in _blocks(file) for line in lines)
 
-    def joined(self, others: Sequence["CsvFiles"], path: Path) -> "CsvFiles":
-        return replace(self, parts=(*self.parts, *(part for other in others for part in other.parts)))
-
     def read(self) -> Faces:
         """All rows, file after file. UserError with all faulty rows of a file, each with its line and columns."""
         blocks = [block for part in self.parts for block in _read(part)]
         rows = _Rows(*map(np.concatenate, zip(*blocks, strict=True)))
         unread = [f"column {shown(name)} of {part.file.name}" for part in self.parts for name in part.header.unread]
-        return Faces(
-            pixels=rows.pixels,
-            labels=rows.labels,
-            usage=rows.usage,
-            rows=rows.rows,
-            digests=rows.digests,
-            names=rows.names if any(part.header.name is not None for part in self.parts) else None,
-            source=str(self.path),
-            form=self.form,
-            left_out=", ".join(unread),
-        )
+        if all(part.header.name is None for part in self.parts):
+            rows = rows._replace(names=None)
+        return Faces(*rows, source=str(self.path), form=self.form, left_out=", ".join(unread))
 
 
 def recognize(file: Node, folder: str = "") -> CsvFiles:
@@ -214,7 +199,7 @@ def recognize(file: Node, folder: str = "") -> CsvFiles:
     """
     found = header(file)
     names = (file.name, folder) if found.usage is None else (file.name,)  # a whole fer2013.csv may stand in test/
-    return CsvFiles((Part(file, found, usage_named(names)),))
+    return CsvFiles(tree.file_of(file), (Part(file, found, usage_named(names)),))
 
 
 @contextmanager

@@ -9,22 +9,20 @@ Hidden files and those of systems are passed over, other files that are no pictu
 
 import errno
 import os
-import warnings
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from fer_lightning.data import tree
-from fer_lightning.data.cache import Stats
-from fer_lightning.data.faces import NO_LABEL, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
+from fer_lightning.data.faces import NO_LABEL, PRIVATE, PUBLIC, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import faulty, in_a_line
+from fer_lightning.data.form import Form
 from fer_lightning.data.names import class_of, is_number, usage_named, usage_of
-from fer_lightning.data.picture import MOST_BYTES, RIGHT, SUFFIXES, open_picture
+from fer_lightning.data.picture import MOST_BYTES, SUFFIXES, as_face, fault
 from fer_lightning.data.tree import Node, ending, listed
 from fer_lightning.errors import UserError
 
@@ -48,13 +46,12 @@ class _File(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ImageFolders:
+class ImageFolders(Form):
     """The image folders in the folder, or archive, `path`. others: folders of classes there that are of no split."""
 
     path: Path
     parts: tuple[Split, ...]
     others: tuple[str, ...] = ()
-    has_usage = True
 
     @property
     def splits(self) -> list[int]:
@@ -67,17 +64,14 @@ class ImageFolders:
         numbers = ", classes 0 to 6 as in fer2013.csv" if numbered else ""
         return f"image folders {', '.join(f'{name}/' for name in names if name) or '<class>/'}{numbers}"
 
-    def scan(self) -> Stats:
+    def files(self) -> list[Node]:
         """All files. UserError if something else stands in or beside the class folders."""
-        return tree.stats(file.node for file in self._files()[0])
+        return [file.node for file in self._files()[0]]
 
     def labelled(self) -> int:
         """The number of files in class folders, but for those that end like no picture."""
         ends = (*SUFFIXES, "")
         return sum(file.label != NO_LABEL and ending(file.node) in ends for file in self._files()[0])
-
-    def joined(self, others: Sequence["ImageFolders"], path: Path) -> "ImageFolders":
-        return replace(self, path=path, parts=(*self.parts, *(split for other in others for split in other.parts)))
 
     def _name(self, node: Node) -> str:
         """A file or folder as a path below this one's."""
@@ -121,16 +115,14 @@ class ImageFolders:
         for file in files:
             name = self._name(file.node)
             try:
-                ignoring = warnings.catch_warnings(action="ignore")  # Pillow's on EXIF of a wrong length and the like
-                with ignoring, tree.reading(file.node, MOST_BYTES + 1) as opened:
+                with tree.reading(file.node, MOST_BYTES + 1) as opened:
                     images.append(as_face(opened))
-            except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
+            except Exception as error:  # see `open_picture`
                 unknown = isinstance(error, UnidentifiedImageError)
-                if unknown and ending(file.node) and ending(file.node) not in SUFFIXES:
+                if unknown and ending(file.node) not in (*SUFFIXES, ""):
                     left_out.append(name)
-                    continue
-                reason = "not a picture of a known form" if unknown else in_a_line(str(error)) or type(error).__name__
-                faults.append(f"{name}: no picture ({reason}); {RIGHT}")
+                else:
+                    faults.append(f"{name}: {fault(error)}")
                 continue
             named = _PREFIXES.get(file.node.name.partition("_")[0].lower(), TRAINING)
             labels.append(file.label)
@@ -205,16 +197,3 @@ def _holds_classes(folder: Node) -> bool:
 
 def _classes(folder: Node) -> list[Node]:
     return [each for each in listed(folder).folders if class_of(each.name) is not None]
-
-
-def as_face(file: IO[bytes]) -> np.ndarray:
-    """uint8 (48, 48): the pixels of a gray picture of that size, others converted (ITU-R 601 luma) and resampled.
-
-    Transparency is passed over.
-    """
-    image = open_picture(file)
-    if image.mode != "L":
-        image = image.convert("L")
-    if image.size != (SIZE, SIZE):
-        image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)  # antialiased where it shrinks
-    return np.asarray(image)

@@ -12,9 +12,9 @@ from typing import IO
 import numpy as np
 
 from fer_lightning.data import tree
-from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, SIZE, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
+from fer_lightning.data.form import Form
 from fer_lightning.data.names import usage_of
 from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
@@ -26,23 +26,18 @@ _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.
 
 
 @dataclass(frozen=True)
-class Npz:
+class Npz(Form):
     """An npz of pixels (N, 48, 48) or (N, 2304), emotion (N,) as 0-6, usage (N,) as in fer2013.csv."""
 
+    path: Path
     file: Node
-    has_usage = True
-    splits: tuple[int, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        return tree.file_of(self.file)
 
     @property
     def form(self) -> str:
         return f"{self.file.name} with {','.join(ARRAYS)}"
 
-    def scan(self) -> Stats:
-        return tree.stats([self.file])
+    def files(self) -> list[Node]:
+        return [self.file]
 
     def labelled(self) -> int:
         """The number of images."""
@@ -129,8 +124,9 @@ class Npz:
                 yield file, archive.getinfo(f"{name}.npy").file_size
         except Exception as error:  # on damaged files, zipfile, its decompressors and numpy raise some fifteen types
             right = "integers and strings as numpy.savez writes them"
-            reason = in_a_line(str(error)) or type(error).__name__
-            raise UserError(f"{self.file}: its array {name} cannot be read ({reason}); right: {right}") from error
+            raise UserError(
+                f"{self.file}: its array {name} cannot be read ({in_a_line(error)}); right: {right}"
+            ) from error
 
 
 @contextmanager
@@ -145,7 +141,7 @@ def recognize(file: Node) -> Npz | None:
         with _archive(file) as archive:
             members = set(archive.namelist())
     except Exception as error:  # as above
-        raise UserError(f"{file}: a damaged zip or npz ({in_a_line(str(error))}); right: a whole one") from error
+        raise UserError(f"{file}: a damaged zip or npz ({in_a_line(error)}); right: a whole one") from error
     missing = [name for name in ARRAYS if f"{name}.npy" not in members]
     if not members or any(not name.endswith(".npy") for name in members):
         return None
@@ -154,4 +150,4 @@ def recognize(file: Node) -> Npz | None:
             f"{file}: an npz without the array{'s'[: len(missing) > 1]} {', '.join(missing)}; "
             f"right: {', '.join(ARRAYS)}"
         )
-    return Npz(file)
+    return Npz(tree.file_of(file), file)

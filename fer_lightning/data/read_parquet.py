@@ -4,21 +4,19 @@ import importlib.util
 import io
 import json
 import re
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer_lightning.data import tree
-from fer_lightning.data.cache import Stats
 from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
 from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
+from fer_lightning.data.form import Form
 from fer_lightning.data.names import class_named, class_of, usage_named, usage_of
+from fer_lightning.data.picture import as_face
 from fer_lightning.data.read_csv import COLUMNS
-from fer_lightning.data.read_images import as_face
 from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
 
@@ -28,7 +26,7 @@ _COMMAS = re.compile(r"[\[\],]")
 
 
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(Form):
     """Parquet files in the folder `path`, or one. parts: each with the split that its name tells.
 
     Splits and names of classes in its columns are taken as those of a csv are, see read_csv.py.
@@ -36,7 +34,6 @@ class Parquet:
 
     path: Path
     parts: tuple[tuple[Node, int | None], ...]
-    has_usage = True
 
     @property
     def splits(self) -> list[int]:
@@ -49,14 +46,11 @@ class Parquet:
         numbers = ", labels as fer2013.csv numbers them" if numbered else ""
         return f"parquet {', '.join(file.name for file, _ in self.parts)}{numbers}"
 
-    def scan(self) -> Stats:
-        return tree.stats(file for file, _ in self.parts)
+    def files(self) -> list[Node]:
+        return [file for file, _ in self.parts]
 
     def labelled(self) -> int:
         return sum(_read(file).num_rows for file, usage in self.parts if usage != UNLABELLED)
-
-    def joined(self, others: Sequence["Parquet"], path: Path) -> "Parquet":
-        return replace(self, path=path, parts=(*self.parts, *(part for other in others for part in other.parts)))
 
     def read(self) -> Faces:
         """All rows, file after file. UserError with what is wrong in a file, by row from 0."""
@@ -81,8 +75,7 @@ def _read(file: Node, schema_only: bool = False) -> Any:
         try:
             return parquet.read_schema(opened) if schema_only else parquet.read_table(opened)
         except Exception as error:  # on damaged files, pyarrow raises many types
-            reason = in_a_line(str(error)) or type(error).__name__
-            raise UserError(f"{file}: a damaged parquet ({reason}); right: a whole one") from error
+            raise UserError(f"{file}: a damaged parquet ({in_a_line(error)}); right: a whole one") from error
 
 
 def _columns(file: object, schema: Any) -> tuple[str, str | None, str | None]:
@@ -122,7 +115,7 @@ def _faces(file: Node, named: int) -> tuple[np.ndarray, ...]:
         try:
             pixels[row] = _image(value.as_py())
         except Exception as error:  # on damaged pictures, Pillow's decoders raise some ten types
-            faults.append(f"row {row}, column {image}: {in_a_line(str(error)) or type(error).__name__}")
+            faults.append(f"row {row}, column {image}: {in_a_line(error)}")
         if (found := label_of(given)) is None:
             faults.append(f"row {row}, column {label}: {shown(str(given))}; right: {LABELS}")
         else:
@@ -179,8 +172,7 @@ def _image(value: Any) -> np.ndarray:
     if isinstance(value, dict):
         value = value.get("bytes")
     if isinstance(value, bytes):
-        with warnings.catch_warnings(action="ignore"):
-            return as_face(io.BytesIO(value))
+        return as_face(io.BytesIO(value))
     if isinstance(value, str):
         value = [int(number) for number in _COMMAS.sub(" ", value).split()]
     numbers = np.array(value)

@@ -97,10 +97,8 @@ def _explained(node: Node) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
-        reason = in_a_line(str(error)) or type(error).__name__
-        raise UserError(
-            f"{node}: a damaged or locked archive ({reason}); right: a whole one, without a password"
-        ) from error
+        wrong = f"a damaged or locked archive ({in_a_line(error)})"
+        raise UserError(f"{node}: {wrong}; right: a whole one, without a password") from error
 
 
 def limited(stream: IO[bytes], node: Node) -> bytes:

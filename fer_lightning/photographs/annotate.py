@@ -1,7 +1,6 @@
 """A copy of a picture in which its faces are marked, with what the network says of each."""
 
 import io
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +14,7 @@ from fer_lightning.data.faces import CLASSES, SIZE
 from fer_lightning.errors import UserError
 from fer_lightning.photographs import LIMITS
 from fer_lightning.photographs.faces import Face
+from fer_lightning.photographs.pictures import read_texts
 
 MARKER = "annotated by python -m fer_lightning.predict"  # in a copy's metadata, by which the next run knows it
 JPEG, PNG = (".jpg", ".jpeg", ".jpe", ".jfif"), (".png",)
@@ -67,12 +67,8 @@ def copies(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
 
 def is_copy(path: Path) -> bool:
     """Whether a file is one that `encoded` made."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG", "JPEG")) as image:
-            text = image.info.get("comment") or image.info.get("Description") or b""
-    except Exception:  # no picture, or a damaged one, of which Pillow says so in some ten ways
-        return False
-    return MARKER in (text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
+    texts = read_texts(path)
+    return MARKER in (texts.get("comment") or texts.get("Description") or "")
 
 
 def encoded(image: Image.Image, path: Path, about: str) -> bytes:

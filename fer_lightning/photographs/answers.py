@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
@@ -25,7 +24,6 @@ class Network:
 
     member: Member
     calibration: Calibration
-    device: torch.device
 
     @property
     def synthetic(self) -> bool:
@@ -55,9 +53,8 @@ def open_network(run: str | None, unsure: float | None = None) -> Network:
     """
     member = open_member(packaged_network() if run is None else run)
     fitted = calibration.of(member.checkpoint)
-    device = choose_device(member)
-    member.classifier.model.to(device)
-    return Network(member, fitted if unsure is None else fitted.at(unsure), device)
+    member.classifier.model.to(choose_device(member))
+    return Network(member, fitted if unsure is None else fitted.at(unsure))
 
 
 @dataclass(frozen=True)

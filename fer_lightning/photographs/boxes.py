@@ -65,49 +65,44 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
     if missing := [name for name in ("picture", *SIDES) if name not in head]:
         raise UserError(f"--boxes {path}, line 1: no column {', '.join(missing)}; right: picture,{','.join(SIDES)}")
     for line, row in enumerate(rows[1:], 2):
-        named = dict(zip(head, row, strict=False))
-        values = [named.get(name, "") for name in SIDES]
-        picture = next((at[name] for folder in (Path(), path.parent) if (name := _place(folder, named)) in at), None)
         if not row:
             continue
+        named = dict(zip(head, row, strict=False))
+        values = [named.get(side, "") for side in SIDES]
+        name = named.get("picture", "")
+        places = ((folder / name).resolve() for folder in (Path(), path.parent))
+        picture = next((at[place] for place in places if place in at), None)
         if picture is None:
-            faults.append(
-                f"line {line}, column picture: {shown(named.get('picture', ''))} is none of the pictures named"
-            )
+            faults.append(f"line {line}, column picture: {shown(name)} is none of the pictures named")
         elif any(values):
-            wrong = _wrong(values)
-            if wrong is None:
+            try:
                 found.setdefault(picture, []).append(_box(values))
-            else:
-                faults.append(f"line {line}, column {SIDES[wrong]}: {shown(values[wrong])}; right: {RIGHT}")
+            except ValueError as error:
+                (side,) = error.args
+                faults.append(f"line {line}, column {side}: {shown(named.get(side, ''))}; right: {RIGHT}")
     if faults:
         raise faulty(path, faults, len(rows) - 1, "rows")
     return found
 
 
-def _place(folder: Path, named: dict[str, str]) -> Path:
-    return (folder / named.get("picture", "")).resolve()
-
-
 def _typed(text: str) -> Box:
-    values = text.split(",")
-    if len(values) != len(SIDES) or _wrong(values) is not None:
-        raise UserError(f"--boxes {shown(text)}: no box; right: {RIGHT}, or one csv (pictures go before --boxes)")
-    return _box(values)
+    try:
+        return _box(text.split(","))
+    except ValueError:
+        wrong = f"--boxes {shown(text)}: no box; right: {RIGHT}, or one csv (pictures go before --boxes)"
+        raise UserError(wrong) from None
 
 
-def _wrong(values: Sequence[str]) -> int | None:
-    """The position of the first of four texts that is none of a box's numbers."""
-    for position, text in enumerate(values):
+def _box(texts: Sequence[str]) -> Box:
+    """ValueError with the side that is none, or where there are not four."""
+    numbers = []
+    for side, text in zip(SIDES, texts, strict=True):
         try:
             number = float(text)
         except ValueError:
-            return position
-        if not math.isfinite(number) or (position >= 2 and number <= 0):
-            return position
-    return None
-
-
-def _box(values: Sequence[str]) -> Box:
-    left, top, width, height = map(float, values)
+            number = math.nan
+        if not math.isfinite(number) or (side in ("width", "height") and number <= 0):
+            raise ValueError(side)
+        numbers.append(number)
+    left, top, width, height = numbers
     return left, top, width, height

@@ -31,15 +31,11 @@ class Face:
 
     gray: the picture, uint8 (H, W). to_picture: from the 48×48 pixels' coordinates to the picture's.
     box: left, top, width, height in the upright picture's pixels, perhaps beyond its border.
-    score: the detector's, from 0 to 1; None where the face was not looked for. landmarks: float (5, 2), as
-    `detector.LANDMARKS`, or None.
     """
 
     gray: np.ndarray
     to_picture: Similarity
     box: tuple[float, float, float, float]
-    score: float | None = None
-    landmarks: np.ndarray | None = None
 
     @property
     def roll(self) -> float:
@@ -62,11 +58,10 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     gray = to_gray(picture)
     found = _largest_first(detections(picture[None])[0])
     places = refined([gray] * len(found), [each[5:].reshape(-1, 2) for each in found])
-    faces = []
-    for (score, left, top, width, height, *_), landmarks in zip(found.tolist(), places, strict=True):
-        to_picture = fit(landmarks, TRAINING_LANDMARKS).inverse()
-        faces.append(Face(gray, to_picture, (left, top, width, height), score, landmarks))
-    return faces
+    return [
+        Face(gray, fit(landmarks, TRAINING_LANDMARKS).inverse(), (left, top, width, height))
+        for (_, left, top, width, height, *_), landmarks in zip(found.tolist(), places, strict=True)
+    ]
 
 
 def realigned(pixels: np.ndarray, after_batch: Callable[[int], None] = lambda images: None) -> np.ndarray:

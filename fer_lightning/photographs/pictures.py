@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from fer_lightning.data.faults import in_a_line
-from fer_lightning.data.picture import RIGHT, SUFFIXES, open_picture
+from fer_lightning.data.picture import RIGHT, SUFFIXES, fault, open_picture
 from fer_lightning.errors import UserError
 from fer_lightning.results.paths import expanded, in_order, nearest
 
@@ -48,13 +47,23 @@ def read_picture(path: Path) -> np.ndarray:
     UserError where it cannot be read.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # Pillow's on EXIF of a wrong length and the like
+        with warnings.catch_warnings(action="ignore"):  # Pillow's
             with open(path, "rb") as file:
                 image = open_picture(file)
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             return np.asarray(image.convert("RGB"))
-    except Exception as error:  # on damaged files, Pillow's decoders raise some ten different types
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = "not a picture of a known form" if unknown else in_a_line(str(error)) or type(error).__name__
-        raise UserError(f"{path}: no picture ({reason}); {RIGHT}") from None
+    except Exception as error:  # see `open_picture`
+        raise UserError(f"{path}: {fault(error)}") from None
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """What stands in a png's or jpeg's metadata, by name; nothing of another file."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG", "JPEG")) as image:
+            texts = {str(key): text for key, text in image.info.items()}
+    except Exception:  # no picture, or a damaged one, of which Pillow says so in some ten ways
+        return {}
+    return {
+        key: text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for key, text in texts.items()
+    }

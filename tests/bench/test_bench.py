@@ -1,14 +1,18 @@
 """The benchmark's machinery, at sizes at which no time means anything."""
 
 import queue
+import subprocess
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import run_here
 from PIL import Image
 
 from bench import __main__ as command
@@ -104,9 +108,14 @@ def bench(faces, tmp_path, monkeypatch) -> rows.Bench:
         with Threaded(task, **options) as contestant:
             return contestant.read()
 
+    def run(command: list[str], **how: Any) -> object:
+        return subprocess.run(command, **how) if "env" in how else run_here(command)
+
     monkeypatch.setattr(train, "Recorder", train.Recorder)  # the contestants patch it
     monkeypatch.setattr(rows, "Worker", Threaded)
     monkeypatch.setattr(rows, "measure", measure)
+    monkeypatch.setattr(rows, "computing", lambda _: nullcontext())
+    monkeypatch.setattr(rows, "subprocess", SimpleNamespace(run=run))
     monkeypatch.setattr(rows, "FAULTS", 20)
     monkeypatch.setattr(baseline, "WORKERS", (0,))
     return rows.Bench(faces, tmp_path, 1, TINY, networks=("dnn",))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fer_lightning.data import cache, fer2013
+from fer_lightning.data import cache, fer2013, form
 from fer_lightning.data.faces import Faces, digest
 from fer_lightning.errors import UserError
 
@@ -23,24 +23,24 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FER_LIGHTNING_CACHE", str(tmp_path / "cache"))
 
 
-class Source:
+class Levels(form.Source):
     """Files whose bytes are the gray levels of faces; counts how often they are read."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.reads = folder, 0
+        self.path, self.reads = folder, 0
         folder.mkdir(exist_ok=True)
         self.write("a", 1, 2, 3)
         self.write("b", 4)
 
     def write(self, name: str, *levels: int) -> None:
-        (self.folder / name).write_bytes(bytes(levels))
+        (self.path / name).write_bytes(bytes(levels))
 
-    def scan(self) -> cache.Stats:
-        return {entry.path: entry.stat() for entry in os.scandir(self.folder)}
+    def files(self) -> list[Path]:
+        return list(self.path.iterdir())
 
     def read(self) -> Faces:
         self.reads += 1
-        levels = np.frombuffer(b"".join(path.read_bytes() for path in sorted(self.folder.iterdir())), np.uint8)
+        levels = np.frombuffer(b"".join(path.read_bytes() for path in sorted(self.path.iterdir())), np.uint8)
         pixels = np.tile(levels[:, None, None], (1, 48, 48))
         rows, names = np.arange(len(levels)), np.array([f"é\n{level}" for level in levels])
         labels, usage = (rows % 7).astype(np.int8), (rows % 3).astype(np.uint8)
@@ -48,14 +48,14 @@ class Source:
 
     def load(self) -> list[int]:
         """The gray levels of the faces that the cache gives."""
-        faces = cache.load(self.folder, self.scan, self.read)
+        faces = cache.load(self)
         np.testing.assert_array_equal(faces.digests, digest(faces.pixels))
         return faces.pixels[:, 0, 0].tolist()
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Source:
-    return Source(tmp_path / "source")
+def source(tmp_path: Path) -> Levels:
+    return Levels(tmp_path / "source")
 
 
 def entries() -> list[Path]:
@@ -64,10 +64,10 @@ def entries() -> list[Path]:
 
 
 @pytest.mark.parametrize("changed", [{}, {"names": None}])
-def test_what_was_read_once_is_given_again_and_not_read(changed, source):
-    first, second = (
-        cache.load(source.folder, source.scan, lambda: Faces(**vars(source.read()) | changed)) for _ in range(2)
-    )
+def test_what_was_read_once_is_given_again_and_not_read(changed, source, monkeypatch):
+    read = source.read
+    monkeypatch.setattr(source, "read", lambda: Faces(**vars(read()) | changed))
+    first, second = (cache.load(source) for _ in range(2))
     assert source.reads == 1
     for name, value in vars(first).items():
         np.testing.assert_array_equal(getattr(second, name), value)
@@ -80,13 +80,13 @@ def test_what_was_read_once_is_given_again_and_not_read(changed, source):
 def test_reading_many_files_is_told_once(source, monkeypatch, capsys):
     monkeypatch.setattr(cache, "MANY", 1)
     assert source.load() == source.load()
-    assert capsys.readouterr().err == f"reading 2 files of {source.folder} …\n"
+    assert capsys.readouterr().err == f"reading 2 files of {source.path} …\n"
 
 
-def edit_and_restore_mtime(source: Source) -> None:
-    before = os.stat(source.folder / "a")
+def edit_and_restore_mtime(source: Levels) -> None:
+    before = os.stat(source.path / "a")
     source.write("a", 1, 9, 3)
-    os.utime(source.folder / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(source.path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.mark.parametrize(("change", "levels"), [
@@ -94,12 +94,12 @@ def edit_and_restore_mtime(source: Source) -> None:
     (edit_and_restore_mtime, [1, 9, 3, 4]),
     (lambda source: source.write("b", 4, 5), [1, 2, 3, 4, 5]),
     (lambda source: source.write("c", 5), [1, 2, 3, 4, 5]),
-    (lambda source: (source.folder / "b").unlink(), [1, 2, 3]),
-    (lambda source: (source.folder / "b").rename(source.folder / "0"), [4, 1, 2, 3]),
+    (lambda source: (source.path / "b").unlink(), [1, 2, 3]),
+    (lambda source: (source.path / "b").rename(source.path / "0"), [4, 1, 2, 3]),
 ])  # fmt: skip
 def test_a_change_is_never_hidden_and_replaces_the_entry(change, levels, source):
     source.load()
-    before = cache.load(source.folder, source.scan, source.read)
+    before = cache.load(source)
     change(source)
     assert source.load() == source.load() == levels
     assert source.reads == 2
@@ -119,7 +119,7 @@ def test_reading_begins_when_no_write_can_leave_the_time_stamps(stamp, seconds, 
     assert slept == [seconds]
 
 
-def test_a_change_while_reading_is_an_error_and_leaves_no_entry_that_is_used(source):
+def test_a_change_while_reading_is_an_error_and_leaves_no_entry_that_is_used(source, monkeypatch):
     source.load()
     source.write("b", 4, 9)
     read = source.read
@@ -128,9 +128,11 @@ def test_a_change_while_reading_is_an_error_and_leaves_no_entry_that_is_used(sou
         source.write("b", 4, source.reads)
         return read()
 
-    for _ in range(2):
-        with pytest.raises(UserError, match=f"{source.folder}: it changed while it was read"):
-            cache.load(source.folder, source.scan, changing)
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "read", changing)
+        for _ in range(2):
+            with pytest.raises(UserError, match=f"{source.path}: it changed while it was read"):
+                cache.load(source)
     assert source.load() == [1, 2, 3, 4, 2]
 
 
@@ -173,17 +175,17 @@ def test_what_ends_the_writing_leaves_nothing_behind_and_costs_at_most_a_warning
     with nullcontext() if isinstance(error, OSError) else pytest.raises(KeyboardInterrupt):
         assert source.load() == [1, 2, 3, 4]
         (message,) = caplog.messages
-        assert f"{source.folder} cannot be kept in the cache" in message
+        assert f"{source.path} cannot be kept in the cache" in message
         assert "FER_LIGHTNING_CACHE" in message
     assert not entries()
 
 
 def test_what_a_killed_process_left_is_taken_for_nothing_and_removed_in_time(source):
     code = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from test_cache import Path, Source;"
-        "Path.rename = lambda *_: os.kill(os.getpid(), 9); Source(Path(sys.argv[2])).load()"
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from test_cache import Path, Levels;"
+        "Path.rename = lambda *_: os.kill(os.getpid(), 9); Levels(Path(sys.argv[2])).load()"
     )
-    command = [sys.executable, "-c", code, HERE, source.folder]
+    command = [sys.executable, "-c", code, HERE, source.path]
     assert subprocess.run(command, cwd=HERE.parents[1], check=False).returncode == -9
     (left,) = entries()
     assert len(list(left.glob("*/*"))) == 11  # whole but for its place: the fields of Faces and the checksum
@@ -198,7 +200,7 @@ def test_what_a_killed_process_left_is_taken_for_nothing_and_removed_in_time(sou
 
 def test_sources_of_the_same_long_name_have_their_own_entries(tmp_path):
     (tmp_path / "other").mkdir()
-    one, other = Source(tmp_path / ("x" * 250)), Source(tmp_path / "other" / ("x" * 250))
+    one, other = Levels(tmp_path / ("x" * 250)), Levels(tmp_path / "other" / ("x" * 250))
     other.write("b", 5)
     for _ in range(2):
         assert (one.load(), other.load()) == ([1, 2, 3, 4], [1, 2, 3, 5])

@@ -23,7 +23,7 @@ from fer_lightning.data.source import describe, open_faces
 from fer_lightning.data.splits import make_splits
 from fer_lightning.errors import UserError
 
-FACES = random_faces(42)
+FACES = random_faces(21)
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +143,7 @@ def test_each_split_is_read_as_what_its_name_says(copy, root):
         read = fer2013.load(root)
         assert rows_of(read) == WHOLE
         assert read.left_out in ("", "column '' of train.csv, column '' of val.csv, column '' of test.csv")
-    assert "42 images (14 Training, 14 PublicTest, 14 PrivateTest)" in describe(read)
+    assert "21 images (7 Training, 7 PublicTest, 7 PrivateTest)" in describe(read)
 
 
 def zipped(root: Path, to: Path, below: str = "") -> Path:
@@ -343,7 +343,7 @@ def test_what_an_archive_holds_beside_what_is_read_is_named(root):
     assert "icml_face_data.csv" in read.form
     assert read.left_out == (
         "train.csv + val.csv + test.csv with emotion,pixels "
-        "(42 labelled images); inner.tar.gz (an archive); example_submission.csv (of no known form)"
+        "(21 labelled images); inner.tar.gz (an archive); example_submission.csv (of no known form)"
     )
 
 
@@ -471,7 +471,7 @@ def test_what_was_moved_out_of_the_training_folder_is_not_trained_on(root):
 def test_of_two_copies_the_other_is_named_with_its_place(root):
     folders(root / "a", ("train", "val", "test"))
     folders(root / "b", ("train", "val", "test"))
-    assert fer2013.load(root).left_out == f"image folders test/, train/, val/ in {root / 'b'} (42 labelled images)"
+    assert fer2013.load(root).left_out == f"image folders test/, train/, val/ in {root / 'b'} (21 labelled images)"
 
 
 def test_the_folder_around_is_a_split_also_from_within(root, monkeypatch):
@@ -503,10 +503,10 @@ def test_a_flat_test_folder_is_unlabelled(root):
     (root / "test/readme.txt").write_text("text")
     read = fer2013.load(root)
     flat = read.usage == UNLABELLED
-    assert flat.sum() == 14
+    assert flat.sum() == 7
     assert set(read.labels[flat]) == {NO_LABEL}
     assert sorted(read.digests[flat].tolist()) == sorted(FACES.digests[FACES.where(PRIVATE)].tolist())
-    assert read.names[flat].tolist() == sorted(f"test/{number}.png" for number in range(14))
+    assert read.names[flat].tolist() == sorted(f"test/{number}.png" for number in range(7))
     assert "test/readme.txt" in read.left_out
 
 
@@ -549,7 +549,7 @@ def test_a_column_of_names_must_agree_with_the_labels_and_one_that_may_tell_spli
         write_csv(path, "label,name of the class,pixels", rows)
         if right:
             assert fer2013.load(path).labels.tolist() == FACES.labels.tolist()
-    with pytest.raises(UserError, match=r"18 of 42 rows(.|\n)*line 6, column name of the class: 'SAD', but label is 5"):
+    with pytest.raises(UserError, match=r"9 of 21 rows(.|\n)*line 6, column name of the class: 'SAD', but label is 5"):
         fer2013.load(path)
     write_csv(path, "emotion,is_train,pixels", lines(FACES, np.arange(len(FACES)), "{label},True,{pixels}"))
     with pytest.raises(UserError, match="column 'is_train' is not known; a column Usage tells the splits"):
@@ -579,10 +579,10 @@ def test_two_files_of_one_split_are_not_mixed_and_a_csv_of_no_split_is_not_joine
     write_csv(root / "all.csv", "emotion,pixels", lines(FACES, np.arange(20), "{label},{pixels}"))
     read = fer2013.load(root)
     assert rows_of(read) == WHOLE
-    assert read.left_out == "all.csv with emotion,pixels (20 labelled images, not 42)"
-    write_csv(root / "training.csv", "emotion,pixels", lines(FACES, np.arange(30), "{label},{pixels}"))
+    assert read.left_out == "all.csv with emotion,pixels (20 labelled images, not 21)"
+    write_csv(root / "training.csv", "emotion,pixels", lines(FACES, np.arange(21), "{label},{pixels}"))
     read = fer2013.load(root)
-    assert (len(read), read.source) == (30, str(root / "training.csv"))
+    assert (len(read), read.source) == (21, str(root / "training.csv"))
     assert all(name in read.left_out for name in ("all.csv", "train.csv", "val.csv", "test.csv"))
 
 
@@ -598,7 +598,7 @@ def test_a_parquet_with_a_column_of_splits_and_one_without_labels(root):
     parquet.write_table(pa.table({"pixels": images[:3]}), root / "test.parquet")
     read = fer2013.load(root)
     assert read.labels[read.usage == UNLABELLED].tolist() == [NO_LABEL] * 3
-    assert len(read) == 45
+    assert len(read) == 24
 
 
 def test_a_faulty_parquet_is_refused_with_its_row(root, monkeypatch):

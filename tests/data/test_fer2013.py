@@ -122,14 +122,6 @@ def test_the_form_is_recognized_by_content(root):
         path.unlink()
 
 
-@pytest.mark.parametrize("write", [as_fer2013, as_npz, as_folders])
-def test_a_folder_of_its_own_one_level_down_is_found(write, root):
-    (root / "fer2013").mkdir()
-    faces = random_faces(6)
-    write(root / "fer2013", faces)
-    assert_same(in_source_order(fer2013.load(root)), faces)
-
-
 def test_the_fullest_labelled_form_is_taken_and_named_and_of_equal_ones_that_with_usages(root):
     faces = random_faces(30)
     as_kaggle(root, faces)

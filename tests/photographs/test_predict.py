@@ -77,14 +77,14 @@ def test_pictures_with_faces_without_and_broken_ones(pictures):
     assert f"the CNN that comes with the package; {of(packaged())}" in lines
     assert LIMITS in ended.out
 
-    ended = predict(pictures, "--out", "answers.json")
+    predict(pictures / "coffee.png", pictures / "hopper.jpg", "--out", "answers.json")
     content = json.loads(Path("answers.json").read_text())
     assert content["limits"] == LIMITS
     assert content["network"]["network"] == "CNN"
     assert content["calibration"]["threshold"] == 0.5
     same = pd.DataFrame(content["faces"])
     assert list(same) == COLUMNS
-    pd.testing.assert_frame_equal(same, table, check_dtype=False)
+    pd.testing.assert_frame_equal(same, table[2:4].reset_index(drop=True), check_dtype=False)
 
 
 def test_unsure_answers_still_say_the_best_guess(pictures, few_faces, trained):
