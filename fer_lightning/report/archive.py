@@ -6,8 +6,7 @@ import pandas as pd
 from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import UNLABELLED, USAGES, Faces, fingerprint
 from fer_lightning.errors import UserError
-from fer_lightning.results.outputs import class_indices
-from fer_lightning.results.run_folder import Run
+from fer_lightning.results.run_folder import Run, class_indices
 
 DRAWN = ""  # where the synthetic faces are, among the places of files
 

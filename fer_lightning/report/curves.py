@@ -12,7 +12,7 @@ from fer_lightning.report.study import Study
 from fer_lightning.results import scores
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.figures import PANELS
-from fer_lightning.results.page import count
+from fer_lightning.results.words import count
 
 NEAR = 0.2  # an onset this share before or after the study's is near it
 

@@ -77,7 +77,7 @@ def test_planted_duplicates_are_found_each_as_its_kind_and_nothing_else():
     assert len(found.links) == 7
     assert [link.mirrored for link in found.links if link.first == 60] == [True]
     for group in found.groups("near"):
-        links = found.links_within(group)
+        links = found.links_of[int(group[0])]
         assert {image for link in links for image in link[:2]} <= set(group.tolist())
         assert all(link.first < link.second and link.similarity >= SAME for link in links)
 
