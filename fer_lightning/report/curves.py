@@ -6,9 +6,8 @@ from statistics import median
 from typing import Any
 
 from fer_lightning.report import published
-from fer_lightning.report.answers import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, word
 from fer_lightning.report.pictures import Curve, Picture, lines
-from fer_lightning.report.study import Study
+from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, Study, word
 from fer_lightning.results import scores
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.figures import PANELS

@@ -609,7 +609,7 @@ def packaged(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return path
 
 
-def test_the_package_s_network_is_scored_where_no_run_is_named(packaged, run, monkeypatch):
+def test_the_package_s_network_is_scored_where_no_run_is_named(packaged, run):
     mine = Evaluation("--ensemble", "run", "--compare", "run")
     assert str(packaged) in mine.out
     assert mine.folder == Path("evaluation/some_cnn/all-ensemble")
@@ -618,8 +618,6 @@ def test_the_package_s_network_is_scored_where_no_run_is_named(packaged, run, mo
     for split in mine.report["comparison"]["splits"].values():  # the same network but for rounding
         assert abs(split["points"]) < 1.5
     assert list(packaged.parent.iterdir()) == [packaged]
-    monkeypatch.setattr(weights, "packaged", lambda: None)
-    assert "name a run's folder or a checkpoint" in refusal("--split", "val")
 
 
 # Votes

@@ -73,10 +73,8 @@ RIGHT, OF_THE_FIRST_256, LOG_LOSS_OF_THEM = 2509, 183, 0.82865
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(packaged() is None, reason="no network comes with the package")
 def test_the_package_s_network_scores_what_its_card_says(real_faces):
     path = packaged()
-    assert path is not None
     public = real_faces.where(PUBLIC)
     (said,) = re.findall(r"^\| PublicTest \| 3,589 \| (0\.\d+) ", (path.parent / "README.md").read_text(), re.M)
     assert said == f"{RIGHT / len(public):.4f}"
@@ -86,7 +84,6 @@ def test_the_package_s_network_scores_what_its_card_says(real_faces):
     assert -np.log(chances[range(256), labels]).mean() == pytest.approx(LOG_LOSS_OF_THEM, abs=1e-4)
 
 
-@pytest.mark.skipif(packaged() is None, reason="no network comes with the package")
 def test_the_card_s_example_runs(tmp_path, monkeypatch, capsys):
     card = packaged().parent / "README.md"
     Image.fromarray(np.arange(60 * 64, dtype=np.uint16).astype(np.uint8).reshape(60, 64)).save(tmp_path / "face.png")
