@@ -41,8 +41,7 @@ def show(browser: Browser) -> Iterator[Callable[..., Page]]:
 @pytest.fixture(scope="module")
 def report_url(_trained_once: Callable[..., Path]) -> str:
     """The address of the report of a tiny real run on the synthetic faces."""
-    settings = ("model=dnn", "model.widths=[64,32]", "aug=norm", "data=synthetic", "data.batch_size=32")
-    run = _trained_once(*settings, "trainer=cpu", "trainer.max_epochs=2", "logger=none")
+    run = _trained_once("model=dnn", "model.widths=[64,32]", "trainer=cpu", "trainer.max_epochs=2", "logger=none")
     path = run.parent / "report.html"
     report.work([str(run)], path)
     return path.as_uri()
@@ -60,7 +59,7 @@ def test_charts_are_drawn_in_the_page_s_colours(show, report_url, scheme, dark):
                     words: of('body, .soft', 'color')};
         })()"""
     )
-    assert rgb(COLOURS["dnn-norm"][dark]) in colours["lines"]
+    assert rgb(COLOURS["dnn-norm_aug"][dark]) in colours["lines"]
     assert set(colours["text"]) == set(colours["words"])
 
 

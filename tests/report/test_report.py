@@ -23,7 +23,6 @@ from results.test_comparison import FAILED, write_job
 from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
 from fer_lightning.errors import UserError
-from fer_lightning.models import CNN, DNN
 from fer_lightning.report import __main__ as command
 from fer_lightning.report import curves, published
 from fer_lightning.report import page as pages
@@ -140,15 +139,13 @@ def write_trained(
     }
     write_job(folder, model=model, aug=aug, seed=seed, metrics=metrics, changes=changes, epochs=epochs)
     table.to_csv(folder / "predictions.csv", index=False)
-    network = {"cnn": CNN, "dnn": DNN}[model]
-    (folder / "model.txt").write_text(f"{NETWORKS[network]}\n\n{metrics['params']:,} trainable parameters\n")
+    (folder / "model.txt").write_text(f"the layers of a {model}\n")
     (folder / ".hydra").mkdir()
     overrides = [f"model={model}", f"aug={aug}", f"seed={seed}", "data.root=/with a/space"]
     (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
     return folder
 
 
-NETWORKS = {network: str(network()) for network in (CNN, DNN)}
 ACCURACIES = {"none": (0.38, 0.40, 0.33), "norm": (0.50, 0.53, 0.52), "norm_aug": (0.40, 0.42, 0.43)}
 FALLS = {"none": 0.5, "norm": 0.9, "norm_aug": 0.4}
 LOWEST = {"none": 9, "norm": 8, "norm_aug": 99}
@@ -317,7 +314,7 @@ def test_networks_stand_beside_the_published_ones(page, tmp_path, small_csv):
     rows = {row[0]: row for row in page.table("network")}
     assert rows["CNN norm_aug"][1] == "5,758,791 (as published)"
     assert rows["DNN norm_aug"][4] == "0.425–0.435"
-    assert any("Linear(in_features=2304, out_features=2048" in said(pre) for pre in page.root.iter("pre"))
+    assert any(said(pre) == "the layers of a dnn" for pre in page.root.iter("pre"))
     write_trained(tmp_path / "0", small_csv, params=7)
     assert reported(tmp_path).table("network")[0][1] == "7 (published: 5,778,439)"
 
