@@ -8,6 +8,7 @@ import numpy as np
 
 from fer_lightning.audit.search import FLAT, KINDS, KNOWN, Audit, class_counts, verdict
 from fer_lightning.data.faces import CLASSES, NO_LABEL, PRIVATE, PUBLIC, TRAINING, UNLABELLED, USAGES, Faces
+from fer_lightning.results.words import count
 
 GOOD = 0.65  # an accuracy on FER2013: that of people, as of a good network
 TITLES = {"identical": "identical images", "mirrored": "mirror images", "near": "near duplicates"}
@@ -64,7 +65,7 @@ def _group(found: Audit, group: np.ndarray, kind: str) -> dict[str, Any]:
     if kind == "near":
         entry["links"] = [
             [*np.searchsorted(group, link[:2]).tolist(), round(link.similarity, 4), link.mirrored]
-            for link in found.links_within(group)
+            for link in found.links_of[int(group[0])]
         ]
     return entry
 
@@ -121,7 +122,7 @@ def conclusions(content: dict[str, Any]) -> dict[str, str]:
     else:
         told = "FER2013 by the counts of the classes, "
         told += f"without {splits['missing']}" if "missing" in splits else "complete"
-    data = f"{count_images(content['images'])}; {told}."
+    data = f"{count(content['images'], 'image')}; {told}."
     return {"Data": data, "Leaks": _leaks(content), "Labels": _conflicts(content)}
 
 
@@ -160,26 +161,21 @@ def sentences(content: dict[str, Any]) -> list[str]:
             split, within = leak["split"], leak["within"]
             more = "more " if (split, within) in told else ""
             told.add((split, within))
-            found.append(f"{count_images(leak['images'], f'{more}{split} ')} {LEAKS[kind]} {within}.")
+            found.append(f"{count(leak['images'], f'{more}{split} image')} {LEAKS[kind]} {within}.")
     if not told:
         found.append("No image of one split is also in another.")
     splits = [image["split"] for image in content["constant"]]
     where = ", ".join(f"{splits.count(split):,} in {split}" for split in USAGES if split in splits)
     found.append(
-        f"{count_images(len(splits))} of one gray level: {where}." if splits else "No image of one gray level."
+        f"{count(len(splits), 'image')} of one gray level: {where}." if splits else "No image of one gray level."
     )
     if flat := content["flat"]:
         found.append(
-            f"{count_images(len(flat))} too flat to be searched for near duplicates (deviation below {FLAT:g})."
+            f"{count(len(flat), 'image')} too flat to be searched for near duplicates (deviation below {FLAT:g})."
         )
     if unlabelled := content["unlabelled"]:
-        found.append(f"{count_images(unlabelled)} without a label.")
+        found.append(f"{count(unlabelled, 'image')} without a label.")
     return found
-
-
-def count_images(count: int, which: str = "") -> str:
-    """1 image, 2 images, 1,234 PublicTest images."""
-    return f"{count:,} {which}image{'s'[: count != 1]}"
 
 
 def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

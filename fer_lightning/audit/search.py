@@ -121,12 +121,9 @@ class Audit:
         """Whether a group's images have several labels."""
         return len(self.labels(group)) > 1
 
-    def links_within(self, group: np.ndarray) -> list[Link]:
-        """What joined a group of near duplicates."""
-        return self._links_of[int(group[0])]
-
     @cached_property
-    def _links_of(self) -> dict[int, list[Link]]:
+    def links_of(self) -> dict[int, list[Link]]:
+        """What joined each group of near duplicates, by its first image."""
         found: dict[int, list[Link]] = {}
         for link in self.links:
             found.setdefault(int(self.near[link.first]), []).append(link)
@@ -134,9 +131,9 @@ class Audit:
 
     def _likeness(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """The groups of a kind, and of the kind before it."""
-        each = np.arange(len(self.faces))
-        kinds = {"identical": (self.identical, each), "mirrored": (self.mirrored, self.identical)}
-        return (kinds | {"near": (self.near, self.mirrored)})[kind]
+        kinds = [np.arange(len(self.faces)), self.identical, self.mirrored, self.near]
+        place = 1 + KINDS.index(kind)
+        return kinds[place], kinds[place - 1]
 
 
 def examine(faces: Faces) -> Audit:
@@ -198,25 +195,21 @@ def _near_groups(pixels: np.ndarray, distinct: np.ndarray) -> tuple[np.ndarray, 
     A candidate whose two images are in one group already is not checked: memory stays bounded, and so does the time
     where thousands of images are near duplicates of each other.
     """
-    parent = list(range(len(pixels)))  # towards the first image of the group
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def first_image(image: int) -> int:
-        while parent[image] != image:
-            parent[image] = image = parent[parent[image]]
-        return image
-
-    links = []
+    groups, links = DisjointSet(range(len(pixels))), []
     for first, second, mirrored in _candidates(descriptors(pixels)[distinct]):
         pairs = zip(distinct[first].tolist(), distinct[second].tolist(), strict=True)
-        apart = [(one, other) for one, other in pairs if first_image(one) != first_image(other)]
+        apart = [(one, other) for one, other in pairs if not groups.connected(one, other)]
         ones, others = np.array(apart, np.int64).reshape(-1, 2).T
         values = similarity(pixels[ones], pixels[others][:, :, ::-1] if mirrored else pixels[others])
         for (one, other), value in zip(apart, values.tolist(), strict=True):
-            start, end = sorted((first_image(one), first_image(other)))
-            if value >= SAME and start != end:
-                parent[end] = start
+            if value >= SAME and groups.merge(one, other):
                 links.append(Link(one, other, value, mirrored))
-    return np.array([first_image(image) for image in range(len(pixels))]), links
+    first_image = np.arange(len(pixels))
+    for group in groups.subsets():
+        first_image[[*group]] = min(group)
+    return first_image, links
 
 
 def descriptors(pixels: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.evaluate.votes import TAGGERS
 from fer_lightning.results.scores import SIGNIFICANCE_LEVEL
+from fer_lightning.results.words import count
 
 WIDTH = 100  # columns of the printed tables
 
@@ -93,11 +94,12 @@ def class_table(title: str, found: dict[str, Any]) -> str:
 
 def difference_in_words(found: dict[str, Any], acc: float, other: str) -> str:
     """A split's comparison with the network `other`, in a few sentences."""
-    points = f"accuracy {acc:.4f}, {other} {found['acc']:.4f}: {found['points']:+.2f} points on {images(found['n'])}."
+    both = f"accuracy {acc:.4f}, {other} {found['acc']:.4f}"
+    points = f"{both}: {found['points']:+.2f} points on {count(found['n'], 'image')}."
     unseen = found["unseen"]
     if unseen is None or unseen["n"] == found["n"]:
         return f"{points} {significance(found)}"
-    more = f"On the {images(unseen['n'])} that do not also stand in Training: {unseen['points']:+.2f} points."
+    more = f"On the {count(unseen['n'], 'image')} that do not also stand in Training: {unseen['points']:+.2f} points."
     return f"{points} {significance(found)} {more} {significance(unseen)}"
 
 
@@ -109,13 +111,9 @@ def significance(found: dict[str, Any]) -> str:
     kind = "more than chance" if found["more_than_chance"] else "no more than chance may bring"
     sign = "<" if found["more_than_chance"] else "≥"
     return (
-        f"Only this one is right on {images(b)}, only the other on {c:,}; {found['test']}: p = {found['p']:.2g}. "
-        f"The difference is {kind} (p {sign} {SIGNIFICANCE_LEVEL})."
+        f"Only this one is right on {count(b, 'image')}, only the other on {c:,}; {found['test']}: "
+        f"p = {found['p']:.2g}. The difference is {kind} (p {sign} {SIGNIFICANCE_LEVEL})."
     )
-
-
-def images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def decimal(value: float | None, digits: int = 4) -> str:

@@ -1,8 +1,7 @@
 """Runs and sweeps as one page that answers the study's questions: python -m fer_lightning.report PATH… [--out FILE]
 
-study.py           run folders → conditions (results/conditions.py), and choices among them
+study.py           run folders → conditions (results/conditions.py), choices among them, what an answer is
 comparisons.py     is a difference between two conditions more than chance?
-answers.py         the study's questions, and the words for what was measured of them
 pictures.py        curves with their numbers, drawn by results/figures.py
 archive.py         the faces behind the predictions, and their fingerprint
 published.py       what the study says, and what others reach

@@ -9,6 +9,7 @@ from pathlib import Path
 from fer_lightning import __version__
 from fer_lightning.errors import run_command
 from fer_lightning.results.files import check_out, write_file
+from fer_lightning.results.words import count
 
 MARKER = "<!-- made by fer_lightning.report -->"  # how the next report knows an earlier one
 
@@ -38,10 +39,9 @@ def work(paths: Sequence[str], out: Path) -> None:
     found = study.read(paths)
     print(f"drawing {len(found.runs)} runs …", file=sys.stderr, flush=True)  # a large study takes seconds
     write_file(out, page.render(found, command, MARKER).encode())
-    runs = len(found.runs)
-    lines = [f"{out}: {runs} run{'' if runs == 1 else 's'} reported, {len(found.left_out)} left out"]
-    lines += [f"  left out: {name}: {cause}" for name, cause in found.left_out]
-    print("\n".join(lines))
+    print(f"{out}: {count(len(found.runs), 'run')} reported, {len(found.left_out)} left out")
+    for name, cause in found.left_out:
+        print(f"  left out: {name}: {cause}")
 
 
 if __name__ == "__main__":

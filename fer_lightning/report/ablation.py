@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from fer_lightning.report import published
-from fer_lightning.report.answers import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, word
 from fer_lightning.report.comparisons import Comparison, adjusted, compare_accuracy, compare_speed
 from fer_lightning.report.pictures import Curve, Picture, lines
-from fer_lightning.report.study import Study, main_condition
+from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, Study, main_condition, word
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.run_folder import TRAIN_LOSS, Run
 

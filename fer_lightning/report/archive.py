@@ -1,13 +1,14 @@
 """The faces behind runs' predictions, where they are still at hand."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 
 from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import UNLABELLED, USAGES, Faces, fingerprint
 from fer_lightning.errors import UserError
-from fer_lightning.results.outputs import class_indices
-from fer_lightning.results.run_folder import Run
+from fer_lightning.results.run_folder import Run, class_indices
 
 DRAWN = ""  # where the synthetic faces are, among the places of files
 
@@ -16,7 +17,7 @@ class Archive:
     """Opens each source once."""
 
     def __init__(self) -> None:
-        self._opened: dict[str, tuple[Faces, str] | str] = {}  # with their fingerprint, or why not
+        self._opened = cache(opened)
 
     def faces(self, run: Run) -> Faces | str:
         """The faces that the run was trained and scored on, or why they cannot be had.
@@ -49,23 +50,23 @@ class Archive:
         return "; ".join(tried.values()) or "the run does not say where its data was, and no FER2013 is found here"
 
     def _matching(self, place: str, run: Run) -> Faces | str:
-        opened = self._open(place)
-        if isinstance(opened, str):
-            return opened
-        faces, found = opened
+        there = self._opened(place)
+        if isinstance(there, str):
+            return there
+        faces, found = there
         assert run.predictions is not None
         if found == run.metrics["data_fingerprint"] and in_rows(faces, run.predictions):
             return faces
         return f"{place} holds other data than the run was scored on"
 
-    def _open(self, place: str) -> tuple[Faces, str] | str:
-        if place not in self._opened:
-            try:
-                faces = synthetic.draw() if place == DRAWN else fer2013.load(place)
-                self._opened[place] = faces, fingerprint(faces)
-            except UserError as error:
-                self._opened[place] = first_line(error)
-        return self._opened[place]
+
+def opened(place: str) -> tuple[Faces, str] | str:
+    """The faces of a place with their fingerprint, or why they cannot be had."""
+    try:
+        faces = synthetic.draw() if place == DRAWN else fer2013.load(place)
+    except UserError as error:
+        return first_line(error)
+    return faces, fingerprint(faces)
 
 
 def first_line(error: UserError) -> str:

@@ -7,10 +7,9 @@ import pandas as pd
 
 from fer_lightning.data.faces import CLASSES, Faces
 from fer_lightning.report import published
-from fer_lightning.report.answers import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, word
 from fer_lightning.report.archive import Archive, positions
 from fer_lightning.report.pictures import picture
-from fer_lightning.report.study import Study
+from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, Study, word
 from fer_lightning.results import figures, scores
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.outputs import SPLIT_TITLES, confusion_of

@@ -1,18 +1,17 @@
 """Loss and accuracy against epoch, and where overfitting begins."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
 from fer_lightning.report import published
-from fer_lightning.report.answers import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, word
 from fer_lightning.report.pictures import Curve, Picture, lines
-from fer_lightning.report.study import Study
+from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, Study, word
 from fer_lightning.results import scores
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.figures import PANELS
-from fer_lightning.results.page import count
+from fer_lightning.results.words import count
 
 NEAR = 0.2  # an onset this share before or after the study's is near it
 
@@ -32,21 +31,15 @@ def answer(study: Study) -> Answer:
     cnn = study.mains.get("cnn")
     if cnn is None:
         return Answer("onset", NOT_RUN, numbers=[*study.mains.values()])
-    return Answer("onset", word(study, cnn.epochs, _near(cnn.onsets, cnn.epochs)), numbers=[*study.mains.values()])
+    return Answer("onset", word(study, cnn.epochs, _near(cnn)), numbers=[*study.mains.values()])
 
 
-def _near(onsets: Sequence[int | None], epochs: int) -> str:
+def _near(cnn: Condition) -> str:
     low, high = published.ONSET * (1 - NEAR), published.ONSET * (1 + NEAR)
-    found = median_onset(onsets)
-    if found is None:
-        return CONTRADICTED if epochs > high else UNDECIDED
+    found = cnn.summary["overfitting_epoch"]
+    if math.isnan(found):
+        return CONTRADICTED if cnn.epochs > high else UNDECIDED
     return CONFIRMED if low <= found <= high else CONTRADICTED
-
-
-def median_onset(onsets: Sequence[int | None]) -> float | None:
-    """Over the runs; one that has none yet counts as later than all others."""
-    found = median(math.inf if onset is None else onset for onset in onsets)
-    return found if math.isfinite(found) else None
 
 
 def in_words(condition: Condition) -> str:
@@ -64,9 +57,9 @@ def in_words(condition: Condition) -> str:
 
 
 def pictures(study: Study, condition: Condition) -> list[Picture]:
-    onset = median_onset(condition.onsets)
+    onset = condition.summary["overfitting_epoch"]
     colour = study.styles[condition.setting].colour
-    marks = [] if onset is None else [(onset, colour, f"overfitting from {onset:g}")]
+    marks = [] if math.isnan(onset) else [(onset, colour, f"overfitting from {onset:g}")]
     return [
         lines(
             study,

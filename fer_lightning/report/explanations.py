@@ -5,7 +5,7 @@ from typing import Any
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.report.study import Study
 from fer_lightning.results.explanation import AREAS, MEANING, REGIONS, Explanation, mean_overlays, overlay, read
-from fer_lightning.results.page import percent
+from fer_lightning.results.words import percent
 
 
 def section(study: Study) -> list[dict[str, Any]]:

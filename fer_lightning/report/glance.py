@@ -10,8 +10,8 @@ from fer_lightning.report.pictures import Picture, picture
 from fer_lightning.report.study import Study
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import TESTS, Condition
-from fer_lightning.results.page import interval, number
 from fer_lightning.results.scores import wilson_interval
+from fer_lightning.results.words import interval, number
 
 VALIDATION = ("val_acc", "validation images")
 

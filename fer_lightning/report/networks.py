@@ -8,10 +8,9 @@ import numpy as np
 
 from fer_lightning.report import published
 from fer_lightning.report import study as studies
-from fer_lightning.report.answers import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, word
 from fer_lightning.report.comparisons import compare_at
 from fer_lightning.report.pictures import Curve, lines
-from fer_lightning.report.study import Study
+from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, Study, word
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.run_folder import Run
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from fer_lightning.report.study import Study
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import Condition
-from fer_lightning.results.page import escape, spread
 from fer_lightning.results.run_folder import Run
+from fer_lightning.results.words import spread
 
 EPOCHS_LISTED = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000)
 

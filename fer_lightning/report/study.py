@@ -1,10 +1,11 @@
-"""The runs of a report, as conditions of one study, and the choices among them."""
+"""The runs of a report, as conditions of one study; the choices among them; what an answer to a question is."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from fer_lightning.errors import UserError
 from fer_lightning.report import published
@@ -194,3 +195,26 @@ def differences(a: Condition, b: Condition, without: str) -> list[str]:
     names = [key for key in dict.fromkeys([*a.keys, *b.keys]) if key.partition(".")[0] != without]
     names = [key for key in names if not key.startswith("trainer.") or key in TRAINER_KEYS]
     return [key for key in names if a.keys.get(key) != b.keys.get(key)]
+
+
+# --- the study's questions, each with one word for what was measured of its answer
+
+CONFIRMED, CONTRADICTED, UNDECIDED = "confirmed", "contradicted", "undecided"
+TOO_EARLY, NOT_RUN, SYNTHETIC = "too early", "not run", "synthetic faces"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """kind: of published.QUESTIONS. word: one of the above. numbers: what the template of `kind` says in a sentence."""
+
+    kind: str
+    word: str
+    network: str = ""
+    numbers: Any = None
+
+
+def word(study: Study, epochs: int, found: str) -> str:
+    """`found`, unless the runs are too short, or about other faces, to say anything of the study."""
+    if study.synthetic:
+        return SYNTHETIC
+    return TOO_EARLY if epochs < published.EPOCHS / 10 else found

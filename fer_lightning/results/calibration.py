@@ -12,7 +12,7 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError
 from fer_lightning.results.files import write_file
 from fer_lightning.results.paths import best_checkpoint, run_of
-from fer_lightning.results.run_folder import read_predictions
+from fer_lightning.results.run_folder import class_indices, read_predictions
 from fer_lightning.results.scores import expected_calibration_error, log_loss
 from fer_lightning.results.weights import SUFFIX
 
@@ -118,8 +118,7 @@ def of_predictions(path: Path) -> Calibration:
 def of_split(predictions: pd.DataFrame, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities, float64 (N, 7), and targets, int64 (N,), of the images of one split."""
     table = predictions[predictions["split"] == split]
-    target = np.array([CLASSES.index(name) for name in table["target"]], np.int64)
-    return table[[*CLASSES]].to_numpy(), target
+    return table[[*CLASSES]].to_numpy(), class_indices(table["target"])
 
 
 def read(path: Path) -> Calibration:

@@ -14,6 +14,7 @@ from fer_lightning.results.conditions import ACCURACIES, LOSS_LEVELS, TESTS, Con
 from fer_lightning.results.files import write_file
 from fer_lightning.results.paths import in_order
 from fer_lightning.results.run_folder import Run, going_on, read_run, why_unfinished
+from fer_lightning.results.words import interval, number
 
 SEPARATOR = "; "  # of the names in the column `failed`
 
@@ -110,7 +111,9 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
     Long names of settings go on in the next row where the width needs it.
     """
     rows: list[tuple[str, dict]] = [
-        (_name(row["model"], row["aug"], row["setting"]), row) for row in table.to_dict("records") if row["runs"]
+        (" ".join(filter(None, (row["model"], row["aug"], row["setting"]))), row)
+        for row in table.to_dict("records")
+        if row["runs"]
     ]
     parts = []
     if (table["data"] == "synthetic").any():
@@ -126,17 +129,17 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
             str(row["runs"]),
             _with_std(row, "val_acc"),
             _interval(row, "val_acc"),
-            _number(row["gap_acc"], "+z.3f"),
-            _number(row["gap_loss"], "+z.3f"),
-            _number(row["overfitting_epoch"], "g"),
-            _number(row["seconds_per_epoch"], ".3g"),
+            number(row["gap_acc"], "+z.3f"),
+            number(row["gap_loss"], "+z.3f"),
+            number(row["overfitting_epoch"], "g"),
+            number(row["seconds_per_epoch"], ".3g"),
         )
         for name, row in rows
     ]
     heads = ("setting", "runs", "val_acc", "95 %", "gap_acc", "gap_loss", "overfit", "s/epoch")
     parts = [*parts, _pipes(heads, training, width)] if training else ["No job completed."]
     tests = [
-        (name, split, _with_std(row, score), _interval(row, score), _number(row[f"{score}_unseen"], ".3f"))
+        (name, split, _with_std(row, score), _interval(row, score), number(row[f"{score}_unseen"]))
         for name, row in rows
         for score, split in TESTS.items()
         if not math.isnan(row[score])
@@ -144,7 +147,7 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
     if tests:
         parts.append("Test, all images and those that do not also stand in Training:")
         parts.append(_pipes(("setting", "test", "accuracy", "95 %", "unseen"), tests, width))
-    levels = [(name, *(_number(row[f"epochs_to_loss_{level}"], "g") for level in LOSS_LEVELS)) for name, row in rows]
+    levels = [(name, *(number(row[f"epochs_to_loss_{level}"], "g") for level in LOSS_LEVELS)) for name, row in rows]
     if levels:
         parts.append("Epochs until the training loss (plain cross-entropy) fell to:")
         parts.append(_pipes(("setting", *map(str, LOSS_LEVELS)), levels, width))
@@ -214,22 +217,13 @@ def _page(table: pd.DataFrame, title: str, errors: dict[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _name(model: str | None, aug: str | None, label: str) -> str:
-    return " ".join(part for part in (model, aug, label) if part)
-
-
-def _number(value: float, form: str) -> str:
-    return "" if math.isnan(value) else format(value, form)
-
-
 def _with_std(row: dict, score: str) -> str:
     std = row[f"{score}_std"]
-    return _number(row[score], ".3f") + ("" if math.isnan(std) else f" ± {std:.3f}")
+    return number(row[score]) + ("" if math.isnan(std) else f" ± {std:.3f}")
 
 
 def _interval(row: dict, score: str) -> str:
-    low = row[f"{score}_lo"]
-    return "" if math.isnan(low) else f"{low:.3f}–{row[f'{score}_hi']:.3f}"
+    return interval(row[f"{score}_lo"], row[f"{score}_hi"])
 
 
 def _pipes(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int | None) -> str:

@@ -5,7 +5,6 @@ Maps are those of `results/maps.py`: float (48, 48), at least 0 and of sum 1.
 
 import io
 import json
-import textwrap
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,7 +133,7 @@ def mean_maps(found: Explanation, *, title: str, synthetic: bool) -> Figure:
     lines = {"mean face": list(found.mean_faces)}
     lines |= {kind: mean_overlays(found, i) for i, kind in enumerate(found.kinds)}
     size, left, top = 1.25, 1.1, 1.0
-    sheet = _Sheet(left + 7 * (size + 0.1) + 0.15, top + len(lines) * (size + 0.1) + 0.45)
+    sheet = figures.Sheet(left + 7 * (size + 0.1) + 0.15, top + len(lines) * (size + 0.1) + 0.45)
     sheet.head(
         figures.titled(f"{title}: where the answers come from", synthetic), "Means over the images that are recognized"
     )
@@ -154,7 +153,7 @@ def surest_errors(found: Explanation, *, title: str, synthetic: bool) -> Figure:
     size, gap, columns, top = 0.95, 0.06, 3, 0.8
     width = (1 + len(found.kinds)) * (size + gap)
     lines = -(-len(found.faces) // columns)
-    sheet = _Sheet(columns * (width + 0.9) + 0.3, top + lines * (size + 0.15) + 0.45)
+    sheet = figures.Sheet(columns * (width + 0.9) + 0.3, top + lines * (size + 0.15) + 0.45)
     summary = f"Face, {', '.join(found.kinds)} for the predicted class, →. Most confident errors first."
     sheet.head(figures.titled(f"{title}: the most confident errors", synthetic), summary)
     for place, caption in enumerate(found.error_captions()):
@@ -189,7 +188,9 @@ def picture_sheet(picture: np.ndarray, answers: Sequence[Answer], *, title: str,
     high, wide = min(high, 6.0), wide * min(1.0, 6.0 / high)
     kinds = list(answers[0].maps)
     left = 0.2 + 4.2 + 0.3
-    sheet = _Sheet(left + (1 + len(kinds)) * (size + 0.1) + 2.6, top + max(high, len(answers) * (size + 0.35)) + 1.0)
+    sheet = figures.Sheet(
+        left + (1 + len(kinds)) * (size + 0.1) + 2.6, top + max(high, len(answers) * (size + 0.35)) + 1.0
+    )
     sheet.head(title, "")
     sheet.axes.imshow(picture, extent=(0.2, 0.2 + wide, top + high, top), aspect="auto")
     for number, answer in enumerate(answers, start=1):
@@ -222,31 +223,3 @@ def _bars(axes: Axes, answer: Answer, left: float, top: float, height: float) ->
         axes.text(left, y, name, fontsize=8, va="center")
         axes.barh(y, full * share, 0.75 * step, left=start, color=figures.HEAT)
         axes.text(start + full * share + 0.04, y, f"{share:.2f}", fontsize=8, va="center")
-
-
-class _Sheet:
-    """A figure whose units are inches, from its upper left corner."""
-
-    def __init__(self, width: float, height: float) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure((width, height), dpi=100)
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set_axis_off()
-        self._limit()
-
-    def _limit(self) -> None:
-        self.axes.set(xlim=(0, self.width), ylim=(self.height, 0))
-
-    def head(self, title: str, summary: str) -> None:
-        self.axes.text(0.2, 0.28, title, fontsize=12, va="center")
-        self.axes.text(0.2, 0.52, summary, fontsize=9, color=figures.GREY, va="center")
-
-    def image(self, pixels: np.ndarray, left: float, top: float, size: float) -> None:
-        extent = (left, left + size, top + size, top)
-        self.axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto", interpolation="nearest")
-        self._limit()  # imshow moves them
-
-    def foot(self, text: str) -> None:
-        wrapped = "\n".join(textwrap.fill(line, int(self.width * 17)) for line in text.splitlines())
-        self.axes.text(0.2, self.height - 0.1, wrapped, fontsize=7.5, color=figures.GREY, va="bottom")
-        self._limit()

@@ -30,6 +30,7 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.results import scores
 from fer_lightning.results.files import write_file
 from fer_lightning.results.run_folder import TRAIN_LOSS
+from fer_lightning.results.words import count
 
 DPI = 150
 INK, GREY, GRID, WRONG = "#000000", "#555555", "#e5e5e5", "#d55e00"
@@ -375,12 +376,11 @@ def confusion_matrix(
             axes.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=INK, linestyle=":"))
         if images[row]:
             weight = "bold" if row == column else "normal"
-            percent, count = f"{share[row, column]:.0%}", f"{matrix[row, column]:,}"
-            axes.text(column, row - 0.13, percent, ha="center", va="center", weight=weight)
-            axes.text(column, row + 0.24, count, ha="center", va="center", fontsize=7.5)
+            axes.text(column, row - 0.13, f"{share[row, column]:.0%}", ha="center", va="center", weight=weight)
+            axes.text(column, row + 0.24, f"{matrix[row, column]:,}", ha="center", va="center", fontsize=7.5)
         elif column == len(classes) // 2:
             axes.text(column, row, "no images of this class", ha="center", va="center", color=GREY, style="italic")
-    names = [f"{name}\n{count:,}" for name, count in zip(classes, images, strict=True)]
+    names = [f"{name}\n{of_it:,}" for name, of_it in zip(classes, images, strict=True)]
     ends = (-0.5, len(classes) - 0.5)
     axes.set(xlabel="predicted class", ylabel="true class, number of images", xlim=ends, ylim=ends[::-1])
     axes.set_xticks(range(len(classes)), classes)
@@ -397,8 +397,8 @@ def confusion_matrix(
         panel.spines[:].set_visible(False)
     accuracy = np.trace(matrix) / max(1, matrix.sum())
     note = (
-        f"{_images(matrix.sum())}, accuracy {accuracy:.3f}, balanced accuracy {scores.balanced_accuracy(matrix):.3f}. "
-        "Cells: share of the true class, images"
+        f"{count(matrix.sum(), 'image')}, accuracy {accuracy:.3f}, "
+        f"balanced accuracy {scores.balanced_accuracy(matrix):.3f}. Cells: share of the true class, images"
     )
     figure.suptitle(textwrap.fill(titled(title, synthetic), 80), fontsize=12)
     axes.set_title(note, fontsize=9, color=GREY)
@@ -436,7 +436,7 @@ def mistakes(
         one = wrong[(targets[wrong] == pair.a) & (predicted[wrong] == pair.b)]
         other = wrong[(targets[wrong] == pair.b) & (predicted[wrong] == pair.a)]
         shown = both_ways(one, other, FACES_A_ROW)
-        text = f"{_images(pair.images)} taken for each other, on average {pair.rate:.1%} of a class"
+        text = f"{count(pair.images, 'image')} taken for each other, on average {pair.rate:.1%} of a class"
         text += f"; {len(shown)} shown" if len(shown) < pair.images else ""
         rows.append((f"{CLASSES[pair.a]} / {CLASSES[pair.b]}", text, shown))
     recall = scores.recall(matrix)
@@ -445,38 +445,32 @@ def mistakes(
         if len(missed):
             others = missed[~np.isin(missed, np.concatenate([shown for *_, shown in rows]))]
             text = f"recall {recall[worst]:.3f}: {matrix[worst].sum() - matrix[worst, worst]:,} of "
-            text += f"{_images(matrix[worst].sum())} missed"
+            text += f"{count(matrix[worst].sum(), 'image')} missed"
             if len(others) < len(missed):
                 text += "; others than above" if len(others) else "; all shown above"
             rows.append((CLASSES[worst], text, others[:FACES_A_ROW]))
 
     face, gap, margin, head, caption = 0.86, 0.1, 0.25, 0.3, 0.42  # inches, as are the axes' units
     top = 0.78
-    width = 2 * margin + FACES_A_ROW * (face + gap) - gap
     heights = [head + (face + caption if len(shown) else 0) for *_, shown in rows]
-    height = top + sum(heights) + margin
-    figure = Figure((width, height), dpi=100)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.text(margin, 0.28, titled(title, synthetic), fontsize=12, va="center")
-    summary = f"{errors:,} of {_images(len(targets))} misclassified"
+    sheet = Sheet(2 * margin + FACES_A_ROW * (face + gap) - gap, top + sum(heights) + margin)
+    axes = sheet.axes
+    summary = f"{errors:,} of {count(len(targets), 'image')} misclassified"
     if errors:
         summary += ". Under each face: its true class, → the predicted class and its probability. Most confident first."
-    axes.text(margin, 0.52, summary, fontsize=9, color=GREY, va="center")
+    sheet.head(titled(title, synthetic), summary, left=margin)
     y = top
     for (name, text, shown), row_height in zip(rows, heights, strict=True):
         label = axes.text(margin, y + head / 2, name, fontsize=10, weight="bold", va="center")
         axes.annotate(text, (1, 0.5), (8, 0), xycoords=label, textcoords="offset points", fontsize=9, va="center")
         for place, image in enumerate(shown):
             x, below = margin + place * (face + gap), y + head + face
-            extent = (x, x + face, below, below - face)
-            axes.imshow(pixels[image], cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+            sheet.image(pixels[image], x, y + head, face, interpolation="auto")
             axes.text(x, below + 0.09, CLASSES[targets[image]], fontsize=7.5, va="center")
             prediction = f"→ {CLASSES[predicted[image]]} {confidence[image]:.2f}"
             axes.text(x, below + 0.22, prediction, fontsize=7.5, va="center", color=WRONG)
         y += row_height
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    return figure
+    return sheet.figure
 
 
 def both_ways(one: np.ndarray, other: np.ndarray, most: int) -> np.ndarray:
@@ -494,5 +488,24 @@ def titled(title: str, synthetic: bool) -> str:
     return f"{title} · synthetic faces" if synthetic else title
 
 
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+class Sheet:
+    """A figure whose units are inches, from its upper left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure((width, height), dpi=100)
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set_axis_off()
+        self.axes.set(xlim=(0, width), ylim=(height, 0))
+
+    def head(self, title: str, summary: str, left: float = 0.2) -> None:
+        self.axes.text(left, 0.28, title, fontsize=12, va="center")
+        self.axes.text(left, 0.52, summary, fontsize=9, color=GREY, va="center")
+
+    def image(self, pixels: np.ndarray, left: float, top: float, size: float, interpolation: str = "nearest") -> None:
+        look: dict[str, Any] = {"vmin": 0, "vmax": 255, "cmap": "gray", "interpolation": interpolation}
+        self.axes.imshow(pixels, extent=(left, left + size, top + size, top), aspect="auto", **look)
+
+    def foot(self, text: str) -> None:
+        wrapped = "\n".join(textwrap.fill(line, int(self.width * 17)) for line in text.splitlines())
+        self.axes.text(0.2, self.height - 0.1, wrapped, fontsize=7.5, color=GREY, va="bottom")

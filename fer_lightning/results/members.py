@@ -82,11 +82,8 @@ def sha256(path: Path) -> str:
 
 
 def packaged_network() -> str:
-    """The path of the network that comes with the package. UserError where none does."""
-    path = weights.packaged()
-    if path is None:
-        raise UserError("name a run's folder or a checkpoint: no network comes with this version of fer_lightning")
-    return str(path)
+    """The path of the network that comes with the package, as a name of a member."""
+    return str(weights.packaged())
 
 
 def open_member(name: str) -> Member:

@@ -1,7 +1,5 @@
 """What a trained network leaves: predictions of the scored splits, their scores, figures drawn from its files."""
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,7 @@ from fer_lightning.data.faces import CLASSES, TRAINING, Faces
 from fer_lightning.data.splits import SCORED, Splits
 from fer_lightning.results import figures, scores
 from fer_lightning.results.files import write_file
-from fer_lightning.results.run_folder import PREDICTION_COLUMNS, read_run
+from fer_lightning.results.run_folder import PREDICTION_COLUMNS, class_indices, read_run
 
 if TYPE_CHECKING:  # torch, which what only reads and draws a run does without
     from fer_lightning.results.checkpoint import Classifier
@@ -70,11 +68,6 @@ def confusion_of(table: pd.DataFrame, split: str = "val") -> np.ndarray:
     return scores.confusion_matrix(class_indices(rows["target"]), class_indices(rows["predicted"]))
 
 
-def class_indices(names: pd.Series) -> np.ndarray:
-    """int (N,) of class names."""
-    return pd.Categorical(names, categories=list(CLASSES)).codes.astype(np.int64)
-
-
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
     write_file(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
@@ -117,25 +110,18 @@ def draw_run(folder: Path, faces: Faces, splits: Splits) -> None:
 def write_confusions(table: pd.DataFrame, folder: Path, *, title: str, synthetic: bool) -> None:
     """confusion_matrix.png and .csv of validation data, confusion_matrix-public and -private of test splits.
 
-    Those of splits that have no rows in `table`, PREDICTION_COLUMNS, are removed.
+    csv: a row a true class, counts by predicted class, then its recall (empty where it has no image). Files of splits
+    that have no rows in `table`, PREDICTION_COLUMNS, are removed.
     """
     for split, name in SPLIT_TITLES.items():
         path = folder / ("confusion_matrix.png" if split == "val" else f"confusion_matrix-{split}.png")
         matrix = confusion_of(table, split)
         if matrix.any():
-            write_file(path.with_suffix(".csv"), confusion_csv(matrix).encode())
+            counts = pd.DataFrame(matrix, pd.Index(CLASSES, name="target"), list(CLASSES))
+            counts["recall"] = scores.recall(matrix)
+            write_file(path.with_suffix(".csv"), counts.to_csv(float_format="%.6f", lineterminator="\n").encode())
             figure = figures.confusion_matrix(matrix, CLASSES, title=f"{title}: {name}", synthetic=synthetic)
             figures.save(figure, path)
         else:
             path.unlink(missing_ok=True)
             path.with_suffix(".csv").unlink(missing_ok=True)
-
-
-def confusion_csv(matrix: np.ndarray) -> str:
-    """A row a true class: counts by predicted class, then its recall (empty where it has no image)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["target", *CLASSES, "recall"])
-    for name, row, share in zip(CLASSES, matrix.tolist(), scores.recall(matrix).tolist(), strict=True):
-        writer.writerow([name, *row, "" if share != share else f"{share:.6f}"])
-    return text.getvalue()

@@ -79,7 +79,9 @@ def quoted(path: str | Path) -> str:
     """A path as a value on Hydra's command line: in quotes where its characters mean something to it."""
     text = str(path)
     if not re.fullmatch(r"[A-Za-z0-9_./+@:-]+", text) or is_no_text(text):
-        text = '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text) + '"'
+        from hydra.core.override_parser.types import Quote, QuotedString  # not for who only reads a run
+
+        text = QuotedString(text, Quote.double).with_quotes()
     return text
 
 

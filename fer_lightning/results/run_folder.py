@@ -27,6 +27,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.results import lock
 from fer_lightning.results.files import naming, write_file
 from fer_lightning.results.paths import in_order, nearest
+from fer_lightning.results.words import count
 
 TRAIN_LOSS = "train_cross_entropy"  # what compares with val_loss: train_loss is the objective, smoothing and all
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds", TRAIN_LOSS)
@@ -132,8 +133,7 @@ def why_unfinished(run: Run) -> str | None:
 def going_on(folder: Path, epochs: int) -> str:
     """What a run is that has not said how it ended: by its lock, else running where its files are recent."""
     newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
-    so_far = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-    silent = time.time() - newest
+    silent, so_far = time.time() - newest, count(epochs, "epoch")
     held = lock.held(folder)
     if held or (held is None and silent < RECENT):
         return f"running, {so_far} so far"
@@ -198,7 +198,7 @@ def _last_record(folder: Path) -> Path:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
 
@@ -291,6 +291,11 @@ def read_predictions(path: Path) -> pd.DataFrame:
         _refuse(path, table[column], ~numbers.between(0, 1), "a probability from 0 to 1")
         table[column] = numbers.astype(np.float64)
     return table
+
+
+def class_indices(names: pd.Series) -> np.ndarray:
+    """int64 (N,) of class names."""
+    return pd.Categorical(names, categories=list(CLASSES)).codes.astype(np.int64)
 
 
 def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, expected: str) -> None:

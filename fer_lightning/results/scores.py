@@ -9,6 +9,7 @@ Classes are indices into `CLASSES`. A score that the data leave undefined is NaN
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
@@ -49,13 +50,9 @@ def accuracy(hits: np.ndarray) -> dict[str, Any]:
 
 def confusion_matrix(target: ArrayLike, predicted: ArrayLike, classes: int = len(CLASSES)) -> np.ndarray:
     """int64 (classes, classes) counts, rows = target, columns = predicted, from two int (N,) of class indices."""
-    target, predicted = np.asarray(target, np.int64), np.asarray(predicted, np.int64)
-    if target.shape != predicted.shape or target.ndim != 1:
-        raise ValueError(f"target and predicted must be (N,) of one length, got {target.shape} and {predicted.shape}")
-    both = np.concatenate([target, predicted])
-    if both.size and not (both.min() >= 0 and both.max() < classes):
-        raise ValueError(f"classes must be 0 … {classes - 1}, got {both.min()} … {both.max()}")
-    return np.bincount(target * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (np.asarray(target, np.int64), np.asarray(predicted, np.int64)), 1)
+    return counts
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
@@ -133,8 +130,6 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, int | float
     from scipy.stats import binomtest, chi2
 
     correct_a, correct_b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    if correct_a.shape != correct_b.shape:
-        raise ValueError(f"the same images are needed, got {correct_a.shape} and {correct_b.shape}")
     b, c = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
     n = b + c
     if n == 0:
@@ -189,7 +184,8 @@ def overfitting_epoch(val_loss: ArrayLike) -> int | None:
     epochs, or that the end lies above it by no more than noise: twice the scatter of the losses around the smoothed
     ones. A loss that turns NaN or infinite ends the curve before it.
     """
-    loss = _finite_start(val_loss)
+    loss = np.asarray(val_loss, np.float64)
+    loss = loss[np.logical_and.accumulate(np.isfinite(loss))]
     if len(loss) < ONSET_EPOCHS:
         return None
     smooth = np.array([loss[max(0, i - 2) : i + 3].mean() for i in range(len(loss))])
@@ -203,12 +199,6 @@ def epochs_to_loss(loss: ArrayLike, level: float) -> int | None:
     """The first epoch (from 1) whose loss is at most `level`; None where none is. float (N,), NaN is above."""
     reached = np.flatnonzero(np.asarray(loss, np.float64) <= level)
     return int(reached[0]) + 1 if len(reached) else None
-
-
-def _finite_start(values: ArrayLike) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    bad = np.flatnonzero(~np.isfinite(values))
-    return values[: bad[0]] if len(bad) else values
 
 
 class Confused(NamedTuple):
@@ -229,7 +219,6 @@ def confused_pairs(matrix: np.ndarray) -> list[Confused]:
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     pairs = [
         Confused(a, b, int(matrix[a, b] + matrix[b, a]), float(share[a, b] + share[b, a]) / 2)
-        for a in range(len(matrix))
-        for b in range(a + 1, len(matrix))
+        for a, b in combinations(range(len(matrix)), 2)
     ]
     return sorted(pairs, key=lambda pair: (-pair.rate, -pair.images, pair.a, pair.b))

@@ -25,10 +25,9 @@ PACKAGED = "published_cnn"  # the recipe of the network that comes with the pack
 DIGESTS = "training_digests"  # of the checkpoint's data state, beside the network's tensors
 
 
-def packaged() -> Path | None:
-    """The file of the network that comes with the package, as `checkpoint.load` takes it; None where none does."""
-    path = WEIGHTS / f"{PACKAGED}{SUFFIX}"
-    return path if path.is_file() else None
+def packaged() -> Path:
+    """The file of the network that comes with the package, as `checkpoint.load` takes it."""
+    return WEIGHTS / f"{PACKAGED}{SUFFIX}"
 
 
 def write_weights(checkpoint: dict[str, Any], target: Path) -> None:

@@ -21,14 +21,14 @@ SURE_TWICE = 2.0  # logits this many times too large
 def drawn() -> tuple[np.ndarray, np.ndarray]:
     """Logits of a network that is too sure, and targets drawn with the probabilities that would be right."""
     rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1.5, (20_000, 7))
-    return SURE_TWICE * logits, (softmax(logits, axis=1).cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
+    logits = rng.normal(0, 1.5, (5_000, 7))
+    return SURE_TWICE * logits, (softmax(logits, axis=1).cumsum(axis=1) < rng.random((5_000, 1))).sum(axis=1)
 
 
 def test_the_temperature_that_made_the_labels_is_found(drawn):
     logits, target = drawn
     found = fit(softmax(logits, axis=1), target)
-    assert found.temperature == pytest.approx(SURE_TWICE, rel=0.03)
+    assert found.temperature == pytest.approx(SURE_TWICE, rel=0.05)
     before, after = found.ece
     assert before > 0.1
     assert after < 0.02

@@ -67,26 +67,23 @@ def test_what_does_not_fit_into_half_precision_is_not_written(checkpoint, tmp_pa
 
 
 # What `python -m fer_lightning.evaluate --data PATH --split public` found on all of PublicTest, as the card says, and
-# in the same predictions on its first 256 images. Whoever changes the file counts again. Among these images the two
-# likeliest classes are 0.007 apart or more, so rounding on another processor changes no answer.
-RIGHT, OF_THE_FIRST_256, LOG_LOSS_OF_THEM = 2509, 183, 0.82865
+# in the same predictions on its first 64 images. Whoever changes the file counts again. Among these images the two
+# likeliest classes are 0.009 apart or more, so rounding on another processor changes no answer.
+RIGHT, OF_THE_FIRST_64, LOG_LOSS_OF_THEM = 2509, 46, 0.79691
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(packaged() is None, reason="no network comes with the package")
 def test_the_package_s_network_scores_what_its_card_says(real_faces):
     path = packaged()
-    assert path is not None
     public = real_faces.where(PUBLIC)
     (said,) = re.findall(r"^\| PublicTest \| 3,589 \| (0\.\d+) ", (path.parent / "README.md").read_text(), re.M)
     assert said == f"{RIGHT / len(public):.4f}"
-    labels = real_faces.labels[public[:256]]
-    chances = load(path).probabilities(real_faces.pixels[public[:256]])
-    assert (chances.argmax(axis=1) == labels).sum() == OF_THE_FIRST_256
-    assert -np.log(chances[range(256), labels]).mean() == pytest.approx(LOG_LOSS_OF_THEM, abs=1e-4)
+    labels = real_faces.labels[public[:64]]
+    chances = load(path).probabilities(real_faces.pixels[public[:64]])
+    assert (chances.argmax(axis=1) == labels).sum() == OF_THE_FIRST_64
+    assert -np.log(chances[range(64), labels]).mean() == pytest.approx(LOG_LOSS_OF_THEM, abs=1e-4)
 
 
-@pytest.mark.skipif(packaged() is None, reason="no network comes with the package")
 def test_the_card_s_example_runs(tmp_path, monkeypatch, capsys):
     card = packaged().parent / "README.md"
     Image.fromarray(np.arange(60 * 64, dtype=np.uint16).astype(np.uint8).reshape(60, 64)).save(tmp_path / "face.png")
