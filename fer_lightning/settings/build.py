@@ -26,9 +26,8 @@ from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.settings import resume
-from fer_lightning.settings.schema import Mixing, Phases, Settings, Target, Warp, read_settings
+from fer_lightning.settings.schema import Mixing, Phases, Settings, Target, Warp, check_arguments, read_settings
 from fer_lightning.settings.schema import Trainer as TrainerSettings
-from fer_lightning.settings.signatures import check_arguments
 from fer_lightning.training.averaging import Averaging
 from fer_lightning.training.compilation import Compiled
 from fer_lightning.training.distillation import Teachers, open_teachers

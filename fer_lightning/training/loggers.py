@@ -16,7 +16,6 @@ from fer_lightning.training.processes import is_first_process
 
 PROJECT = "fer_lightning"  # of Weights & Biases, and MLflow's experiment, where the environment names no other
 EVENTS = ".fer_lightning"  # at the end of the names of TensorBoard's files
-OLD_EVENTS = (b"custom_scalars__config__", b"pictures/confusion_matrix")  # begin those that were written without it
 PICTURES = ("confusion_matrix", "mistakes")  # in TensorBoard, which has the curves themselves
 # TensorBoard sorts charts by the words of their names, and opens the first two groups (in Scalars three) alone: these.
 OPEN = {
@@ -56,12 +55,8 @@ class Board(TensorBoardLogger):
 
     def __init__(self, folder: Path) -> None:
         if is_first_process():
-            for events in folder.glob("events.out.tfevents.*"):
-                with open(events, "rb") as file:
-                    begin = file.read(4096)
-                if not events.name.endswith(EVENTS) and not any(mark in begin for mark in OLD_EVENTS):
-                    continue  # the user's own
-                if begin:
+            for events in folder.glob(f"events.out.tfevents.*{EVENTS}"):  # others are the user's own
+                if events.stat().st_size:
                     os.truncate(events, 0)
                 else:
                     events.unlink()
