@@ -326,8 +326,9 @@ def check_arguments(group: str, target: Any, arguments: dict[str, Any], given: C
             known = f"nearest: {', '.join(near)}" if near else f"it takes {', '.join(parameters) or 'none'}"
             raise UserError(f"{group}.{key}: {target.__name__} has no such argument; {known}")
         hint = hints.get(key, Any)
-        try:  # as JSON, in which a list is a tuple as well
-            TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_json(to_json(value), strict=True)
+        accepted = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        try:
+            accepted.validate_json(to_json(value), strict=True)  # JSON: there a list stands for a tuple as well
         except ValidationError:
             raise UserError(f"{group}.{key}={value!r}: it must be {in_words(hint)}") from None
 

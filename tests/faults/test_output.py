@@ -67,7 +67,7 @@ def test_a_run_that_nobody_reads(few_faces_file, whole):
     started.output.close()
     started.process.join()
     assert started.process.exitcode == 0
-    assert equal(Path("run"), whole[0])
+    assert equal(Path("run"), whole.folder)
 
 
 @all_faults
@@ -87,7 +87,7 @@ def test_a_run(few_faces_file, whole, more, environ):
     status, printed, said = shell(f"{PYTHON} fer_lightning {run} {more}", **environ)
     assert status == ("full" in more), said
     assert "Error" not in said
-    assert equal(Path("run"), whole[0])
+    assert equal(Path("run"), whole.folder)
     log = Path("run/fer_lightning.log").read_text(encoding="utf-8")
     assert "DNN, aug=norm_aug: best epoch" in log
     if "cat" in more:
