@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -541,51 +542,57 @@ import runpy, sys
 def loaded(*names):
     return sorted(set(names) & set(sys.modules))
 
-import fer_lightning.audit.__main__, fer_lightning.data.fer2013, fer_lightning.evaluate.__main__
-from fer_lightning.report.__main__ import main
-sys.argv = ["report", "--help"]
-try:
-    main()
-except SystemExit:
-    assert not loaded("torch", "pandas", "matplotlib"), loaded("torch", "pandas", "matplotlib")
-from fer_lightning.results import comparison, conditions, figures, run_folder, scores
-assert not loaded("torch", "hydra", "matplotlib.pyplot", "scipy"), loaded("hydra", "matplotlib.pyplot", "scipy")
-sys.argv = ["fer-lightning", "--cfg", "job"]
-from fer_lightning.__main__ import work
-work()
-assert not loaded("torch", "pytorch_lightning")
-for name in ("", ".train", ".evaluate", ".audit", ".report", ".repeat", ".runs", ".download"):
-    sys.argv = ["command", "--version"]
+def ends(name, option):
+    sys.argv = ["command", option]
     try:
         runpy.run_module("fer_lightning" + name, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         assert not end.code
+
+OTHERS = (".evaluate", ".audit", ".report", ".repeat", ".runs", ".download")
+for name in OTHERS:
+    ends(name, "--help")
+assert not loaded("torch", "pandas", "matplotlib"), loaded("torch", "pandas", "matplotlib")
+from fer_lightning.results import comparison, conditions, figures, run_folder, scores
+assert not loaded("torch", "hydra", "matplotlib.pyplot", "scipy"), loaded("hydra", "matplotlib.pyplot", "scipy")
+ends("", "--help")
+sys.argv = ["fer-lightning", "--cfg", "job"]
+from fer_lightning.__main__ import work
+work()
+assert not loaded("torch", "pytorch_lightning")
+for name in ("", ".train", *OTHERS):
+    ends(name, "--version")
 """
 
 
 def test_help_configuration_and_the_files_of_runs_come_without_torch_and_the_version_is_ours():
-    ended = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+    """Also where what is printed has no letters but those of ASCII."""
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("usage: python -m fer_lightning.") == 6
+    assert "Powered by Hydra" in ended.stdout
     assert "max_epochs" in ended.stdout
     assert ended.stdout.endswith(f"fer_lightning {__version__}\n" * 8)
 
 
 @pytest.mark.slow
-def test_two_processes_of_ddp_share_the_work_and_the_first_tells_of_it(tmp_path, few_faces_file):
+def test_two_processes_of_ddp_share_the_work_and_the_first_tells_of_it(cli, capfd, tmp_path, few_faces_file):
     """On the CPU with gloo: figures of all ranks' images, of several batches each, and one set of files."""
     recipe = ("averaging=ema", "averaging.decay=0.5", "aug.mixup=0.2", "aug.cutmix=1", "optimizer=adamw")
     data = ("data=fer2013", f"data.root={few_faces_file}", "data.val_split=0.6", "data.batch_size=32")
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "logger=none", "hydra.run.dir=run")
-    command = [sys.executable, "-m", "fer_lightning", *SMALL["dnn"], *QUICK, *data, *ddp, *recipe]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    ended = cli(*SMALL["dnn"], *QUICK, *data, *ddp, *recipe)
+    assert ended.status == 0, ended.err
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["completed"]
-    said = [line for line in (ended.stdout + ended.stderr).splitlines() if line and "[Gloo]" not in line]
+    said = "".join((ended.out, ended.err, *capfd.readouterr())).splitlines()  # of both
+    said = [line for line in said if line and "[Gloo]" not in line]
     assert len(said) == len(set(said))
     assert [line for line in said if len(line) > 80 and str(few_faces_file) not in line] == []
     assert sum(line.startswith("epoch ") and "/2 " in line for line in said) == 2
-    assert "loading PyTorch …" in said  # before the seconds that this takes
     assert any("the remaining epoch ends in about" in line for line in said)
     assert not any("Warning" in line or "GPU available" in line for line in said)
     assert metrics["val_acc"] == pytest.approx(
