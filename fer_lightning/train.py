@@ -42,7 +42,7 @@ from fer_lightning.results.outputs import (
 )
 from fer_lightning.results.paths import best_checkpoint, here, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
-from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
+from fer_lightning.settings.build import Experiment, build, resolve
 from fer_lightning.settings.resume import laid_out, take_over
 from fer_lightning.training.checkpoints import DECISIVE
 from fer_lightning.training.loggers import close, log_results, make_loggers
@@ -281,7 +281,7 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
 def drop_last_checkpoint(experiment: Experiment, folder: Path) -> None:
     """Remove last.ckpt, three times the network's size, of a completed run that no longer training can go on from."""
     settings, epochs = experiment.settings, experiment.epochs
-    if laid_out(settings, epochs, epochs + 1, lambda *length: learning_rates(settings, *length)):
+    if laid_out(settings, epochs, epochs + 1):
         last_checkpoint(folder).unlink(missing_ok=True)
 
 

@@ -1,19 +1,15 @@
 """`Settings`: what every key of a configuration may hold, as pydantic models; `read_settings` makes one.
 
 A field's description is what a message says of a value that does not fit: `optimizer.lr=-1: it must be a number …`.
-Arguments of a `_target_` are typed by its signature, see `check_arguments`; as fields stand those whose range it does
-not tell.
+Arguments of a `_target_` are typed by its signature (targets.py); here stand those whose range it does not tell.
 """
 
 import difflib
-import inspect
 import math
-import types
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fer_lightning.data.faces import SIZE
 from fer_lightning.errors import UserError
@@ -256,7 +252,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings.model_validate(config)
     except ValidationError as errors:
-        raise UserError(first_mistake(errors.errors(include_url=False), config)) from None
+        raise UserError(in_words(errors.errors(include_url=False), config)) from None
     if not settings.averaging.target:
         for key in settings.averaging.arguments:
             if key != "name":
@@ -278,7 +274,7 @@ def refuse_infinite(prefix: str, node: Any) -> None:
         raise UserError(f"{prefix.rstrip('.')}={node}: it must be a finite number")
 
 
-def first_mistake(errors: list[Any], config: Mapping[str, Any]) -> str:
+def in_words(errors: list[Any], config: Mapping[str, Any]) -> str:
     """What is wrong, of pydantic's errors, with the group before its keys and each key once: the first."""
     error = min(errors, key=lambda each: len(each["loc"][:2]))
     group, *rest = map(str, error["loc"][:2])
@@ -311,37 +307,3 @@ def unknown_key(prefix: str, key: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(key, known, n=3)
     hint = f"nearest: {', '.join(prefix + name for name in near)}" if near else f"known: {', '.join(known)}"
     return f"{prefix}{key}: there is no such key; {hint}"
-
-
-def check_arguments(group: str, target: Any, arguments: dict[str, Any], given: Collection[str] = ()) -> None:
-    """Raise UserError for a key that `target` does not take, or a value that its annotations rule out.
-
-    given: names of what `target` takes from this package, so not from a configuration.
-    """
-    parameters = [name for name in inspect.signature(target).parameters if name not in given]
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    for key, value in arguments.items():
-        if key not in parameters:
-            near = difflib.get_close_matches(key, parameters, n=3)
-            known = f"nearest: {', '.join(near)}" if near else f"it takes {', '.join(parameters) or 'none'}"
-            raise UserError(f"{group}.{key}: {target.__name__} has no such argument; {known}")
-        hint = hints.get(key, Any)
-        accepted = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-        try:
-            accepted.validate_json(to_json(value), strict=True)  # JSON: there a list stands for a tuple as well
-        except ValidationError:
-            raise UserError(f"{group}.{key}={value!r}: it must be {in_words(hint)}") from None
-
-
-def in_words(hint: Any) -> str:
-    """A type annotation for a person: "a whole number", "a list, each a number", …"""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(in_words(option) for option in arguments))
-    if origin is Literal:
-        return " or ".join(str(option) for option in arguments)
-    if origin is not None and inspect.isclass(origin) and issubclass(origin, Sequence):
-        kinds = " and ".join(dict.fromkeys(in_words(kind) for kind in arguments if kind is not Ellipsis))
-        return f"a list, each {kinds}" if kinds else "a list"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-    return words.get(hint, getattr(hint, "__name__", str(hint)))
