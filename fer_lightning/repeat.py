@@ -80,7 +80,7 @@ def beside(run: Path) -> Path:
 def command(run: "Run", out: Path) -> list[str]:
     """The run's own command, with values for what was `auto`, the place where its data is now, and `out`."""
     from fer_lightning.results.paths import override
-    from fer_lightning.results.run_folder import overrides_of, own_recipes, record_of
+    from fer_lightning.results.run_folder import flat, overrides_of, own_recipes, record_of
 
     own = overrides_of(run.folder)
     if own is None:
@@ -88,7 +88,7 @@ def command(run: "Run", out: Path) -> list[str]:
             f"{run.folder}: it holds no record of its command (.hydra/overrides.yaml), so it can't be repeated"
         )
     settings = flat(run.config)
-    decided = [f"{key}={_in_yaml(settings[key])}" for key in DECIDED]
+    decided = [f"{key}={settings[key]}" for key in DECIDED]
     if run.metrics["synthetic"]:
         data = ["data.name=synthetic", "data.root=null"]
     else:
@@ -137,22 +137,10 @@ def start(arguments: list[str], folder: Path) -> int:
         signal.signal(signal.SIGINT, usual)
 
 
-def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """`group.key` → value."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= (
-            {f"{key}.{name}": each for name, each in flat(value).items()} if isinstance(value, dict) else {key: value}
-        )
-    return found
-
-
-def _in_yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def compare(first: "Run", again: "Run") -> dict[str, Any]:
     """`equal`; `figures`: [first, again] of each; `around`: the same of what stands around them."""
+    from fer_lightning.results.run_folder import flat
+
     figures: dict[str, list[Any]] = {
         key: [first.metrics[key], again.metrics[key]]
         for key in FIGURES

@@ -121,11 +121,11 @@ def compare(folder: Path) -> bool:
 now: Begun | None = None  # of this process
 
 
-def begin(config: DictConfig, folder: Path, **kind: Any) -> Begun:
+def begin(config: DictConfig, folder: Path, sweep: bool = False) -> Begun:
     """Hold a folder for what this process begins in it. UserError where another process does."""
     global now
     close()
-    now = Begun(config, folder, **kind)
+    now = Begun(config, folder, sweep)
     return now
 
 

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.outputs import FIGURES
+from fer_lightning.results.run_folder import flat
 from fer_lightning.training.processes import is_first_process
 
 PROJECT = "fer_lightning"  # of Weights & Biases, and MLflow's experiment, where the environment names no other
@@ -114,14 +115,6 @@ def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str
                 logger.log_metrics(test, step=metrics["epochs"])
             logger.log_hyperparams(settings)
             logger.finalize("failed" if metrics["interrupted"] else "success")
-
-
-def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted keys. Pandas' json_normalize takes no text that is not UTF-8 where pyarrow is installed."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return found
 
 
 def hyper_parameters(settings: dict[str, Any]) -> dict[str, Any]:
