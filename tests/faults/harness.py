@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
-import pytest
 import torch
 import yaml
+from commands import ALL
 from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
 from PIL import Image
@@ -32,8 +32,6 @@ from fer_lightning.__main__ import CONF
 from fer_lightning.results.run_folder import read_run, why_unfinished
 from fer_lightning.settings.hydra_app import register_resolvers
 
-ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each, which costs seconds
-all_faults = pytest.mark.skipif(not ALL, reason="left to `make faults`")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["fer_lightning.__main__", "fer_lightning.train", "harness"])
 RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none")

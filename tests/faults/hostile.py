@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from harness import ALL
+from commands import ALL
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image

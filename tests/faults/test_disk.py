@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from commands import ALL, all_faults
 from harness import (
-    ALL,
-    all_faults,
     command,
     files_up_to,
     finish,

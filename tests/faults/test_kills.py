@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import ALL, all_faults
 from harness import (
-    ALL,
     RUN,
     Command,
-    all_faults,
     command,
     equal,
     finish,

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import RUN, Command, all_faults, command, equal, of_all
+from commands import all_faults
+from harness import RUN, Command, command, equal, of_all
 
 pytestmark = pytest.mark.slow
 PYTHON = f"{sys.executable} -m"

@@ -11,11 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from commands import ALL, all_faults
 from harness import (
-    ALL,
     RUN,
     Command,
-    all_faults,
     clock_set_back,
     command,
     equal,
