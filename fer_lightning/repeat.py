@@ -149,13 +149,12 @@ def compare(first: "Run", again: "Run") -> dict[str, Any]:
     epochs = [run.epochs.drop(columns="seconds") for run in (first, again)]
     figures["epochs"] = [len(table) for table in epochs]
     shared = min(figures["epochs"])
-    one, two = (table[:shared] for table in epochs)
-    other = ~((one == two) | (one.isna() & two.isna()))
+    changed = epochs[0][:shared].compare(epochs[1][:shared])  # what differs; NaN where it does not
     differing = None
-    if other.to_numpy().any():
-        row = int(other.any(axis=1).to_numpy().argmax())
-        column = str(other.columns[int(other.iloc[row].to_numpy().argmax())])
-        differing = {"epoch": row + 1, "column": column, "values": [float(t[column][row]) for t in (one, two)]}
+    if not changed.empty:
+        row = int(changed.index[0])
+        column = changed.loc[row].dropna().index[0][0]
+        differing = {"epoch": row + 1, "column": column, "values": [float(table[column][row]) for table in epochs]}
     predictions = compare_predictions(first, again)
     settings = [
         {key: value for key, value in flat(run.config).items() if key not in ELSEWHERE} for run in (first, again)

@@ -86,6 +86,7 @@ def test_the_notebook_runs(tmp_path, few_faces_file, capsys):
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert f"FER2013: {tmp_path / 'data'}\n" in said
+    assert "loading PyTorch …" in said  # before the seconds that this takes
     assert "epoch 1/1" in re.sub(r" +", " ", said)
     assert "Warning" not in said
     assert "GPU available" not in said

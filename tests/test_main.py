@@ -286,6 +286,10 @@ MISTAKES = {
     "an unknown choice": (["model=cn"], "nearest: cnn"),
     "an unknown group": (["modle=cnn"], "model"),
     "an unknown argument": (["+model.hiden=3"], "nearest: hidden"),
+    "a wrong list for an argument": (
+        ["+optimizer.betas=[0.5]"],
+        "optimizer.betas=[0.5]: it must be a list, each a number",
+    ),
     "an argument that is no setting": (["+scheduler.epochs=3"], "it takes none"),
     "no epoch": (["trainer.max_epochs=0"], "trainer.max_epochs"),
     "an unknown interpolation": (["data.batch_size=${nope}"], "nope"),
