@@ -252,7 +252,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "data_fingerprint": experiment.data_fingerprint,
         "seed": settings.seed,
         "trial": settings.trial,
-        "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
+        "params": experiment.params,
         "train_n": len(experiment.datamodule.splits["train"]),
         "normalization": [experiment.datamodule.normalize.mean, experiment.datamodule.normalize.std],
         "max_epochs": experiment.epochs,
@@ -295,8 +295,7 @@ def write_settings(experiment: Experiment, folder: Path) -> None:
     path = folder / "config.yaml"
     keep(path)
     write_file(path, OmegaConf.to_yaml(experiment.settings.dump()).encode())
-    params = sum(p.numel() for p in experiment.model.parameters() if p.requires_grad)
-    write_file(folder / "model.txt", f"{experiment.model}\n\n{params:,} trainable parameters\n".encode())
+    write_file(folder / "model.txt", f"{experiment.model}\n\n{experiment.params:,} trainable parameters\n".encode())
 
 
 def summary(metrics: dict[str, Any], folder: Path) -> str:

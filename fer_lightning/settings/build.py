@@ -68,6 +68,11 @@ class Experiment:
         assert isinstance(threads, int)
         return threads
 
+    @property
+    def params(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
     def state_in(self, folder: Path) -> tuple[Path | None, bool]:
         """Where it goes on in a folder, and whether all of it is there: `resume.state_of`."""
         return resume.state_of(self.settings, folder, self.decisive, self.data_fingerprint)
