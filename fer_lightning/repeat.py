@@ -80,7 +80,7 @@ def beside(run: Path) -> Path:
 def command(run: "Run", out: Path) -> list[str]:
     """The run's own command, with values for what was `auto`, the place where its data is now, and `out`."""
     from fer_lightning.results.paths import override
-    from fer_lightning.results.run_folder import overrides_of, own_recipes, record_of
+    from fer_lightning.results.run_folder import flat, overrides_of, own_recipes, record_of
 
     own = overrides_of(run.folder)
     if own is None:
@@ -88,7 +88,7 @@ def command(run: "Run", out: Path) -> list[str]:
             f"{run.folder}: it holds no record of its command (.hydra/overrides.yaml), so it can't be repeated"
         )
     settings = flat(run.config)
-    decided = [f"{key}={_in_yaml(settings[key])}" for key in DECIDED]
+    decided = [f"{key}={settings[key]}" for key in DECIDED]
     if run.metrics["synthetic"]:
         data = ["data.name=synthetic", "data.root=null"]
     else:
@@ -137,22 +137,10 @@ def start(arguments: list[str], folder: Path) -> int:
         signal.signal(signal.SIGINT, usual)
 
 
-def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """`group.key` → value."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= (
-            {f"{key}.{name}": each for name, each in flat(value).items()} if isinstance(value, dict) else {key: value}
-        )
-    return found
-
-
-def _in_yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def compare(first: "Run", again: "Run") -> dict[str, Any]:
     """`equal`; `figures`: [first, again] of each; `around`: the same of what stands around them."""
+    from fer_lightning.results.run_folder import flat
+
     figures: dict[str, list[Any]] = {
         key: [first.metrics[key], again.metrics[key]]
         for key in FIGURES
@@ -161,13 +149,12 @@ def compare(first: "Run", again: "Run") -> dict[str, Any]:
     epochs = [run.epochs.drop(columns="seconds") for run in (first, again)]
     figures["epochs"] = [len(table) for table in epochs]
     shared = min(figures["epochs"])
-    one, two = (table[:shared] for table in epochs)
-    other = ~((one == two) | (one.isna() & two.isna()))
+    changed = epochs[0][:shared].compare(epochs[1][:shared])  # what differs; NaN where it does not
     differing = None
-    if other.to_numpy().any():
-        row = int(other.any(axis=1).to_numpy().argmax())
-        column = str(other.columns[int(other.iloc[row].to_numpy().argmax())])
-        differing = {"epoch": row + 1, "column": column, "values": [float(t[column][row]) for t in (one, two)]}
+    if not changed.empty:
+        row = int(changed.index[0])
+        column = changed.loc[row].dropna().index[0][0]
+        differing = {"epoch": row + 1, "column": column, "values": [float(table[column][row]) for table in epochs]}
     predictions = compare_predictions(first, again)
     settings = [
         {key: value for key, value in flat(run.config).items() if key not in ELSEWHERE} for run in (first, again)

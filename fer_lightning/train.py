@@ -42,7 +42,7 @@ from fer_lightning.results.outputs import (
 )
 from fer_lightning.results.paths import best_checkpoint, here, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
-from fer_lightning.settings.build import Experiment, build, learning_rates, resolve
+from fer_lightning.settings.build import Experiment, build, resolve
 from fer_lightning.settings.resume import laid_out, take_over
 from fer_lightning.training.checkpoints import DECISIVE
 from fer_lightning.training.loggers import close, log_results, make_loggers
@@ -252,7 +252,7 @@ def header(experiment: Experiment, faces: Faces) -> dict[str, Any]:
         "data_fingerprint": experiment.data_fingerprint,
         "seed": settings.seed,
         "trial": settings.trial,
-        "params": sum(p.numel() for p in experiment.model.parameters() if p.requires_grad),
+        "params": experiment.params,
         "train_n": len(experiment.datamodule.splits["train"]),
         "normalization": [experiment.datamodule.normalize.mean, experiment.datamodule.normalize.std],
         "max_epochs": experiment.epochs,
@@ -281,7 +281,7 @@ def epoch_figures(rows: list[Row], images: int) -> dict[str, Any]:
 def drop_last_checkpoint(experiment: Experiment, folder: Path) -> None:
     """Remove last.ckpt, three times the network's size, of a completed run that no longer training can go on from."""
     settings, epochs = experiment.settings, experiment.epochs
-    if laid_out(settings, epochs, epochs + 1, lambda *length: learning_rates(settings, *length)):
+    if laid_out(settings, epochs, epochs + 1):
         last_checkpoint(folder).unlink(missing_ok=True)
 
 
@@ -295,8 +295,7 @@ def write_settings(experiment: Experiment, folder: Path) -> None:
     path = folder / "config.yaml"
     keep(path)
     write_file(path, OmegaConf.to_yaml(experiment.settings.dump()).encode())
-    params = sum(p.numel() for p in experiment.model.parameters() if p.requires_grad)
-    write_file(folder / "model.txt", f"{experiment.model}\n\n{params:,} trainable parameters\n".encode())
+    write_file(folder / "model.txt", f"{experiment.model}\n\n{experiment.params:,} trainable parameters\n".encode())
 
 
 def summary(metrics: dict[str, Any], folder: Path) -> str:

@@ -1,13 +1,17 @@
-"""Running a command in the tests' own process."""
+"""Running a command in the tests' own process; which tests are left to `make faults`."""
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import pytest
+
+ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each, which costs seconds
+all_faults = pytest.mark.skipif(not ALL, reason="left to `make faults`")
 
 
 @dataclass

@@ -14,6 +14,7 @@ from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
+import yaml
 from commands import Ended, run_command
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -79,8 +80,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def few_faces() -> Iterator[Faces]:
     """The built-in faces of all runs in this process, a fifth of the usual ones.
 
-    Two things that take half of such a run's time are left out: pictures are blank, those of runs are not even drawn,
-    and Hydra composes a configuration once, not a first time to look for the `hydra.mode` that conf/ never sets.
+    What takes half of such a run's time is left out: pictures are blank, those of runs are not even drawn; Hydra
+    composes a configuration once, not before to look for the `hydra.mode` that conf/ never sets, nor to check a sweep's
+    jobs, which are checked already; YAML is read by its library in C.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic.draw, "__defaults__", (400, 150, 0))
@@ -88,6 +90,8 @@ def few_faces() -> Iterator[Faces]:
         patch.setattr(outputs, "figures", create_autospec(figures))
         patch.setattr(outputs.figures, "save", figures.save)
         patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
+        patch.setattr("hydra.plugins.sweeper.Sweeper.validate_batch_is_legal", lambda *_: None)
+        patch.setattr("yaml.SafeLoader", yaml.CSafeLoader)
         yield built_in_faces()
 
 

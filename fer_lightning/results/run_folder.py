@@ -350,6 +350,14 @@ def read_config(path: Path) -> dict:
     return config
 
 
+def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """config.yaml's dotted keys. Pandas' json_normalize takes no text that is not UTF-8 where pyarrow is installed."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -90,15 +90,13 @@ class Begun:
 
     def compared(self) -> int:
         """Write a sweep's comparison. 0 where all of this command's jobs are complete, else 1."""
-        from fer_lightning.settings.build import is_done
-
         try:
             all_completed = compare(self.folder)
         except UserError as error:  # no job has begun
             log.error("%s", error)
             return 1
         if self.jobs:
-            all_completed = all(is_done(self.folder / job.folder, job.experiment) for job in self.jobs)
+            all_completed = all(job.experiment.is_done_in(self.folder / job.folder) for job in self.jobs)
         return 0 if all_completed else 1
 
     def how_to_go_on(self) -> str:
@@ -123,11 +121,11 @@ def compare(folder: Path) -> bool:
 now: Begun | None = None  # of this process
 
 
-def begin(config: DictConfig, folder: Path, **kind: Any) -> Begun:
+def begin(config: DictConfig, folder: Path, sweep: bool = False) -> Begun:
     """Hold a folder for what this process begins in it. UserError where another process does."""
     global now
     close()
-    now = Begun(config, folder, **kind)
+    now = Begun(config, folder, sweep)
     return now
 
 

@@ -1,19 +1,15 @@
-"""From settings to what a training needs, checked: the only file that instantiates what `conf/` names."""
+"""From settings to what a training needs, checked."""
 
-import functools
-import importlib
-import inspect
 import logging
 import math
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch._dynamo
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
@@ -26,9 +22,9 @@ from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.settings import resume
-from fer_lightning.settings.schema import Mixing, Phases, Settings, Target, Warp, read_settings
+from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp, read_settings
 from fer_lightning.settings.schema import Trainer as TrainerSettings
-from fer_lightning.settings.signatures import check_arguments
+from fer_lightning.settings.targets import check_arguments, make, optimizer_of_one
 from fer_lightning.training.averaging import Averaging
 from fer_lightning.training.compilation import Compiled
 from fer_lightning.training.distillation import Teachers, open_teachers
@@ -73,6 +69,22 @@ class Experiment:
         assert isinstance(threads, int)
         return threads
 
+    @property
+    def params(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+    def state_in(self, folder: Path) -> tuple[Path | None, bool]:
+        """Where it goes on in a folder, and whether all of it is there: `resume.state_of`."""
+        return resume.state_of(self.settings, folder, self.decisive, self.data_fingerprint)
+
+    def is_done_in(self, folder: Path) -> bool:
+        settings = self.settings.model_copy(update={"resume": True, "ckpt_path": None})
+        try:
+            return replace(self, settings=settings).state_in(folder)[1]
+        except UserError:
+            return False
+
 
 def check(cfg: DictConfig, folder: Path | None = None) -> Experiment:
     """Raise UserError unless the configuration can be trained; what would be, on the meta device. See `build`."""
@@ -113,8 +125,7 @@ def build(settings: Settings, faces: Faces, folder: Path | None = None, device: 
     check_together(settings, model, datamodule, trainer)
     decisive = resume.decisive_settings(settings, datamodule, initial, teachers, trainer.world_size)
     data_fingerprint = fingerprint(faces)
-    rates = functools.partial(learning_rates, settings)
-    checkpoint, complete = resume.state_of(settings, folder, decisive, data_fingerprint, rates)
+    checkpoint, complete = resume.state_of(settings, folder, decisive, data_fingerprint)
     compiled = []
     if settings.trainer.compile and device != "meta":
         compiled = compile_steps(settings, model, datamodule)
@@ -138,22 +149,6 @@ def build(settings: Settings, faces: Faces, folder: Path | None = None, device: 
         checkpoint=checkpoint,
         complete=complete,
     )
-
-
-def is_done(folder: Path, experiment: Experiment) -> bool:
-    """Whether a folder holds all of a checked training."""
-    settings = experiment.settings.model_copy(update={"resume": True, "ckpt_path": None})
-    try:
-        return state_in(folder, replace(experiment, settings=settings))[1]
-    except UserError:
-        return False
-
-
-def state_in(folder: Path, experiment: Experiment) -> tuple[Path | None, bool]:
-    """`resume.state_of` a checked training in a folder."""
-    settings = experiment.settings
-    rates = functools.partial(learning_rates, settings)
-    return resume.state_of(settings, folder, experiment.decisive, experiment.data_fingerprint, rates)
 
 
 def decide(settings: Settings, faces: Faces) -> Settings:
@@ -237,26 +232,11 @@ def make_trainer(arguments: dict[str, Any]) -> Trainer:
     return trainer
 
 
-def learning_rates(settings: Settings, epochs: int, first: int) -> list[float]:
-    """The learning rates of the first epochs of a training of `epochs`, in ten steps each."""
-    optimizer = make("optimizer", settings.optimizer, ["params"])([torch.nn.Parameter(torch.zeros(1))])
-    made = make("scheduler", settings.scheduler, ["optimizer", "epochs", "steps_per_epoch"])(optimizer, epochs, 10)
-    scheduler, by_step = made["scheduler"], made.get("interval") == "step"
-    rates = []
-    for step in range(1, 10 * first + 1):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if by_step or step % 10 == 0:
-            scheduler.step(*([1.0] if "monitor" in made else []))
-    return rates
-
-
 def check_together(settings: Settings, model: EmotionClassifier, datamodule: FERDataModule, trainer: Trainer) -> None:
     """Raise UserError for settings of which each is right by itself."""
-    optimizer = make("optimizer", settings.optimizer, ["params"])([torch.nn.Parameter(torch.zeros(1))])
-    make("scheduler", settings.scheduler, ["optimizer", "epochs", "steps_per_epoch"])(
-        optimizer, settings.trainer.max_epochs, 10
-    )
+    epochs = settings.trainer.max_epochs
+    assert isinstance(epochs, int)
+    optimizer, _ = optimizer_of_one(settings, epochs)
     fused = getattr(optimizer, "_step_supports_amp_scaling", False)  # as Lightning asks it
     if trainer.gradient_clip_val and trainer.precision != "32-true" and fused:
         raise UserError(
@@ -326,41 +306,6 @@ def pays_to_compile(trainer: TrainerSettings) -> bool:
     alone = trainer.devices in (1, "1") and trainer.strategy == "auto"
     # Triton, which the compiler writes its kernels in, needs compute capability 7.0.
     return on_gpu and alone and torch.cuda.get_device_capability() >= (7, 0)
-
-
-def make(group: str, section: Target, given: Collection[str] = (), **more: Any) -> Any:
-    """Instantiate a group's `_target_` after checking its arguments; its ValueErrors become the user's.
-
-    given: names of arguments that are no setting: those in `more`, and those that a partial is called with.
-    """
-    try:
-        module, _, name = section.target.rpartition(".")
-        target = getattr(importlib.import_module(module), name)
-        inspect.signature(target)
-    except (ImportError, AttributeError, ValueError, TypeError):
-        raise UserError(f"{group}._target_={section.target}: there is no such class or function") from None
-    check_arguments(group, target, section.arguments, given)
-    node = {**section.arguments, "_target_": section.target, "_partial_": section.partial}
-    try:
-        made = instantiate(node, **more, _convert_="all", _recursive_=False)
-    except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, ValueError | TypeError):
-            raise UserError(f"{group}.{cause}") from None
-        raise
-    return _with_user_errors(group, made) if section.partial else made
-
-
-def _with_user_errors(group: str, factory: Any) -> Any:
-    """`factory` with its ValueErrors turned into the user's: a partial's arguments are checked when it is called."""
-
-    def made(*arguments: Any) -> Any:
-        try:
-            return factory(*arguments)
-        except (ValueError, TypeError, RuntimeError) as error:  # RuntimeError: torch's, of fused with foreach
-            raise UserError(f"{group}: {error}") from None
-
-    return made
 
 
 def quiet_lightning() -> None:

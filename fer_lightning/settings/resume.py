@@ -5,7 +5,6 @@ What decides a training's figures is one dictionary, `decisive_settings`. A chec
 
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from fer_lightning.results.run_folder import (
     write_epochs,
 )
 from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp
+from fer_lightning.settings.targets import learning_rates
 from fer_lightning.training.checkpoints import DECISIVE, scored_part, write_checkpoint
 from fer_lightning.training.distillation import Teachers
 from fer_lightning.training.pretrained import digest
@@ -91,11 +91,8 @@ def decisive_settings(
     return found
 
 
-Rates = Callable[[int, int], list[float]]  # a training's length, first epochs → their learning rates
-
-
 def state_of(
-    settings: Settings, folder: Path | None, mine: dict[str, Any], data_fingerprint: str, learning_rates: Rates
+    settings: Settings, folder: Path | None, mine: dict[str, Any], data_fingerprint: str
 ) -> tuple[Path | None, bool]:
     """The checkpoint that a training goes on from, as `ckpt_path` or `resume` say, and whether all of it is done.
 
@@ -106,15 +103,15 @@ def state_of(
         if settings.resume:
             raise UserError("resume=true with ckpt_path: the run's own folder says where it goes on; take one of them")
         checkpoint = last_checkpoint(settings.ckpt_path)
-        check_resumable(checkpoint, settings, mine, learning_rates)
+        check_resumable(checkpoint, settings, mine)
         return checkpoint, False
     if not settings.resume or folder is None or not holds_run(folder):
         return None, False
-    return found_state(settings, folder, mine, data_fingerprint, learning_rates)
+    return found_state(settings, folder, mine, data_fingerprint)
 
 
 def found_state(
-    settings: Settings, folder: Path, mine: dict[str, Any], data_fingerprint: str, learning_rates: Rates
+    settings: Settings, folder: Path, mine: dict[str, Any], data_fingerprint: str
 ) -> tuple[Path | None, bool]:
     """`state_of` for `resume` in the folder of a run. It begins anew where it ended before it had a checkpoint."""
     metrics, theirs = recorded(folder)
@@ -142,7 +139,7 @@ def found_state(
     if completed and (all(theirs[key] == mine[key] for key in LENGTH) or done == ending(folder, done, mine)[1]):
         return None, True
     if completed or last.is_file():
-        check_resumable(last, settings, mine, learning_rates)
+        check_resumable(last, settings, mine)
         return last, False
     if begun:
         raise UserError(
@@ -167,7 +164,7 @@ def decisive_of(content: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and set(LENGTH) <= found.keys() else None
 
 
-def check_resumable(path: Path, settings: Settings, mine: dict[str, Any], learning_rates: Rates) -> None:
+def check_resumable(path: Path, settings: Settings, mine: dict[str, Any]) -> None:
     """Raise UserError unless a training with `mine`, its `decisive_settings`, can go on from a checkpoint."""
     if path.name == "last.ckpt" and not path.is_file() and is_completed(run_of(path)):
         raise UserError(
@@ -192,7 +189,7 @@ def check_resumable(path: Path, settings: Settings, mine: dict[str, Any], learni
             f"{path}: it has {done} epochs behind it and by {key}={mine[key]} it ends at {end}; "
             f"nothing is left to do (a larger {key} goes on)"
         )
-    if planned != epochs and (reason := laid_out(settings, planned, epochs, learning_rates)):
+    if planned != epochs and (reason := laid_out(settings, planned, epochs)):
         raise UserError(
             f"{path}: {reason} was laid out for {planned} epochs, not {epochs}; go on with trainer.max_epochs={planned}"
         )
@@ -207,11 +204,11 @@ def ending(run: Path, done: int, mine: dict[str, Any]) -> tuple[str, int]:
     return key, ends[key]
 
 
-def laid_out(settings: Settings, planned: int, epochs: int, learning_rates: Rates) -> str | None:
+def laid_out(settings: Settings, planned: int, epochs: int) -> str | None:
     """What depends on the planned number of epochs, so that a training can't have another; None where it can."""
     longer = max(planned, epochs)
     try:
-        if learning_rates(planned, longer) != learning_rates(epochs, longer):
+        if learning_rates(settings, planned, longer) != learning_rates(settings, epochs, longer):
             return "its schedule"
     except ValueError:  # OneCycleLR has no rates past its end
         return "its schedule"

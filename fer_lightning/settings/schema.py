@@ -1,7 +1,7 @@
 """`Settings`: what every key of a configuration may hold, as pydantic models; `read_settings` makes one.
 
 A field's description is what a message says of a value that does not fit: `optimizer.lr=-1: it must be a number …`.
-Arguments of a `_target_` are typed by its signature (signatures.py); here stand those whose range it does not tell.
+Arguments of a `_target_` are typed by its signature (targets.py); here stand those whose range it does not tell.
 """
 
 import difflib

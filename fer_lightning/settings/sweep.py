@@ -143,8 +143,6 @@ def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool
     With `resume`, a job whose settings a run in the sweep's folder has is done there, whatever its number and name; a
     run of its name with other settings is refused. New ones get new numbers.
     """
-    from fer_lightning.settings.build import state_in  # torch and Lightning, so not before a run is wanted
-
     names = [path.name for path in sweep.iterdir() if path.is_dir()]
     if resume:
         recognize(jobs, sweep, swept)
@@ -153,7 +151,7 @@ def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool
         job.folder = job.folder or f"{next(numbers)}-{job.name}"
     begun = 0
     for job in jobs:
-        checkpoint, job.complete = state_in(sweep / job.folder, job.experiment)
+        checkpoint, job.complete = job.experiment.state_in(sweep / job.folder)
         begun += checkpoint is not None
     if resume:
         complete = sum(job.complete for job in jobs)

@@ -12,11 +12,11 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.outputs import FIGURES
+from fer_lightning.results.run_folder import flat
 from fer_lightning.training.processes import is_first_process
 
 PROJECT = "fer_lightning"  # of Weights & Biases, and MLflow's experiment, where the environment names no other
 EVENTS = ".fer_lightning"  # at the end of the names of TensorBoard's files
-OLD_EVENTS = (b"custom_scalars__config__", b"pictures/confusion_matrix")  # begin those that were written without it
 PICTURES = ("confusion_matrix", "mistakes")  # in TensorBoard, which has the curves themselves
 # TensorBoard sorts charts by the words of their names, and opens the first two groups (in Scalars three) alone: these.
 OPEN = {
@@ -56,12 +56,8 @@ class Board(TensorBoardLogger):
 
     def __init__(self, folder: Path) -> None:
         if is_first_process():
-            for events in folder.glob("events.out.tfevents.*"):
-                with open(events, "rb") as file:
-                    begin = file.read(4096)
-                if not events.name.endswith(EVENTS) and not any(mark in begin for mark in OLD_EVENTS):
-                    continue  # the user's own
-                if begin:
+            for events in folder.glob(f"events.out.tfevents.*{EVENTS}"):  # others are the user's own
+                if events.stat().st_size:
                     os.truncate(events, 0)
                 else:
                     events.unlink()
@@ -119,14 +115,6 @@ def log_results(loggers: list[Logger], config: dict[str, Any], metrics: dict[str
                 logger.log_metrics(test, step=metrics["epochs"])
             logger.log_hyperparams(settings)
             logger.finalize("failed" if metrics["interrupted"] else "success")
-
-
-def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted keys. Pandas' json_normalize takes no text that is not UTF-8 where pyarrow is installed."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return found
 
 
 def hyper_parameters(settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import GenericAlias, SimpleNamespace
 
 import pytest
+from commands import all_faults
 from test_main import figures
 
 from bench import contestants, gpu
@@ -148,7 +149,7 @@ def test_a_cycle_is_begun_only_where_it_can_end(call, trained, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("FAULTS") != "all", reason="left to `make faults`")
+@all_faults
 def test_a_run_that_the_time_cuts_off_goes_on_in_the_next_call(call, cli, few_faces_file, tmp_path, monkeypatch):
     class Here:
         """A process that is none: what it would run runs here, without importing torch again."""

@@ -20,20 +20,26 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
-import pytest
 import torch
+import yaml
+from commands import ALL
+from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
 from PIL import Image
 from test_main import QUICK, SMALL, figures
 
+from fer_lightning.__main__ import CONF
 from fer_lightning.results.run_folder import read_run, why_unfinished
+from fer_lightning.settings.hydra_app import register_resolvers
 
-ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each, which costs seconds
-all_faults = pytest.mark.skipif(not ALL, reason="left to `make faults`")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["fer_lightning.__main__", "fer_lightning.train", "harness"])
 RUN = (*SMALL["dnn"], *QUICK[1:], "trainer.max_epochs=4", "logger=none")
 PATIENCE = 120  # seconds, after which a command hangs
+
+register_resolvers()
+with initialize_config_dir(str(CONF), version_base="1.3"):
+    compose("config")  # what Hydra does once in a process, the server does for all
 
 
 def of_all(cases: Sequence[Any], few: int) -> Sequence[Any]:
@@ -122,11 +128,12 @@ def _run(module: str, given: list[str], folder: str, output: Any, fault: Sequenc
 
 
 def _hurry() -> None:
-    """Pictures are written, but blank; Hydra composes once, see the `few_faces` of all tests."""
+    """Pictures are written, but blank; Hydra composes once, and fast, see the `few_faces` of all tests."""
     from fer_lightning.results import figures, outputs
     from fer_lightning.results.files import write_file
 
     Hydra.get_mode = lambda *_, **__: None
+    yaml.SafeLoader = yaml.CSafeLoader
     blank = io.BytesIO()
     Image.new("RGB", (1, 1)).save(blank, "PNG")
     outputs.figures = create_autospec(figures)

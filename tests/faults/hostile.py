@@ -4,7 +4,6 @@ import bz2
 import csv
 import gzip
 import io
-import os
 import re
 import signal
 import zipfile
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from commands import ALL
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,7 +22,6 @@ from fer_lightning.data import cache, fer2013
 from fer_lightning.data.faces import USAGES, Faces
 from fer_lightning.errors import UserError
 
-ALL = os.environ.get("FAULTS") == "all"  # `make faults`
 SECONDS = 10  # by which reading a small input has ended
 
 Spoil = Callable[[bytes], bytes]

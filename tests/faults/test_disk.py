@@ -7,7 +7,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import all_faults, command, files_up_to, finish, full_from, of_all, read_only_from, readable, record, run
+from commands import ALL, all_faults
+from harness import (
+    command,
+    files_up_to,
+    finish,
+    full_from,
+    of_all,
+    read_only_from,
+    readable,
+    record,
+    run,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +55,10 @@ def told_once(status: int, said: str, what: str) -> None:
 )
 def test_a_disk_that_fails_at_any_change_of_a_file(few_faces_file, whole, fault, reason, logger):
     """A full disk says so by a real limit, a read-only one by injection."""
-    assert run(*command(few_faces_file), logger, fault=(record, Path("run"), Path("changes")))[0] == 0
-    changes = Path("changes").read_text().splitlines()
+    changes = whole.changes  # and those of TensorBoard, where all are tried
+    if ALL:
+        assert run(*command(few_faces_file), logger, fault=(record, Path("run"), Path("changes")))[0] == 0
+        changes = Path("changes").read_text().splitlines()
     survived = 0
     for number in of_all(range(len(changes)), 1):
         shutil.rmtree("run", ignore_errors=True)
@@ -54,7 +67,7 @@ def test_a_disk_that_fails_at_any_change_of_a_file(few_faces_file, whole, fault,
             survived += 1  # the last changes are removals, for which a full disk has room
         else:
             told_once(status, said, os.strerror(reason))
-        finish(few_faces_file, whole[0])
+        finish(few_faces_file, whole.folder)
     assert survived < 5
     print(f"{len(changes)} changes, {survived} survived")
 
@@ -65,7 +78,7 @@ def test_a_limit_on_the_size_of_files(few_faces_file, whole, limit):
     status, said = run(*command(few_faces_file), fault=(files_up_to, limit))
     told_once(status, said, "File too large")
     assert status == 1
-    finish(few_faces_file, whole[0])
+    finish(few_faces_file, whole.folder)
 
 
 @pytest.mark.parametrize("size", of_all(["4k", "16k", "64k", "1m", "2m", "3m", "4m"], 1))
@@ -75,7 +88,7 @@ def test_a_small_disk(few_faces_file, whole, tmpfs, size):
     told_once(status, said, "No space left on device")
     assert status == 1 or size == "4k"
     tmpfs("100m")
-    finish(few_faces_file, whole[0], folder)
+    finish(few_faces_file, whole.folder, folder)
 
 
 def test_a_small_disk_for_the_cache(few_faces_file, tmpfs):
@@ -90,7 +103,7 @@ def test_a_small_disk_for_the_cache(few_faces_file, tmpfs):
 @pytest.mark.parametrize("module", ["audit", "evaluate", "report"])
 def test_other_commands_on_a_full_disk(few_faces_file, whole, module):
     """What an earlier one wrote stays."""
-    shutil.copytree(whole[0], "run")
+    shutil.copytree(whole.folder, "run")
     Path("out").mkdir()
     arguments = {
         "audit": [few_faces_file, "--out", "out"],

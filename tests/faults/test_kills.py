@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import ALL, all_faults
 from harness import (
-    ALL,
     RUN,
     Command,
-    all_faults,
     command,
     equal,
     finish,
@@ -37,11 +36,12 @@ KILLED = -signal.SIGKILL
 
 
 def killed_at_random(again: Sequence[str], folder: Path, seconds: float, seed: int, equal: Callable[[], bool]) -> None:
-    """A command that takes so many seconds is repeated, and killed on the way 3 or 50 times; each end is equal."""
+    """A command that takes so many seconds is repeated, and killed on the way 2 or 50 times; each end is equal."""
     moments, kills, ended, killed = random.Random(seed), 0, 0, False
-    while kills < (50 if ALL else 3) or killed:
+    most = 50 if ALL else 2
+    while kills < most or killed:
         started = Command(*again)
-        if kills < (50 if ALL else 3):
+        if kills < most:
             started.kill(after=moments.uniform(0.2, 1) * seconds)
         status, said = started.end()
         killed = status == KILLED
@@ -59,21 +59,18 @@ def killed_at_random(again: Sequence[str], folder: Path, seconds: float, seed: i
 
 
 def test_a_run_killed_at_random_moments(few_faces_file, whole):
-    undisturbed, seconds = whole
     run = Path("run")
-    killed_at_random(command(few_faces_file, run), run, seconds, 0, lambda: equal(run, undisturbed))
+    killed_at_random(command(few_faces_file, run), run, whole.seconds, 0, lambda: equal(run, whole.folder))
 
 
 def test_killed_before_each_change_of_a_file(few_faces_file, whole):
     """So also between last.ckpt and best.ckpt, and between a file and its place."""
-    assert run(*command(few_faces_file), fault=(record, Path("run"), Path("changes")))[0] == 0
-    changes = Path("changes").read_text().splitlines()
-    assert len([change for change in changes if change.startswith("os.rename") and "last.ckpt" in change]) > 2
-    for number in of_all(range(len(changes)), 2):
+    assert len([change for change in whole.changes if change.startswith("os.rename") and "last.ckpt" in change]) > 2
+    for number in of_all(range(len(whole.changes)), 1):
         shutil.rmtree("run", ignore_errors=True)
         status, said = run(*command(few_faces_file), fault=(killed_before, Path("run"), number))
-        assert status == KILLED, (number, changes[number], said)
-        finish(few_faces_file, whole[0])
+        assert status == KILLED, (number, whole.changes[number], said)
+        finish(few_faces_file, whole.folder)
 
 
 @pytest.mark.parametrize("name", of_all(["best.ckpt", "last.ckpt"], 1))
@@ -81,7 +78,7 @@ def test_killed_within_a_checkpoint(few_faces_file, whole, name):
     status, said = run(*command(few_faces_file), fault=(half_written, name))
     assert status == KILLED, said
     assert len(list(Path("run").glob(f"checkpoints/.{name}.*.part"))) == 1
-    finish(few_faces_file, whole[0])
+    finish(few_faces_file, whole.folder)
 
 
 def test_killed_before_each_change_of_the_cache(few_faces_file, tmp_path, monkeypatch):

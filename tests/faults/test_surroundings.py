@@ -11,11 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from commands import ALL, all_faults
 from harness import (
-    ALL,
     RUN,
     Command,
-    all_faults,
     clock_set_back,
     command,
     equal,
@@ -57,7 +56,7 @@ def test_data_and_its_cache_vanish_under_a_run(data, whole):
     path, environ = data
     status, said = run(*command(path), fault=(removed_in_epoch, 2, path, Path("cache")), **environ)
     assert status == 0, said
-    assert equal(Path("run"), whole[0])
+    assert equal(Path("run"), whole.folder)
     status, said = run("run", module="fer_lightning.evaluate", **environ)
     assert (status, len(said.splitlines()), str(path) in said) == (2, 1, True), said
 
@@ -75,7 +74,7 @@ def test_data_vanishes_under_a_run_that_ends_and_other_data_is_there_later(data,
     assert (status, "Traceback" in said) == (2, False), said
     assert (Path("run") / "metrics.csv").read_bytes() == before
     shutil.copy(few_faces_file, path)
-    finish(path, whole[0])
+    finish(path, whole.folder)
 
 
 @all_faults
@@ -86,7 +85,7 @@ def test_a_cache_that_is_cut_off_under_a_run(data, whole):
     assert status in (0, -signal.SIGBUS), said
     status, said = run(*command(path), **environ)
     assert status == 0, said
-    assert equal(Path("run"), whole[0])
+    assert equal(Path("run"), whole.folder)
 
 
 def test_a_loss_that_is_no_number(few_faces_file, whole):
@@ -99,7 +98,7 @@ def test_a_loss_that_is_no_number(few_faces_file, whole):
     assert len(pd.read_csv("run/metrics.csv")) == 2
     assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
     assert "diverged" in json.loads(Path("run/metrics.json").read_text())["error"]
-    finish(few_faces_file, whole[0])
+    finish(few_faces_file, whole.folder)
 
 
 def test_a_clock_that_is_set_back(data, whole):
@@ -109,7 +108,7 @@ def test_a_clock_that_is_set_back(data, whole):
         shutil.rmtree("run", ignore_errors=True)
         status, said = run(*command(path), "logger=tensorboard", fault=(clock_set_back,), **environ)
         assert status == 0, said
-        assert equal(Path("run"), whole[0])
+        assert equal(Path("run"), whole.folder)
         assert (pd.read_csv("run/metrics.csv")["seconds"] >= 0).all()
         assert json.loads(Path("run/metrics.json").read_text())["fit_seconds"] >= 0
 
@@ -124,7 +123,7 @@ def test_what_ends_a_run_like_ctrl_c(few_faces_file, whole, number):
     status, said = started.end()
     assert (status, "interrupted; go on with" in said, "Traceback" in said) == (130, True, False), said
     assert json.loads(Path("run/metrics.json").read_text())["interrupted"]
-    finish(few_faces_file, whole[0])
+    finish(few_faces_file, whole.folder)
 
 
 def test_a_current_folder_that_is_gone(cli, tmp_path, monkeypatch):
@@ -149,7 +148,7 @@ def test_a_name_that_is_too_long(cli, key):
 def test_no_home(few_faces_file, whole):
     status, said = run(*command(few_faces_file), "resume=false", fault=(without_a_home,))
     assert (status, said.count("cannot be kept in the cache"), "Traceback" in said) == (0, 1, False), said
-    assert equal(Path("run"), whole[0])
+    assert equal(Path("run"), whole.folder)
 
 
 @all_faults
@@ -158,11 +157,11 @@ def test_a_read_only_home_and_cache(few_faces_file, whole, read_only):
     environ = {"HOME": home, "FER_LIGHTNING_CACHE": f"{home}/cache", "MPLCONFIGDIR": f"{home}/matplotlib"}
     status, said = run(*command(few_faces_file), "resume=false", **environ)
     assert (status, said.count("Read-only file system"), "Traceback" in said) == (0, 1, False), said
-    assert equal(Path("run"), whole[0])
+    assert equal(Path("run"), whole.folder)
 
 
 def test_a_read_only_folder_for_what_is_written(few_faces_file, whole, tmp_path, read_only):
-    shutil.copytree(whole[0], tmp_path / "read-only" / "run")
+    shutil.copytree(whole.folder, tmp_path / "read-only" / "run")
     folder = read_only()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     cases = (

@@ -133,7 +133,7 @@ def test_a_configuration_of_ones_own_names_folders_sweeps_and_variables(cli, few
         "# @package _global_\n"
         "hydra:\n"
         "  sweeper: {params: {seed: 'range(0,2)', aug: 'choice(norm)'}}\n"
-        "  sweep: {dir: sweep, subdir: '${hydra:job.num},${hydra.job.override_dirname}'}\n"
+        "  sweep: {dir: sweep, subdir: '${seed},${hydra.job.override_dirname}'}\n"
         "  job:\n"
         f"    env_set: {{FER2013_ROOT: '{few_faces_file}'}}\n"
         "    config: {override_dirname: {exclude_keys: [model.widths]}}\n"

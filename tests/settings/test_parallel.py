@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import all_faults
 from joblib.externals.loky import get_reusable_executor
 from test_main import SMALL
 from test_sweep import jobs, same
@@ -42,7 +43,7 @@ def sweep(few_faces_file: Path, tmp_path: Path, monkeypatch) -> tuple[str, ...]:
     )
 
 
-@pytest.fixture(params=["joblib", "submitit_local"])
+@pytest.fixture(params=["joblib", pytest.param("submitit_local", marks=all_faults)])  # half a minute
 def launcher(request):
     """Of two jobs at once."""
     yield (f"hydra/launcher={request.param}", *(["hydra.launcher.n_jobs=2"] if request.param == "joblib" else []))
@@ -54,15 +55,14 @@ def test_a_killed_process_ends_in_one_message_and_the_sweep_goes_on_to_what_a_se
     cli, tmp_path, sweep, launcher
 ):
     command = (*sweep, *launcher, "hydra.sweep.dir=parallel", "resume=true")
-    if "hydra/launcher=joblib" in launcher or os.environ.get("FAULTS") == "all":  # submitit takes half a minute
-        (tmp_path / "die").touch()
-        ended = cli(*command)
-        assert ended.status == 1
-        assert "Traceback" not in ended.err
-        (message,) = re.findall("a process of the sweep was killed .*", ended.out)
-        assert "go on with: python -m fer_lightning --multirun" in message
-        assert "No job completed" in (tmp_path / "parallel" / "comparison.md").read_text()
-        (tmp_path / "die").unlink()
+    (tmp_path / "die").touch()
+    ended = cli(*command)
+    assert ended.status == 1
+    assert "Traceback" not in ended.err
+    (message,) = re.findall("a process of the sweep was killed .*", ended.out)
+    assert "go on with: python -m fer_lightning --multirun" in message
+    assert "No job completed" in (tmp_path / "parallel" / "comparison.md").read_text()
+    (tmp_path / "die").unlink()
     ended = cli(*command)
     assert ended.status == 0, ended.err
     assert "of 2 jobs 0 complete" in ended.out

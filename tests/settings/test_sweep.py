@@ -57,7 +57,7 @@ def test_a_run_begun_in_a_job_s_folder_meanwhile_is_not_overwritten(cli, tmp_pat
         return train(cfg, folder)
 
     monkeypatch.setattr(fer_lightning.train, "train", train_and_begin_another)
-    ended = cli(*SWEEP, "seed=0,1", "hydra.sweep.dir=sweep")
+    ended = cli(*SWEEP, "trainer.max_epochs=1", "seed=0,1", "hydra.sweep.dir=sweep")
     assert ended.status == 1
     assert "1-dnn-norm_aug-seed1: another run was done in it meanwhile" in ended.out
     assert (tmp_path / "sweep/1-dnn-norm_aug-seed1/metrics.csv").read_text() == "another's"
@@ -96,30 +96,24 @@ def test_a_sweep_ended_in_any_way_goes_on_by_its_command_and_is_the_whole_one(
     assert tree(tmp_path / "sweep/2-dnn-norm_aug-seed2/.hydra") == record
     same(tmp_path / "sweep", whole)
 
-    ended = cli(*command)  # once more
-    assert ended.status == 0
-    assert "of 3 jobs 3 complete" in ended.out
-    same(tmp_path / "sweep", whole)
-
 
 def test_a_sweep_may_be_widened_and_known_jobs_keep_their_folders(cli, tmp_path, whole):
     """Whatever their numbers and names are now: here what was fixed is swept, and interpolated."""
     shutil.copytree(whole, tmp_path / "sweep")
     before = {name: tree(tmp_path / "sweep" / name) for name in jobs(whole)}
-    wider = (*SWEEP, "aug=none,norm_aug", "seed=2,0", "data.split_seed=${seed}", "optimizer.lr=0.001,0.01")
+    wider = (*SWEEP, "aug=norm_aug,none", "seed=2", "data.split_seed=${seed}", "optimizer.lr=0.001,0.01")
     ended = cli(*wider, "trainer.max_epochs=3", "hydra.sweep.dir=sweep", "resume=true")
     assert ended.status == 0, ended.err
-    assert "of 8 jobs 2 complete, 0 to go on, 6 to begin" in ended.out
-    assert jobs(tmp_path / "sweep") == sorted(
-        [*jobs(whole), "3-dnn-none-seed2-lr0.001", "4-dnn-none-seed2-lr0.01", "5-dnn-none-seed0-lr0.001",
-         "6-dnn-none-seed0-lr0.01", "7-dnn-norm_aug-seed2-lr0.01", "8-dnn-norm_aug-seed0-lr0.01"]
-    )  # fmt: skip
+    assert "of 4 jobs 1 complete, 0 to go on, 3 to begin" in ended.out
+    assert jobs(tmp_path / "sweep") == [
+        *(*jobs(whole), "3-dnn-norm_aug-lr0.01", "4-dnn-none-lr0.001", "5-dnn-none-lr0.01"),
+    ]
     after = {name: tree(tmp_path / "sweep" / name) for name in jobs(whole)}
     for name in before:  # a line in Hydra's log tells that it was skipped
         changed = {path for path in {*before[name], *after[name]} if after[name].get(path) != before[name].get(path)}
         assert changed <= {"fer_lightning.log"}
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
-    assert table["runs"].sum() == 9
+    assert table["runs"].sum() == 6
     assert (tmp_path / "sweep" / "multirun-1.yaml").read_text() == (whole / "multirun.yaml").read_text()
 
 
@@ -127,22 +121,19 @@ def test_a_longer_and_wider_sweep_keeps_its_jobs_and_what_is_swept_sets_them_apa
     """Threads decide no figure but the last digits; swept, each number is a job of its own."""
     shutil.copytree(whole / "1-dnn-norm_aug-seed1", tmp_path / "sweep" / "0-dnn-norm_aug")  # begun without seeds
     shutil.copy(whole / "jobs.json", tmp_path / "sweep")
-    command = (*SWEEP, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=t${trainer.threads}-${hydra.job.num}")
     ended = cli(*SWEEP, "seed=1,5", "trainer.max_epochs=4", "hydra.sweep.dir=sweep", "resume=true")
     assert ended.status == 0, ended.err
     assert "of 2 jobs 0 complete, 1 to go on, 1 to begin" in ended.out
     assert jobs(tmp_path / "sweep") == ["0-dnn-norm_aug", "1-dnn-norm_aug-seed5"]
     own = json.loads((tmp_path / "sweep/0-dnn-norm_aug/metrics.json").read_text())["device"]
     other = 2 if own.endswith(" 1 thread") else 1
-    ended = cli(*SWEEP, "seed=1", "trainer.max_epochs=4", f"trainer.threads={other},9", *command[-2:-1], "resume=true")
+    ended = cli(
+        *SWEEP, "seed=1", "trainer.max_epochs=4", f"trainer.threads={other},9", "hydra.sweep.dir=sweep", "resume=true"
+    )
     assert ended.status == 0, ended.err
     assert "of 2 jobs 0 complete, 0 to go on, 2 to begin" in ended.out
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert sorted(table["runs"]) == [1, 1, 2]  # seed 1 by itself with either number, with seed 5 by the usual one
-
-    ended = cli(*command[:-2], "hydra.sweep.dir=named", command[-1], f"trainer.threads={other}", "seed=0,1")
-    assert ended.status == 0, ended.err
-    assert sorted(path.name for path in (tmp_path / "named").glob("t*")) == [f"t{other}-0", f"t{other}-1"]
 
 
 def test_the_exit_status_is_of_the_jobs_of_this_command(cli, tmp_path, whole):
