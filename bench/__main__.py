@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help=f"pairs or runs of each (default: {PAIRS}, quick {QUICK_PAIRS})")
     parser.add_argument("--images", type=int, help=f"training images of a CNN epoch (default: {FULL.cnn[0]:,})")
     parser.add_argument("--against", choices=("baseline", "handwritten"), help="only one opponent in cnn and dnn")
+    parser.add_argument("--gpu", action="store_true", help="cnn and dnn against the baseline there, a loader a core")
     parser.add_argument("--data", metavar="PATH", help="real rows (default: $FER2013_ROOT, ./data, else drawn faces)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all single figures")
     parser.add_argument("--markdown", action="store_true", help="print the table once more, for a document")
@@ -43,7 +44,7 @@ def main() -> None:
     sizes = QUICK if arguments.quick else FULL
     if arguments.images:
         sizes = replace(sizes, cnn=(arguments.images, sizes.cnn[1]))
-    head = header(faces)
+    head = header(faces, arguments.gpu)
     print("\n".join(f"{key:<9} {value}" for key, value in head.items()))
     if arguments.quick:
         print("quick     sizes are too small to judge a bar by")
@@ -52,7 +53,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fer-bench-") as folder:
         os.environ["FER_LIGHTNING_CACHE"] = str(Path(folder) / "cache")  # of the workers too; the user's stays as it is
         bench = Bench(faces, Path(folder), arguments.pairs or (QUICK_PAIRS if arguments.quick else PAIRS), sizes)
-        if arguments.against:
+        if arguments.gpu:
+            bench = replace(bench, gpu=True, against=("baseline",))
+        elif arguments.against:
             bench = replace(bench, against=(arguments.against,))
         for name in arguments.rows or ROWS:
             for line in ROWS[name](bench):
@@ -67,8 +70,8 @@ def main() -> None:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def header(faces: Faces, device: str = "cpu") -> dict[str, Any]:
-    """What a reader must know to compare the figures with others. device: what the trainings run on, cpu or gpu."""
+def header(faces: Faces, gpu: bool = False) -> dict[str, Any]:
+    """What a reader must know to compare the figures with others."""
     import pandas
     import PIL
     import pytorch_lightning
@@ -80,12 +83,12 @@ def header(faces: Faces, device: str = "cpu") -> dict[str, Any]:
     from fer_lightning.training.provenance import processor
 
     machine = f"{processor()}, {os.cpu_count()} cores"
-    if device == "gpu":
+    if gpu:
         machine = f"{torch.cuda.get_device_name()}; {machine}"
     rows = "drawn faces" if faces.synthetic else f"{len(faces):,} real rows of FER2013"
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     return {
-        "machine": f"{machine}; {best_precision(device)}",
+        "machine": f"{machine}; {best_precision('gpu' if gpu else 'cpu')}",
         "threads": f"{torch.get_num_threads()} (OMP_NUM_THREADS {threads})",
         "versions": f"fer_lightning {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"Lightning {pytorch_lightning.__version__},",

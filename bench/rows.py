@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from bench import baseline
 from bench.data import TEST_ROWS, TRAINING_ROWS, VAL_SPLIT, Prepared, csv_lines, prepare, spoil
@@ -50,7 +51,11 @@ QUICK = Sizes((128, 64), (1280, 128), csv=3000, probe=128, augmented=640, grown=
 
 @dataclass(frozen=True)
 class Bench:
-    """The settings of a run of the benchmark. against: which contestants ours meets in `cnn` and `dnn`."""
+    """The settings of a run of the benchmark.
+
+    against: which contestants ours meets in `cnn` and `dnn`. gpu: there on the GPU, the baseline with a loader process
+    a core.
+    """
 
     faces: Faces
     folder: Path
@@ -58,6 +63,7 @@ class Bench:
     sizes: Sizes
     against: tuple[str, ...] = ("handwritten", "baseline")
     networks: tuple[str, ...] = ("dnn", "cnn")  # in `after`
+    gpu: bool = False
 
     def say(self, text: str) -> None:
         print(f"  … {text}", file=sys.stderr, flush=True)
@@ -216,14 +222,18 @@ def epochs(bench: Bench, network: str, images: tuple[int, int], speedup: Bar, ov
     workers_used = ""
     try:
         if "baseline" in bench.against:  # first, as it measures while it gets ready
+            where: dict[str, Any] = {"workers": os.cpu_count(), "device": "cuda"} if bench.gpu else {}
             probe = bench.sizes.probe // (4 if network == "cnn" else 1)
-            workers["baseline"] = Worker("contestants:baseline", network=network, rows=rows, probe=probe)
+            workers["baseline"] = Worker("contestants:baseline", network=network, rows=rows, probe=probe, **where)
             chosen = workers["baseline"].read()["workers"]
+            if bench.gpu:
+                workers["baseline"].ask()  # otherwise it has warmed up by choosing
             workers_used = f"{chosen['train']}"
             bench.say(f"{network}: the baseline is fastest with {chosen} loader processes")
         if "handwritten" in bench.against:
             workers["handwritten"] = Worker("contestants:handwritten", network=network, rows=rows)
-        workers["ours"] = start_ours(bench, f"{network}-run", prepared, f"model={network}")
+        trainer = ["trainer=gpu"] if bench.gpu else []
+        workers["ours"] = start_ours(bench, f"{network}-run", prepared, f"model={network}", *trainer)
         for name in ("handwritten", "ours"):
             if name in workers:
                 workers[name].read()

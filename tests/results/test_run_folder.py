@@ -159,7 +159,7 @@ ROW = "1,1.9,0.2,1.8,0.3,0.001,4,1.8"
     ("metrics.json", b'{"val_acc": 1}', "lacks model, aug, data"),
     ("metrics.json", b"\xff", "not UTF-8"),
     ("config.yaml", None, "cannot be read: No such file"),
-    ("config.yaml", b"a: [", "not YAML: .*line 1"),
+    ("config.yaml", b"a: [", "not YAML: .*line [12]"),
     ("config.yaml", b"- 1", "expected configuration keys"),
     ("config.yaml", b"", "expected configuration keys"),
     ("metrics.csv", None, "cannot be read: No such file"),
