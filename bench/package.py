@@ -25,6 +25,7 @@ from fer_lightning.results.checkpoint import read_checkpoint
 from fer_lightning.results.paths import best_checkpoint
 from fer_lightning.results.run_folder import Run, overrides_of, read_predictions, read_run, versions_of
 from fer_lightning.results.scores import expected_calibration_error
+from fer_lightning.training.pretrained import PACKAGED
 
 FOLDER = weights.WEIGHTS
 ROUNDING = 0.005  # of an accuracy: half precision, another device
@@ -56,7 +57,7 @@ print(dict(zip(CLASSES, chances.tolist())))
 | file | `{name}.safetensors`, {megabytes:.1f} MB, float16; its metadata holds all that makes the network again |
 | trained on | {train_n:,} images of FER2013's Training split (Kaggle, 2013), no other data |
 | recipe | {recipe} |
-{teacher_line}| cost | {epochs} epochs, {minutes:.0f} minutes on {device}, {precision} |
+{lines_of_others}| cost | {epochs} epochs, {minutes:.0f} minutes on {device}, {precision} |
 | checkpoint | epoch {best_epoch}, the highest validation accuracy; {versions} |
 
 ## Scores
@@ -80,7 +81,8 @@ validation. Answered, and right of the answers, by the threshold:
 ## Meant for
 
 Repeating and comparing experiments on FER2013; lectures and exercises; as a teacher of other networks
-(`'distill.teachers=[PATH/{name}.safetensors]' data.split_seed={split_seed}`). A training cannot start from it.
+(`'distill.teachers=[PATH/{name}.safetensors]' data.split_seed={split_seed}`); as the beginning of a training
+(`init_from=packaged`), on your own images or with that `data.split_seed`.
 
 ## Limits
 
@@ -112,22 +114,24 @@ def recipe(run: Run) -> str:
     overrides = overrides_of(run.folder)
     if overrides is None:
         raise UserError(f"{run.folder / '.hydra' / 'overrides.yaml'}: not there, or not readable as Hydra wrote it")
-    shown = [
-        "distill.teachers=[TEACHER]" if override.startswith("distill.teachers=") else override
-        for override in overrides
-        if not override.startswith("data.root=")
-    ]
+    others = {"distill.teachers": "[TEACHER]", "init_from": "FIRST"}
+    keys = [(override.partition("=")[0], override) for override in overrides]
+    shown = [f"{key}={others[key]}" if key in others else override for key, override in keys if key != "data.root"]
     return f"`{shlex.join(['python', '-m', 'fer_lightning', *shown])}`"
 
 
-def teacher_line(run: Run) -> str:
-    """The card's row of the teachers, where the run had some."""
-    lines = [teacher(Path(path)) for path in run.config.get("distill", {}).get("teachers", [])]
-    return f"| TEACHER | {'; '.join(lines)} |\n" if lines else ""
+def lines_of_others(run: Run) -> str:
+    """The card's rows of the networks that the training began with, where there were some."""
+    first = run.config.get("init_from")
+    others = {"TEACHER": run.config.get("distill", {}).get("teachers", []), "FIRST": [first] if first else []}
+    rows = {name: "; ".join(origin(Path(path)) for path in paths) for name, paths in others.items() if paths}
+    return "".join(f"| {name} | {row} |\n" for name, row in rows.items())
 
 
-def teacher(path: Path) -> str:
-    """A teacher, which is a run, one of its checkpoints or a file of weights, and how it was trained."""
+def origin(path: Path) -> str:
+    """A trained network, which is a run, one of its checkpoints or a file of weights, and how it was trained."""
+    if str(path) == PACKAGED:
+        return "the network that came with the package then"
     if path.suffix == weights.SUFFIX:
         return f"`{path.name}`"
     run = read_run(path if path.is_dir() else path.resolve().parents[1])
@@ -195,7 +199,7 @@ def card(run: Run, name: str, size: int, report: dict[str, Any], fitted: Calibra
         classes=", ".join(per_class),
         megabytes=size / 1e6,
         recipe=recipe(run),
-        teacher_line=teacher_line(run),
+        lines_of_others=lines_of_others(run),
         minutes=metrics["train_seconds"] / 60,
         split_seed=metrics["seed"] if (own := run.config["data"]["split_seed"]) is None else own,
         versions=versions_of(metrics),

@@ -52,17 +52,17 @@ def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, data, tmp_path
     assert path.read_bytes() == before
 
 
-def test_the_card_names_the_teachers(run, data, cli, tmp_path):
-    student = (*SETTINGS, "seed=1", "data.split_seed=0", "distill.teachers=[run]", "distill.once=true")
+def test_the_card_names_the_networks_that_the_training_began_with(run, data, cli, tmp_path):
+    student = (*SETTINGS, "seed=1", "data.split_seed=0", "distill.teachers=[run]", "init_from=run")
     assert cli(*student, data, "hydra.run.dir=student").status == 0
     (tmp_path / "weights").mkdir()
     package(tmp_path / "student", "tiny", None, None, tmp_path / "weights")
     card = (tmp_path / "weights" / "README.md").read_text()
     reached = read_run(run).metrics["val_acc"]
-    assert (
-        f"| TEACHER | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning " in card
-    )
-    assert "data.split_seed=0 'distill.teachers=[TEACHER]' distill.once=true" in card
+    for name in ("TEACHER", "FIRST"):
+        trained = f"| {name} | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning "
+        assert trained in card
+    assert "data.split_seed=0 'distill.teachers=[TEACHER]' init_from=FIRST" in card
 
 
 def test_weights_stand_for_a_run_without_checkpoints_where_they_are_its_own(run, data, trained, tmp_path):
