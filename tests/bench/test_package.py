@@ -60,8 +60,8 @@ def test_the_card_names_the_networks_that_the_training_began_with(run, data, cli
     card = (tmp_path / "weights" / "README.md").read_text()
     reached = read_run(run).metrics["val_acc"]
     for name in ("TEACHER", "FIRST"):
-        trained = f"| {name} | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning "
-        assert trained in card
+        row = f"| {name} | DNN of validation accuracy {reached:.3f}, trained in 0 minutes: `python -m fer_lightning "
+        assert row in card
     assert "data.split_seed=0 'distill.teachers=[TEACHER]' init_from=FIRST" in card
 
 
