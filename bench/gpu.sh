@@ -29,7 +29,9 @@ die() {
 }
 
 while [ $# -gt 0 ]; do
+    case $1 in --data | --out) [ $# -ge 2 ] || die "$1: its value is missing" ;; esac
     case $1 in
+        -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 0 ;;
         --data) data=(--data "$2") common+=(data=fer2013 trainer=gpu "data.root=$2") && shift ;;
         --out) out=$2 && shift ;;
         --tiny) tiny=yes common+=(data=synthetic trainer=cpu +trainer.limit_train_batches=4 trainer.max_epochs=2
@@ -43,9 +45,11 @@ stages=(${STAGES:-probe published best ablation baseline})
 for stage in "${stages[@]}"; do
     case $stage in probe | published | best | ablation | baseline) ;; *) die "STAGES: no stage is called $stage" ;; esac
 done
-[[ ${MINUTES:=8} =~ ^[1-9][0-9]?$ ]] || die "MINUTES=$MINUTES: no whole number of minutes"
+[ ${#stages[@]} -gt 0 ] || die "STAGES: it is empty"
+[[ ${MINUTES:=8} =~ ^([2-9]|[1-9][0-9])$ ]] || die "MINUTES=$MINUTES: it must be a whole number from 2 to 99"
 [ -n "$out" ] || die "--out DIR is missing"
 [ -n "$tiny" ] || [ ${#data[@]} -gt 0 ] || die "--data PATH is missing"
+[ ${#data[@]} = 0 ] || [ -e "${data[1]}" ] || die "--data ${data[1]}: no such file or folder"
 mkdir -p "$out" "$work" || exit 2
 END=$((SECONDS + 60 * MINUTES - 40)) # the rest is for scores of what was cut off, and for results
 
@@ -82,6 +86,7 @@ together() { # wait for all that was begun
             wait "$pid"
             status=$?
         done
+        [ $status = 137 ] && [ "$(left)" -gt 0 ] && status=9 # killed, but not by the time limit: no memory, perhaps
         case $status in
             0) ;;
             124 | 130 | 137 | 143) unfinished+=("${jobs[$pid]}") ;;
@@ -105,10 +110,10 @@ published() {
 }
 
 best() { # one split for all seeds: together they can still be scored on validation data
-    local runs=("$work"/best-{0,1,2})
+    local runs=("$work"/best-{0,1,2}) before=$((${#unfinished[@]} + ${#failed[@]}))
     for seed in 0 1 2; do run "best-$seed" experiment=best_cnn "seed=$seed" data.split_seed=0; done
     together
-    [ $((${#unfinished[@]} + ${#failed[@]})) = 0 ] || return
+    [ $((${#unfinished[@]} + ${#failed[@]})) = "$before" ] || return
     for run in "${runs[@]}"; do score "tta-$(basename "$run")" "$run" --tta; done
     score tta-together "${runs[0]}" --ensemble "${runs[@]:1}" --tta
 }
@@ -143,8 +148,8 @@ work, out = map(Path, sys.argv[1:])
 for best in work.glob("*/checkpoints/best.ckpt"):
     write_weights(read_checkpoint(best), out / f"{best.parents[1].name}.safetensors")
 PYTHON
-    find "$work" -type f ! -path '*/checkpoints/*' ! -name 'mistakes.png' ! -name '*.tfevents.*' ! -name '.lock*' -print0 |
-        tar -czf "$out/small.tar.gz" --null -T - --transform "s|^.*/$(basename "$work")/||"
+    (cd "$work" && find ./* -type f ! -path '*/checkpoints/*' ! -name mistakes.png ! -name '*.tfevents.*' -print0) |
+        tar -czf "$out/small.tar.gz" -C "$work" --transform 's|^\./||' --null -T -
 }
 
 nvidia-smi --query-gpu=timestamp,utilization.gpu --format=csv -l 1 >>"$work/gpu.csv" 2>/dev/null &

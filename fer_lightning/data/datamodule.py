@@ -111,6 +111,9 @@ class FERDataModule(pl.LightningDataModule):
         self.split_seed = seed if split_seed is None else split_seed
         self.splits = make_splits(faces, val_split, self.split_seed)
         self.normalize = Normalize(*pixel_statistics(faces.pixels, self.splits["train"])) if normalize else Normalize()
+        self.learned_before: list[
+            Tensor
+        ] = []  # int64 (M,) each: digests of images that other networks bring knowledge of
         self.soft_targets: Tensor | None = None
         self._tensors: tuple[Tensor, Tensor] | None = None
 
@@ -195,7 +198,11 @@ class FERDataModule(pl.LightningDataModule):
             yield self._training_batch(*batch)[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must know of its data, as primitives and one tensor: to score it and to go on from it."""
+        """What a checkpoint must know of its data, as primitives and one tensor: to score it and to go on from it.
+
+        training_digests: of all images that it may have learned something of.
+        """
+        own = self.faces.digests[self.faces.where(TRAINING)]
         return {
             "classes": list(CLASSES),
             "mean": self.normalize.mean,
@@ -205,7 +212,7 @@ class FERDataModule(pl.LightningDataModule):
             "seed": self.seed,
             "synthetic": self.faces.synthetic,
             "split": {name: fingerprint(self.faces, self.splits[name]) for name in ("train", "val")},
-            "training_digests": torch.from_numpy(np.unique(self.faces.digests[self.faces.where(TRAINING)])),
+            "training_digests": torch.from_numpy(np.unique(np.concatenate([own, *self.learned_before]))),
         }
 
 

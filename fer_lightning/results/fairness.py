@@ -93,7 +93,7 @@ def validation_split(faces: Faces, members: Sequence[Member]) -> np.ndarray:
             )
     digests = np.unique(faces.digests[faces.where(TRAINING)])
     for member in members:
-        if not np.array_equal(digests, member.data["training_digests"].numpy()):
+        if not np.isin(digests, member.data["training_digests"].numpy()).all():
             raise UserError(
                 f"the Training images of {faces.source} are not those that {member.name} was trained on, so another "
                 "split would be held out of them than it was validated on"

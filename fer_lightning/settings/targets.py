@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import torch
 from hydra.utils import instantiate
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from fer_lightning.errors import UserError
 from fer_lightning.settings.schema import Settings, Target
@@ -69,6 +69,8 @@ def check_arguments(group: str, target: Any, arguments: dict[str, Any], given: C
         accepted = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
         try:
             accepted.validate_json(to_json(value), strict=True)  # JSON: there a list stands for a tuple as well
+        except PydanticSerializationError:  # a text that is not UTF-8: whoever takes it will tell
+            continue
         except ValidationError:
             raise UserError(f"{group}.{key}={value!r}: it must be {in_words(hint)}") from None
 

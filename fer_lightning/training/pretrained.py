@@ -17,6 +17,7 @@ PACKAGED = "packaged"  # init_from=packaged: the network that comes with the pac
 def open_pretrained(key: str, path: str, datamodule: FERDataModule) -> Classifier:
     """The network of a checkpoint file or run folder, in eval mode on the CPU.
 
+    The images that it has learned count as learned in this run's checkpoints, for whatever is scored or begins there.
     key: the setting that names it, for messages. UserError where it cannot be had, or would not be honest.
     """
     file = packaged() if path == PACKAGED else None
@@ -25,6 +26,7 @@ def open_pretrained(key: str, path: str, datamodule: FERDataModule) -> Classifie
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     check_held_out(key, path, classifier, datamodule)
+    datamodule.learned_before.append(classifier.data["training_digests"])
     return classifier
 
 

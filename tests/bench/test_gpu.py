@@ -104,9 +104,11 @@ def test_a_signal_ends_the_runs_and_results_are_written(begin, tmp_path, number)
     ("words", "surroundings", "told"),
     [
         ([], {"STAGES": "best publish"}, "STAGES: no stage is called publish"),
-        ([], {"MINUTES": "1.5"}, "MINUTES=1.5: no whole number of minutes"),
+        ([], {"MINUTES": "1"}, "MINUTES=1: it must be a whole number from 2 to 99"),
         ([], {}, "--data PATH is missing"),
         (["best"], {}, "best: no option and no key=value"),
+        (["--data", "nowhere"], {}, "--data nowhere: no such file or folder"),
+        (["--data"], {}, "--data: its value is missing"),
     ],
 )
 def test_mistakes(words, surroundings, told, tmp_path):

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import run_command
 from test_main import QUICK, SMALL
 
 from fer_lightning.data.faces import USAGES
 from fer_lightning.data.source import built_in_faces
+from fer_lightning.evaluate.__main__ import main as evaluate
 from fer_lightning.results.checkpoint import load, read_checkpoint
 from fer_lightning.results.weights import write_weights
 from fer_lightning.settings.build import build, resolve
@@ -71,6 +73,8 @@ def test_images_that_the_network_has_never_seen_may_be_split_in_any_way(cli, fir
     own = (*RUN, "data=fer2013", "init_from=first", "seed=5")
     ended = cli(*own, "data.root=own.npz", "hydra.run.dir=own")
     assert ended.status == 0, ended.err
-    ended = cli(*own, "data.root=known.npz", "hydra.run.dir=known")
-    assert ended.status == 2
-    assert "it may have learned 30 of the 30 that this run is scored on" in ended.err
+    for known in (("init_from=first",), ("init_from=own",), ("distill.teachers=[own]",)):  # own knows what first does
+        ended = cli(*own, "data.root=known.npz", "init_from=null", *known, "hydra.run.dir=known")
+        assert ended.status == 2
+        assert "it may have learned 30 of the 30 that this run is scored on" in ended.err
+    assert run_command(evaluate, "own", "--split", "val").status == 0
