@@ -35,10 +35,13 @@ def begin(tmp_path):
         python.write_text(f"{PYTHON}{case or '-*) ;;'}\nesac\n")
         python.chmod(0o755)
         environment = os.environ | {"PYTHON": str(python), "STAGES": stages}
-        return subprocess.Popen(
+        usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, as under nohup, it would stay so in the script
+        script = subprocess.Popen(
             [SCRIPT, "--tiny", "--out", "out"],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        signal.signal(signal.SIGHUP, usual)
+        return script
 
     return begin
 
