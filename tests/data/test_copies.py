@@ -635,3 +635,11 @@ def test_a_faulty_parquet_is_refused_with_its_row(root, monkeypatch):
     with pytest.raises(UserError, match=r"pip install 'fer_lightning\[parquet\]'"):
         fer2013.load(path)
     assert not cache.folder().exists() or not list(cache.folder().iterdir())
+
+
+def test_of_two_forms_with_as_many_images_the_one_that_names_the_splits_is_read(root):
+    write_csv(root / "all.csv", "emotion,pixels", lines(FACES, np.arange(len(FACES)), "{label},{pixels}"))
+    as_npz(root, FACES)
+    read = fer2013.load(root)
+    assert rows_of(read) == WHOLE
+    assert read.left_out == "all.csv with emotion,pixels (21 labelled images)"

@@ -96,6 +96,11 @@ def test_a_sweep_ended_in_any_way_goes_on_by_its_command_and_is_the_whole_one(
     assert tree(tmp_path / "sweep/2-dnn-norm_aug-seed2/.hydra") == record
     same(tmp_path / "sweep", whole)
 
+    ended = cli(*command)  # once more
+    assert ended.status == 0
+    assert "of 3 jobs 3 complete" in ended.out
+    same(tmp_path / "sweep", whole)
+
 
 def test_a_sweep_may_be_widened_and_known_jobs_keep_their_folders(cli, tmp_path, whole):
     """Whatever their numbers and names are now: here what was fixed is swept, and interpolated."""
