@@ -172,7 +172,7 @@ def _keys(run: Run) -> dict[str, Any]:
 
 
 def label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
-    """`optimizer.lr=0.01 …`: the keys in which a condition differs from others, model and aug aside.
+    """`optimizer.lr=0.01 …`: the keys in which a condition differs from others, and `init_from`; no model and aug.
 
     The arguments of another optimizer (network, …) are not named beside its name: `optimizer=SGD` says it.
     """
@@ -181,7 +181,8 @@ def label(own: dict[str, Any], all_keys: list[dict[str, Any]]) -> str:
         value = own.get(key)
         group = key.partition(".")[0]
         peers = [other for other in all_keys if key == group or other.get(group) == own.get(group)]
-        if key not in ("model", "aug") and any(other.get(key) != value for other in peers):
+        trained_before = key == "init_from" and value is not None  # what a few epochs reached would mislead without it
+        if key not in ("model", "aug") and (trained_before or any(other.get(key) != value for other in peers)):
             shown.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     return " ".join(shown)
 

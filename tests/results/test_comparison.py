@@ -122,9 +122,10 @@ def test_what_a_setting_has_more_than_another_tells_them_apart_but_not_where_it_
 
 
 def test_runs_of_one_setting_may_each_begin_with_weights_of_their_own(tmp_path):
-    write_job(tmp_path / "0", metrics=scored(0.1))
     for seed in (0, 1):
         write_job(tmp_path / f"{seed}-own", seed=seed, changes={"init_from": f"run{seed}"}, metrics=scored(0.3))
+    assert comparison.compare(tmp_path)["setting"].tolist() == ["init_from=one a seed"]  # also where all do
+    write_job(tmp_path / "0", metrics=scored(0.1))
     table = comparison.compare(tmp_path)
     assert table["setting"].tolist() == ["init_from=one a seed", "init_from=null"]
     write_job(tmp_path / "0-other", changes={"init_from": "other"}, metrics=scored(0.2))
