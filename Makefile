@@ -29,11 +29,14 @@ data: $(INSTALLED) ## FER2013 from Kaggle into data/, compared with what it must
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[data]"
 	$(BIN)/python -m fer_lightning.download $(ARGS)
 
+# Up to four processes, a core each: one needs up to 2 GB, and each trains the runs that its tests share.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
 test: $(INSTALLED) ## run the tests (ARGS="-k resume": a part of them)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 quick: $(INSTALLED) ## run the tests that are not slow, a bit of everything: about a minute
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 faults: $(INSTALLED) ## kills, full disks, broken input: what `make test` does a part of, many times; see docs/reliability.md
 	FAULTS=all $(BIN)/python -m pytest tests/faults tests/settings/test_parallel.py tests/bench/test_gpu.py $(ARGS)

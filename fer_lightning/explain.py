@@ -213,7 +213,11 @@ def explained(member: "Member", faces: "Faces", where: "np.ndarray", split: str)
     from fer_lightning.results.explanation import Explanation
     from fer_lightning.results.maps import NOISE, SAMPLES, maps_of
 
-    probabilities = member.classifier.probabilities(faces.pixels, member.precision, where=where)
+    with progress() as bar:
+        task = bar.add_task("scoring", total=len(where))
+        probabilities = member.classifier.probabilities(
+            faces.pixels, member.precision, where=where, after_batch=lambda done: bar.advance(task, done)
+        )
     predicted, targets = probabilities.argmax(1), faces.labels[where].astype(np.int64)
     right = np.flatnonzero(predicted == targets)
     errors = surest(probabilities, targets, faces.digests[where])

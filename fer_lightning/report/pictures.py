@@ -13,7 +13,7 @@ from fer_lightning.report.study import Study
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.run_folder import Run
-from fer_lightning.results.words import spread
+from fer_lightning.results.words import size, spread
 
 EPOCHS_LISTED = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000)
 
@@ -84,4 +84,4 @@ def _cell(curve: Curve, epoch: int) -> str:
     if epoch > curve.condition.epochs:
         return ""
     value = spread([float(curve.values(run)[epoch - 1]) for run in curve.condition.runs])
-    return value if curve.against is None else f"{value} after {curve.mean(curve.against)[epoch - 1]:.3g}"
+    return value if curve.against is None else f"{value} after {size(curve.mean(curve.against)[epoch - 1])}"

@@ -14,7 +14,7 @@ from fer_lightning.results.conditions import ACCURACIES, LOSS_LEVELS, TESTS, Con
 from fer_lightning.results.files import write_file
 from fer_lightning.results.paths import in_order
 from fer_lightning.results.run_folder import Run, going_on, read_run, why_unfinished
-from fer_lightning.results.words import interval, number
+from fer_lightning.results.words import interval, number, size
 
 SEPARATOR = "; "  # of the names in the column `failed`
 
@@ -132,7 +132,7 @@ def markdown(table: pd.DataFrame, width: int | None = 100) -> str:
             number(row["gap_acc"], "+z.3f"),
             number(row["gap_loss"], "+z.3f"),
             number(row["overfitting_epoch"], "g"),
-            number(row["seconds_per_epoch"], ".3g"),
+            size(row["seconds_per_epoch"]),
         )
         for name, row in rows
     ]

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from fer_lightning.results.words import count, interval, number, p_value, percent, signed, spread
+from fer_lightning.results.words import count, interval, number, p_value, percent, signed, size, spread
 
 # XML's characters, which HTML shares: no control characters, no halves of surrogate pairs (undecodable file names)
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -74,5 +74,5 @@ def _part(name: str, *content: object) -> Markup:
 
 _TEMPLATES.globals.update(table=table, faces=faces)
 _TEMPLATES.filters.update(
-    number=number, signed=signed, spread=spread, interval=interval, percent=percent, count=count, p=p_value
+    number=number, size=size, signed=signed, spread=spread, interval=interval, percent=percent, count=count, p=p_value
 )

@@ -10,6 +10,11 @@ def number(value: float | None, form: str = ".3f") -> str:
     return "" if value is None or math.isnan(value) else format(value, form)
 
 
+def size(value: float | None) -> str:
+    """`0.412`, `41.2`, `1,010`: three digits at least, of a time or a ratio."""
+    return number(value, ",.0f" if value is not None and value >= 999.5 else ".3g")
+
+
 def signed(value: float) -> str:
     return "" if math.isnan(value) else f"{value:+z.3f}".replace("-", "−")
 

@@ -103,6 +103,7 @@ def test_a_page_says_what_its_template_lacks():
     ("form", "written"),
     [
         ("{{ none | number }}{{ 0.12345 | number }} {{ 1234.5 | number(',.0f') }}", "0.123 1,234"),
+        ("{{ 41.23 | size }} {{ 999.7 | size }} {{ 1010.4 | size }}{{ none | size }}", "41.2 1,000 1,010"),
         ("{{ -0.0126 | signed }} {{ 0.5 | signed }}", "−0.013 +0.500"),
         ("{{ [0.4, 0.42] | spread }}; {{ [0.4] | spread }}; {{ [0.4, none] | spread }}", "0.410 ± 0.014; 0.400; "),
         (
