@@ -183,6 +183,7 @@ def make_folder(out: Path) -> None:
 def explain_split(member: "Member", split: str, data: str | None, out: Path | None) -> None:
     """Write a split's `Explanation` into `out`, or where it belongs; print where its mean maps lie."""
     from fer_lightning.data.source import describe
+    from fer_lightning.photographs.aligned import seen_by
     from fer_lightning.results import explanation
     from fer_lightning.results.fairness import select
     from fer_lightning.results.members import open_data
@@ -198,7 +199,8 @@ def explain_split(member: "Member", split: str, data: str | None, out: Path | No
     if not (folder / explanation.FACTS).is_file():
         refuse_foreign(folder, explanation.FILES)
     make_folder(folder)
-    found = explained(member, faces, selection.scored[split], split)
+    where = selection.scored[split]
+    found = explained(member, seen_by(member.classifier, faces, where), where, split)
     network = type(member.classifier.model).__name__
     explanation.write(found, folder, title=f"{network}, {SPLIT_TITLES[split]}")
     print(explanation.to_text(found))
@@ -206,7 +208,10 @@ def explain_split(member: "Member", split: str, data: str | None, out: Path | No
 
 
 def explained(member: "Member", faces: "Faces", where: "np.ndarray", split: str) -> "Explanation":
-    """The explanation of a split's images, at the positions int (N,). A terminal is shown how far it is."""
+    """The explanation of a split's images, as the network sees them, at the positions int (N,).
+
+    A terminal is shown how far it is.
+    """
     import numpy as np
 
     from fer_lightning.data.faces import fingerprint

@@ -111,6 +111,7 @@ def to_onnx(member: "Member", int8: bool, data: str | None, maps: bool) -> "tupl
         "checkpoint": member.checkpoint.name if member.run is None else f"{member.run.name}/{member.checkpoint.name}",
         "checkpoint_sha256": member.sha256,
         "trained_on": member.summary()["trained_on"],
+        "crop": "by the face's landmarks, as `predict` does it" if classifier.aligned else "FER2013's",
         "limits": LIMITS,
     }
     model = onnx_file.network_to_onnx(classifier, fitted, about, maps=maps)
@@ -147,8 +148,11 @@ def faces_to_try(member: "Member", data: str | None) -> Trial:
 
     UserError where --data names something else.
     """
+    import numpy as np
+
     from fer_lightning.data.source import built_in_faces
     from fer_lightning.data.splits import make_splits
+    from fer_lightning.photographs.aligned import seen_by
     from fer_lightning.results.fairness import validation_split
     from fer_lightning.results.members import open_data
 
@@ -162,6 +166,7 @@ def faces_to_try(member: "Member", data: str | None) -> Trial:
         built_in = built_in_faces().pixels
         return Trial(built_in[CHECKED:], built_in[:CHECKED], None, "built-in faces")
     train = make_splits(faces, member.data["val_split"], member.split_seed)["train"][:CHECKED]
+    faces = seen_by(member.classifier, faces, np.concatenate([val, train]))
     return Trial(faces.pixels[val], faces.pixels[train], faces.labels[val], f"validation images of {faces.source}")
 
 

@@ -132,6 +132,7 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
     from fer_lightning.data import cache
     from fer_lightning.data.read_csv import recognize
     from fer_lightning.data.source import describe
+    from fer_lightning.photographs.aligned import seen_by
     from fer_lightning.photographs.answers import open_network
     from fer_lightning.results.outputs import submission
     from fer_lightning.results.paths import nearest
@@ -142,6 +143,7 @@ def answer_csv(path: Path, out: Path, run: str | None) -> None:
     network = open_network(run)
     faces = cache.load(source)
     print(describe(faces))
+    faces = seen_by(network.member.classifier, faces, np.arange(len(faces)))
     with progress() as bar:
         task = bar.add_task("predicting", total=len(faces))
         probabilities = network.member.classifier.probabilities(

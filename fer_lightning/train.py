@@ -26,7 +26,7 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from fer_lightning.data.datamodule import epoch_seed
 from fer_lightning.data.faces import Faces
-from fer_lightning.data.source import describe, open_faces
+from fer_lightning.data.source import describe
 from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import Failure
 from fer_lightning.results import scores
@@ -42,7 +42,7 @@ from fer_lightning.results.outputs import (
 )
 from fer_lightning.results.paths import best_checkpoint, here, last_checkpoint
 from fer_lightning.results.run_folder import METRIC_KEYS, Row, best_row, read_metrics
-from fer_lightning.settings.build import Experiment, build, resolve
+from fer_lightning.settings.build import Experiment, build, faces_of, resolve
 from fer_lightning.settings.resume import laid_out, take_over
 from fer_lightning.training.checkpoints import DECISIVE
 from fer_lightning.training.loggers import close, log_results, make_loggers
@@ -80,7 +80,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         settings = resolve(cfg)
         if settings.trial:
             log.info("TRIAL: it shows whether things work; reports and comparisons leave it out")
-        faces = open_faces(settings.data.name, settings.data.root)
+        faces = faces_of(settings)
         torch.manual_seed(settings.seed)  # the initial weights; every epoch has a seed of its own
         experiment = build(settings, faces, folder)
         if experiment.complete:

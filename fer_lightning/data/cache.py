@@ -26,7 +26,7 @@ from fer_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
-READER_VERSION = 4  # raise it with every change to what a reader makes of its files: no entry of another one is used
+READER_VERSION = 5  # raise it with every change to what a reader makes of its files: no entry of another one is used
 MANY = 1000  # files, whose pictures take seconds to decode; a csv of 270 MB takes one
 _PART, _STALE_SECONDS = "part-", 3600  # a part that old belongs to a process that was killed while it wrote
 

@@ -211,6 +211,7 @@ class FERDataModule(pl.LightningDataModule):
             "split_seed": self.split_seed,  # what the split can be made again with
             "seed": self.seed,
             "synthetic": self.faces.synthetic,
+            "aligned": self.faces.aligned,
             "split": {name: fingerprint(self.faces, self.splits[name]) for name in ("train", "val")},
             "training_digests": torch.from_numpy(np.unique(np.concatenate([own, *self.learned_before]))),
         }

@@ -21,12 +21,13 @@ class Faces:
     usage: uint8 (N,), an index into USAGES.
     rows: int64 (N,), the 0-based data row in the file that the image came from (for image folders: its position in
         the sorted list of all images).
-    digests: int64 (N,), equal exactly where the pixels are equal (64-bit hash, see `digest`).
+    digests: int64 (N,), equal exactly where the source's pixels are equal (64-bit hash, see `digest`).
     names: str (N,) or None, what the source itself calls an image: the path inside an image folder, the `id` of an
         unlabelled row; "" where it has no name.
     source: the file or folder read, for messages. form: which of the known forms it had, for messages. left_out: what
         stands there and was not read, and why; "" where that is nothing.
-    synthetic: whether the faces are drawn, not photographed.
+    synthetic: whether the faces are drawn, not photographed. aligned: whether `pixels` are cropped anew, see
+        photographs/aligned.py.
     """
 
     pixels: np.ndarray
@@ -39,6 +40,7 @@ class Faces:
     form: str
     synthetic: bool = False
     left_out: str = ""
+    aligned: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)

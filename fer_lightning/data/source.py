@@ -44,8 +44,9 @@ def describe(faces: Faces) -> str:
     if not faces.synthetic:
         counts = np.bincount(faces.usage, minlength=len(USAGES)).tolist()
         splits = ", ".join(f"{count:,} {usage}" for usage, count in zip(USAGES, counts, strict=True) if count)
+        aligned = ", each cropped anew by its face" if faces.aligned else ""
         left_out = f"\n  left out: {faces.left_out}" if faces.left_out else ""
-        return f"data: {len(faces):,} images ({splits}) from {faces.source} ({faces.form}){left_out}"
+        return f"data: {len(faces):,} images ({splits}) from {faces.source} ({faces.form}){aligned}{left_out}"
     bar = "!" * 79
     looked_at = f"!!  Looked at, and not taken: {faces.left_out}\n" if faces.left_out else ""
     return (

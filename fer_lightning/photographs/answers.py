@@ -79,7 +79,10 @@ def see(paths: Iterable[Path], find: Callable[[Path, np.ndarray], list[Face]], n
     for path in paths:
         try:
             picture = read_picture(path)
-            seen = Seen(path, picture, find(path, picture))
+            faces = find(path, picture)
+            if network.member.classifier.aligned:
+                faces = [face.settled() if face.rough else face for face in faces]
+            seen = Seen(path, picture, faces)
             crops += [face.variants() for face in seen.faces]
         except UserError as error:
             seen = Seen(path, fault=str(error))

@@ -3,7 +3,7 @@
 import cmath
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,12 +30,14 @@ class Face:
     """A face in a picture.
 
     gray: the picture, uint8 (H, W). to_picture: from the 48×48 pixels' coordinates to the picture's.
-    box: left, top, width, height in the upright picture's pixels, perhaps beyond its border.
+    box: left, top, width, height in the upright picture's pixels, perhaps beyond its border. rough: whether its place
+    is a box that was given, not by landmarks.
     """
 
     gray: np.ndarray
     to_picture: Similarity
     box: tuple[float, float, float, float]
+    rough: bool = False
 
     @property
     def roll(self) -> float:
@@ -46,6 +48,11 @@ class Face:
     def pixels(self) -> np.ndarray:
         """uint8 (48, 48), as FER2013's are."""
         return warp(self.gray, self.to_picture)
+
+    def settled(self) -> "Face":
+        """The same face in its place by its landmarks, or as it is where they are not seen."""
+        (landmarks,) = refined([self.gray], [self.to_picture(TRAINING_LANDMARKS)])
+        return replace(self, to_picture=fit(landmarks, TRAINING_LANDMARKS).inverse(), rough=False)
 
     def variants(self) -> np.ndarray:
         """uint8 (V, 48, 48): the crops whose mean probability is the answer, `pixels` the first of them."""
@@ -115,7 +122,7 @@ def boxed(picture: np.ndarray, box: tuple[float, float, float, float]) -> Face:
     left, top, width, height = box
     side = max(width, height)
     corner = complex(left + (width - side) / 2, top + (height - side) / 2)
-    return Face(to_gray(picture), Similarity(complex(side / SIZE), corner), box)
+    return Face(to_gray(picture), Similarity(complex(side / SIZE), corner), box, rough=True)
 
 
 def to_gray(picture: np.ndarray) -> np.ndarray:

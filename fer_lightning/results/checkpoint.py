@@ -82,6 +82,7 @@ class DataState(Checked):
     split_seed: int = Field(ge=0)
     seed: int
     synthetic: bool
+    aligned: bool = False  # earlier ones lack it
     split: Split
     training_digests: Annotated[Tensor, AfterValidator(_int64_row)]
 
@@ -174,6 +175,11 @@ class Classifier:
     model: EmotionClassifier
     normalize: Normalize
     data: dict[str, Any]  # FERDataModule.state_dict() of its training
+
+    @property
+    def aligned(self) -> bool:
+        """Whether it was trained on faces that were cropped anew by their landmarks."""
+        return self.data.get("aligned", False)
 
     @torch.inference_mode()
     def probabilities(

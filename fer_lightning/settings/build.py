@@ -21,6 +21,7 @@ from fer_lightning.data.faces import CLASSES, SIZE, Faces, fingerprint
 from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
+from fer_lightning.photographs.aligned import aligned
 from fer_lightning.settings import resume
 from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp, read_settings
 from fer_lightning.settings.schema import Trainer as TrainerSettings
@@ -89,7 +90,7 @@ class Experiment:
 def check(cfg: DictConfig, folder: Path | None = None) -> Experiment:
     """Raise UserError unless the configuration can be trained; what would be, on the meta device. See `build`."""
     settings = resolve(cfg)
-    return build(settings, open_faces(settings.data.name, settings.data.root), folder, device="meta")
+    return build(settings, faces_of(settings), folder, device="meta")
 
 
 def resolve(cfg: DictConfig) -> Settings:
@@ -97,6 +98,12 @@ def resolve(cfg: DictConfig) -> Settings:
     container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
     return read_settings({str(key): value for key, value in container.items()})
+
+
+def faces_of(settings: Settings) -> Faces:
+    """The faces of a run. UserError where they cannot be had."""
+    faces = open_faces(settings.data.name, settings.data.root)
+    return faces if settings.data.crop is None else aligned(faces)
 
 
 def build(settings: Settings, faces: Faces, folder: Path | None = None, device: str = "cpu") -> Experiment:

@@ -46,7 +46,7 @@ STEPS = (
     *("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "sync_batchnorm"),
     *("limit_train_batches", "limit_val_batches"),
 )
-BATCHES = ("batch_size", "val_split", "class_weights", "sampling")  # of the data
+BATCHES = ("batch_size", "val_split", "crop", "class_weights", "sampling")  # of the data
 # What a training's length depends on; it may be another one when a run goes on
 LENGTH = ("trainer.max_epochs", "trainer.patience")
 # Values that only tell whether two are the same

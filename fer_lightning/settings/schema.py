@@ -157,6 +157,7 @@ class Data(Section):
     split_seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
         description=f"null or a whole number from 0 to {MAX_SEED}"
     )
+    crop: Literal["aligned"] | None = Field(None, description="null or aligned")
     class_weights: Literal["balanced"] | None = Field(None, description="null or balanced")
     sampling: Literal["balanced"] | None = Field(None, description="null or balanced")
 

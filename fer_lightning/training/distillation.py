@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fer_lightning.data.datamodule import FERDataModule
+from fer_lightning.errors import UserError
 from fer_lightning.results.checkpoint import Classifier
 from fer_lightning.training.pretrained import digest, open_pretrained
 
@@ -60,9 +61,17 @@ class Teachers:
 
 
 def open_teachers(paths: Sequence[str], datamodule: FERDataModule, temperature: float) -> Teachers:
-    """The networks of checkpoint files or run folders. UserError where one cannot be had, or would not be honest.
+    """The networks of checkpoint files or run folders. UserError where one cannot be had, would not be honest, or is
+    trained on other crops.
 
     From a teacher that has learned the images that the student is validated on, it hears of their labels.
     """
     classifiers = [open_pretrained("distill.teachers", path, datamodule) for path in paths]
+    for path, classifier in zip(paths, classifiers, strict=True):
+        if classifier.aligned != datamodule.faces.aligned:
+            crop = "aligned" if classifier.aligned else "null"
+            raise UserError(
+                f"distill.teachers: {path} was trained with data.crop={crop}, and sees what its student sees; take one "
+                "of the student's crop"
+            )
     return Teachers(classifiers, datamodule.normalize.mean, datamodule.normalize.std, temperature)

@@ -188,7 +188,7 @@ def test_what_a_killed_process_left_is_taken_for_nothing_and_removed_in_time(sou
     command = [sys.executable, "-c", code, HERE, source.path]
     assert subprocess.run(command, cwd=HERE.parents[1], check=False).returncode == -9
     (left,) = entries()
-    assert len(list(left.glob("*/*"))) == 11  # whole but for its place: the fields of Faces and the checksum
+    assert len(list(left.glob("*/*"))) == 12  # whole but for its place: the fields of Faces and the checksum
     assert source.load() == [1, 2, 3, 4]
     assert (source.reads, len(entries())) == (1, 2)  # the other process might still be writing
     os.utime(left, (0, 0))
