@@ -33,9 +33,12 @@ def aligned(faces: Faces, where: np.ndarray | None = None) -> Faces:
     kept = cache.folder() / "aligned" / f"{VERSION}-{hashlib.sha256(faces.digests.tobytes()).hexdigest()[:16]}.npy"
     pixels = _unkept.get(kept) if kept in _unkept else _read(kept, faces.pixels.shape)
     if pixels is None:
-        chosen = np.arange(len(faces)) if where is None else where
-        pixels = np.array(faces.pixels)
-        pixels[chosen] = _cropped(pixels[chosen])
+        if where is None:
+            print(f"finding the faces of {len(faces):,} images, once …", file=sys.stderr, flush=True)
+        pixels, chosen = np.array(faces.pixels), slice(None) if where is None else where
+        with progress() as bar:
+            task = bar.add_task("finding faces", total=len(pixels[chosen]))
+            pixels[chosen] = realigned(pixels[chosen], lambda images: bar.advance(task, images))
         pixels.flags.writeable = False  # as from the cache
         if where is None:
             _keep(kept, pixels)
@@ -45,14 +48,6 @@ def aligned(faces: Faces, where: np.ndarray | None = None) -> Faces:
 def seen_by(classifier: Classifier, faces: Faces, where: np.ndarray) -> Faces:
     """The faces as a network is trained to see them, at `where`, int (N,): `aligned`, or as they are."""
     return aligned(faces, where) if classifier.aligned else faces
-
-
-def _cropped(pixels: np.ndarray) -> np.ndarray:
-    with progress() as bar:
-        if bar.disable:
-            print(f"finding the faces of {len(pixels):,} images …", file=sys.stderr, flush=True)
-        task = bar.add_task("finding faces", total=len(pixels))
-        return realigned(pixels, lambda images: bar.advance(task, images))
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -24,6 +24,7 @@ from fer_lightning.data.splits import make_splits
 from fer_lightning.evaluate import evaluation, prediction, scoring, text
 from fer_lightning.evaluate.__main__ import main
 from fer_lightning.evaluate.votes import APART, CHOICES, HEADER
+from fer_lightning.photographs import aligned
 from fer_lightning.results import weights
 from fer_lightning.results.checkpoint import load, read_checkpoint
 from fer_lightning.results.files import write_json
@@ -219,7 +220,7 @@ def test_tta_is_the_mean_over_copies_mirrored_and_shifted_by_two_pixels(run, fac
 
 
 def test_aligned_is_the_mean_of_the_image_and_its_face_and_is_held_against_the_image_alone(run, faces, monkeypatch):
-    monkeypatch.setattr(prediction, "realigned", lambda pixels, after: after(len(pixels)) or pixels[:, :, ::-1])
+    monkeypatch.setattr(aligned, "realigned", lambda pixels, after: after(len(pixels)) or pixels[:, :, ::-1])
     mine = Evaluation("run", "--tta=aligned", "--split", "public")
     public = faces.where(PUBLIC)
     mirrored = np.ascontiguousarray(faces.pixels[public][:, :, ::-1])
