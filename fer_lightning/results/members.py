@@ -68,6 +68,7 @@ class Member:
             "sha256": self.sha256,
             "network": type(self.classifier.model).__name__,
             "trained_on": "synthetic" if self.data["synthetic"] else "fer2013",
+            "aligned": self.classifier.aligned,
             "val_split": self.data["val_split"],
             "seed": self.data["seed"],
             "split_seed": self.split_seed,
