@@ -29,6 +29,7 @@ from fer_lightning.data.faces import Faces
 from fer_lightning.data.source import describe
 from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import Failure
+from fer_lightning.photographs.aligned import aligned
 from fer_lightning.results import scores
 from fer_lightning.results.checkpoint import load
 from fer_lightning.results.files import keep, remove_parts, write_file, write_json
@@ -81,6 +82,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if settings.trial:
             log.info("TRIAL: it shows whether things work; reports and comparisons leave it out")
         faces = faces_of(settings)
+        if faces.aligned and not build(settings, faces, folder, device="meta").complete:  # checked first: it takes long
+            faces = aligned(faces)
         torch.manual_seed(settings.seed)  # the initial weights; every epoch has a seed of its own
         experiment = build(settings, faces, folder)
         if experiment.complete:

@@ -1,4 +1,4 @@
-"""Parsed faces on disk: read from their source once, memory-mapped from then on.
+"""Parsed faces on disk: read from their source once, memory-mapped from then on; and what else takes long to make.
 
 A source has a folder in `folder()`, and in it one entry, a folder named by the reader's version and by path, size and
 time stamps of all files of the source: an .npy for each field of Faces, and crc32, of all these. It comes into its
@@ -30,7 +30,9 @@ READER_VERSION = 5  # raise it with every change to what a reader makes of its f
 MANY = 1000  # files, whose pictures take seconds to decode; a csv of 270 MB takes one
 _PART, _STALE_SECONDS = "part-", 3600  # a part that old belongs to a process that was killed while it wrote
 
-_unkept: dict[Path, Faces] = {}  # the last one that could not be written: a run asks twice, a sweep often
+# The last ones that could not be written: a run asks twice, a sweep often; for what was read, and what was made of it
+_unkept: dict[Path, Faces] = {}
+_MOST_UNKEPT = 2
 
 
 def folder() -> Path:
@@ -52,7 +54,7 @@ def load(source: Source) -> Faces:
     """
     stats = source.scan()
     entry = _entry(source, stats)
-    if faces := _open(entry) or _unkept.get(entry):
+    if faces := kept(entry):
         return faces
     if len(stats) > MANY:
         print(f"reading {len(stats):,} files of {source.path} …", file=sys.stderr, flush=True)
@@ -62,15 +64,26 @@ def load(source: Source) -> Faces:
     faces = source.read()
     if _key(source.scan()) != entry.name:
         raise UserError(f"{source.path}: it changed while it was read; start again once nothing writes to it")
+    keep(entry, faces, f"{source.path}")
+    return faces
+
+
+def kept(entry: Path) -> Faces | None:
+    """The faces of an entry, None where there is none that is whole."""
+    return _open(entry) or _unkept.get(entry)
+
+
+def keep(entry: Path, faces: Faces, name: str) -> None:
+    """Make an entry; the pixels are read-only from then on. A warning where it cannot be written."""
     faces.pixels.flags.writeable = False  # as from the cache: what works on the first start works on the second
     try:
         _write(entry, faces)
     except OSError as error:
-        again = "every start reads it anew. FER_LIGHTNING_CACHE names another folder."
-        log.warning("%s cannot be kept in the cache (%s): %s", source.path, error, again)
-        _unkept.clear()
+        again = "every start makes it anew. FER_LIGHTNING_CACHE names another folder."
+        log.warning("%s cannot be kept in the cache (%s): %s", name, error, again)
+        for old in list(_unkept)[: len(_unkept) - _MOST_UNKEPT + 1]:
+            del _unkept[old]
         _unkept[entry] = faces
-    return faces
 
 
 def has(source: Source) -> bool:

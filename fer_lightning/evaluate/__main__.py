@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         const="shifted",
         choices=("shifted", "aligned"),
         help="average over ten copies of each image, mirrored and shifted by 2 pixels (shifted, also meant by --tta "
-        "alone), or over the image and its face cropped as `predict` does it (aligned); tested against the image alone",
+        "alone), or over the image and its face cropped as `predict` does it (aligned); tested against plain answers",
     )
     made.add_argument(
         "--ensemble",

@@ -33,7 +33,10 @@ def render(report: dict[str, Any]) -> str:
 
 def head(report: dict[str, Any]) -> str:
     """What was scored, how and with what reservations."""
-    lines = [f"{each['network']} {each['checkpoint']} (in {each['precision']})" for each in report["checkpoints"]]
+    lines = [
+        f"{each['network']} {each['checkpoint']} (in {each['precision']}{', on aligned faces' * each['aligned']})"
+        for each in report["checkpoints"]
+    ]
     if len(lines) > 1:
         lines.insert(0, f"ensemble of {len(lines)}, the mean of their probabilities:")
     lines.append(f"computed on {report['device']}")

@@ -11,7 +11,7 @@ from fer_lightning.data.faces import SIZE
 # The median landmarks of FER2013's Training faces in their 48×48 pixels, by the detector: `python -m bench.landmarks`
 # (28,261 of 28,709 images; the middle half of them lies within 1.4 to 2.1 pixels)
 TRAINING_LANDMARKS = np.array([[14.54, 18.17], [32.71, 18.26], [23.52, 28.35], [16.66, 36.12], [31.0, 36.15]])
-MOST_SAMPLES = 64  # a side, that a pixel is the mean of
+MOST_SAMPLES = 64  # a side, that a pixel of 48×48 is the mean of; of a larger result fewer, as memory is
 
 
 class Similarity(NamedTuple):
@@ -61,7 +61,7 @@ def warp(picture: np.ndarray, to_picture: Similarity, size: int = SIZE) -> np.nd
     to_picture: from the result's coordinates to the picture's; a pixel's centre is at ½. Past the border, the border's
     pixels go on.
     """
-    samples = int(np.clip(np.ceil(abs(to_picture.a)), 1, MOST_SAMPLES))
+    samples = int(np.clip(np.ceil(abs(to_picture.a)), 1, MOST_SAMPLES * SIZE // size))
     grid = (np.arange(size * samples) + 0.5) / samples
     at = to_picture.a * (grid[None, :] + 1j * grid[:, None]) + to_picture.shift
     height, width = picture.shape

@@ -50,9 +50,10 @@ class Face:
         return warp(self.gray, self.to_picture)
 
     def settled(self) -> "Face":
-        """The same face in its place by its landmarks, or as it is where they are not seen."""
-        (landmarks,) = refined([self.gray], [self.to_picture(TRAINING_LANDMARKS)])
-        return replace(self, to_picture=fit(landmarks, TRAINING_LANDMARKS).inverse(), rough=False)
+        """The same face in its place by its landmarks, as `realigned` finds it; itself where they are not seen."""
+        rough = self.to_picture(TRAINING_LANDMARKS)
+        (landmarks,) = refined([self.gray], [rough], LOOKS + 1)  # the first for the detector's own look
+        return self if landmarks is rough else replace(self, to_picture=fit(landmarks, TRAINING_LANDMARKS).inverse())
 
     def variants(self) -> np.ndarray:
         """uint8 (V, 48, 48): the crops whose mean probability is the answer, `pixels` the first of them."""
@@ -84,8 +85,10 @@ def realigned(pixels: np.ndarray, after_batch: Callable[[int], None] = lambda im
     return crops
 
 
-def refined(grays: Sequence[np.ndarray], landmarks: Sequence[np.ndarray]) -> list[np.ndarray]:
+def refined(grays: Sequence[np.ndarray], landmarks: Sequence[np.ndarray], looks: int = LOOKS) -> list[np.ndarray]:
     """Landmarks float (5, 2) of a face in each gray picture uint8 (H, W), looked at again in their place.
+
+    Those of a face that is not seen there come back as the very array.
 
     There the face is as large and nearly as upright as Training's were when their landmarks were measured; that of a
     tilted face is not seen at the first look.
@@ -94,7 +97,7 @@ def refined(grays: Sequence[np.ndarray], landmarks: Sequence[np.ndarray]) -> lis
     larger = Similarity(complex(SIZE / SHORTEST), 0j)
     for start in range(0, len(landmarks), BATCH):
         part = range(start, min(start + BATCH, len(landmarks)))
-        for _ in range(LOOKS):
+        for _ in range(looks):
             views = [fit(landmarks[index], TRAINING_LANDMARKS).inverse().after(larger) for index in part]
             crops = np.stack([warp(grays[index], view, SHORTEST) for index, view in zip(part, views, strict=True)])
             seen = detect(torch.from_numpy(crops[..., None].repeat(3, axis=3)), LEAST_SCORE)

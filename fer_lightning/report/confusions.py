@@ -126,6 +126,10 @@ def _faces(run: Run, pair: Pair, faces: Faces) -> list[dict[str, Any]]:
         kept = np.sort(first)[:FACES]
         rows = wrong.iloc[kept]
         texts = [f"{p:.2f}\nrow {row}" for p, row in zip(rows["confidence"], rows["index"], strict=True)]
+        if run.config["data"].get("crop"):
+            from fer_lightning.photographs.aligned import aligned  # and with it torch
+
+            faces = aligned(faces, where[kept])
         shown = [(faces.pixels[at], text) for at, text in zip(where[kept], texts, strict=True)]
         found.append({"true": true, "predicted": predicted, "errors": len(wrong), "faces": shown})
     return found

@@ -28,6 +28,7 @@ RECIPE = {  # configuration keys: values that keep to it
     "optimizer.lr": 0.001,
     "scheduler": "constant",
     "averaging": "none",
+    "data.crop": None,
     "model.label_smoothing": 0,
     "aug.mixup": 0,
     "aug.cutmix": 0,

@@ -56,7 +56,7 @@ class Calibration:
         if self.coverage is None:
             return f"{fitted} (what that is on validation images is not known)"
         right = "" if self.accuracy is None else f", of which {self.accuracy:.1%} are right"
-        return f"{fitted}: it answers {self.coverage:.1%} of {self.n:,} validation images as FER2013 crops them{right}"
+        return f"{fitted}: it answers {self.coverage:.1%} of {self.n:,} validation images, as in training{right}"
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -21,7 +21,6 @@ from fer_lightning.data.faces import CLASSES, SIZE, Faces, fingerprint
 from fer_lightning.data.source import open_faces
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
-from fer_lightning.photographs.aligned import aligned
 from fer_lightning.settings import resume
 from fer_lightning.settings.schema import Mixing, Phases, Settings, Warp, read_settings
 from fer_lightning.settings.schema import Trainer as TrainerSettings
@@ -101,9 +100,8 @@ def resolve(cfg: DictConfig) -> Settings:
 
 
 def faces_of(settings: Settings) -> Faces:
-    """The faces of a run. UserError where they cannot be had."""
-    faces = open_faces(settings.data.name, settings.data.root)
-    return faces if settings.data.crop is None else aligned(faces)
+    """The faces of a run; those of data.crop=aligned are not cropped anew yet. UserError where they cannot be had."""
+    return replace(open_faces(settings.data.name, settings.data.root), aligned=settings.data.crop is not None)
 
 
 def build(settings: Settings, faces: Faces, folder: Path | None = None, device: str = "cpu") -> Experiment:

@@ -1,6 +1,7 @@
 """`data.crop=aligned`: trained, scored and used on faces that are cropped anew; the images stay the same ones."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from fer_lightning.data.faces import CLASSES
 from fer_lightning.data.source import describe
 from fer_lightning.evaluate.__main__ import main as evaluate
 from fer_lightning.explain import main as explain
+from fer_lightning.export import faces_to_try
 from fer_lightning.photographs import aligned
+from fer_lightning.photographs.faces import boxed, find_faces, realigned, whole
 from fer_lightning.predict import main as predict
 from fer_lightning.results.checkpoint import load, read_checkpoint
+from fer_lightning.results.members import open_member
 from fer_lightning.results.run_folder import read_predictions
 from fer_lightning.results.weights import packaged, write_weights
 
@@ -62,8 +66,10 @@ def test_crops_of_all_images_are_made_once_and_the_images_stay_the_same_ones(few
         assert ", each cropped anew by its face" in describe(replace(found, synthetic=False))
     aligned.aligned(few_faces, np.array([3, 5]))  # of what is kept already
     assert made == [2, len(few_faces)]
-    (file,) = (tmp_path / "cache").rglob("*.npy")
-    file.write_bytes(file.read_bytes()[:-1])
+    (file,) = (tmp_path / "cache").rglob("pixels.npy")
+    content = file.read_bytes()
+    file.unlink()  # what is mapped stays
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert (aligned.aligned(few_faces).pixels == few_faces.pixels[:, :, ::-1]).all()
     assert made == [2, len(few_faces), len(few_faces)]
 
@@ -74,7 +80,7 @@ def test_where_nothing_can_be_kept_a_process_makes_them_once(few_faces, made, mo
     for _ in range(2):
         assert (aligned.aligned(few_faces).pixels == few_faces.pixels[:, :, ::-1]).all()
     assert made == [len(few_faces)]
-    assert "every start makes them anew" in caplog.text
+    assert "every start makes it anew" in caplog.text
 
 
 def test_each_network_of_a_score_sees_the_crops_it_was_trained_on(cli, trained, made, mirrored_run, few_faces):
@@ -103,7 +109,7 @@ def test_each_network_of_a_score_sees_the_crops_it_was_trained_on(cli, trained, 
     np.testing.assert_allclose(probabilities(Path("tta"), "public"), (expected + other) / 2, atol=1e-6)
 
 
-def test_what_a_run_leaves_says_so_and_it_goes_on_with_its_crops_alone(cli, trained, made, mirrored_run):
+def test_what_a_run_leaves_says_so_and_it_goes_on_with_its_crops_alone(cli, trained, made, mirrored_run, few_faces):
     own = trained("own", *RUN)
     assert json.loads((mirrored_run / "metrics.json").read_text())["val_acc"] is not None
     ended = cli(*RUN, "trainer.max_epochs=3", "ckpt_path=mirrored", "hydra.run.dir=more")
@@ -117,12 +123,47 @@ def test_what_a_run_leaves_says_so_and_it_goes_on_with_its_crops_alone(cli, trai
     assert ended.status == 0, ended.err
     assert run_command(explain, "--run", mirrored_run, "--split", "public", "--out", "maps").status == 0
     with np.load("maps/maps.npz") as maps:
-        faces = maps["faces"]
+        np.testing.assert_array_equal(maps["faces"], few_faces.pixels[maps["rows"], :, ::-1])  # a row an image
     ended = cli("--multirun", *RUN, "data.crop=null,aligned", "hydra.sweep.dir=sweep")
     assert ended.status == 0, ended.err
     assert set(pd.read_csv("sweep/comparison.csv")["setting"]) == {"data.crop=null", "data.crop=aligned"}
     assert len(made) == 1
-    assert len(faces)
+
+
+def test_what_is_exported_and_what_a_csv_is_answered_by_sees_the_crops_too(made, mirrored_run, few_faces, tmp_path):
+    trial = faces_to_try(open_member(str(mirrored_run)), None)
+    rows = read_predictions(mirrored_run / "predictions.csv").query("split == 'val'")["index"]
+    val = np.searchsorted(few_faces.rows, rows)
+    np.testing.assert_array_equal(trial.pixels, few_faces.pixels[val, :, ::-1])
+    public = few_faces.where(1)[:20]
+    rows = [f"{i}," + " ".join(map(str, few_faces.pixels[at].ravel())) for i, at in enumerate(public)]
+    Path("test.csv").write_text("id,feature\n" + "\n".join(rows) + "\n")
+    ended = run_command(predict, "test.csv", "--run", mirrored_run, "--out", "labels.csv")
+    assert ended.status == 0, ended.err
+    expected = load(mirrored_run).probabilities(np.ascontiguousarray(few_faces.pixels[public, :, ::-1])).argmax(1)
+    assert pd.read_csv("labels.csv")["label"].tolist() == expected.tolist()
+
+
+def test_nothing_is_searched_before_all_else_is_checked_nor_for_a_run_that_is_complete(cli, made, mirrored_run):
+    searches = len(made)
+    shutil.rmtree("cache")
+    for wrong in ("init_from=nowhere", "ckpt_path=nowhere", "model.widths=[-1]"):
+        assert cli(*RUN, "data.crop=aligned", wrong, "hydra.run.dir=other").status == 2
+    ended = cli(*RUN, "data.crop=aligned", f"hydra.run.dir={mirrored_run}", "resume=true")
+    assert (ended.status, "complete already" in ended.out) == (0, True)
+    assert len(made) == searches
+
+
+def test_a_rough_place_becomes_that_of_training_and_stays_where_no_face_is_seen(astronaut):
+    left, top, width, height = find_faces(astronaut)[0].box
+    shifted = boxed(astronaut, (left - 20, top - 30, 1.3 * width, 1.3 * height)).pixels
+    flat = np.full((48, 48), 90, np.uint8)
+    flat[10:20, 5:40] = 200
+    for pixels in (shifted, flat):
+        (expected,) = realigned(pixels[None])
+        settled = whole(np.repeat(pixels[..., None], 3, 2)).settled().pixels.astype(int)
+        assert np.abs(settled - expected).mean() < (3 if pixels is shifted else 1e-9)
+    assert np.abs(shifted.astype(int) - realigned(shifted[None])[0]).mean() > 10
 
 
 def test_ready_faces_are_brought_into_their_place_for_such_a_network(pictures, tmp_path):
@@ -139,7 +180,7 @@ def test_ready_faces_are_brought_into_their_place_for_such_a_network(pictures, t
 
     found, plain = answer(), answer("--no-detect")
     settled = answer("--no-detect", "--run", tmp_path / "aligned.safetensors")
-    assert settled["roll"] == pytest.approx(found["roll"], abs=3)
+    assert settled["roll"] == pytest.approx(found["roll"], abs=1)
     assert abs(found["roll"]) > 15
     assert plain["roll"] == 0
     assert settled[list(CLASSES)].tolist() == pytest.approx(found[list(CLASSES)].tolist(), abs=0.1)

@@ -23,6 +23,7 @@ from results.test_comparison import FAILED, write_job
 from fer_lightning.data import fer2013, synthetic
 from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
 from fer_lightning.errors import UserError
+from fer_lightning.photographs import aligned
 from fer_lightning.report import __main__ as command
 from fer_lightning.report import curves, published
 from fer_lightning.report import page as pages
@@ -813,6 +814,21 @@ def test_settings_of_one_short_name_and_public_images_held_out_are_told_apart(tm
         ),
         "DNN norm data.val_split=public (PublicTest as validation)",
     }
+
+
+def test_aligned_faces_are_not_the_study_s_and_are_shown_as_the_network_saw_them(tmp_path, small_csv, monkeypatch):
+    write_trained(tmp_path / "own", small_csv, aug="norm_aug", accuracy=0.3)
+    crops = write_trained(tmp_path / "crops", small_csv, aug="norm_aug", accuracy=0.5)
+    config = (crops / "config.yaml").read_text()
+    (crops / "config.yaml").write_text(config.replace("data:\n", "data:\n  crop: aligned\n"))
+    study = studies.read([tmp_path])
+    assert "data.crop" not in study.mains["dnn"].keys
+    seen = []
+    monkeypatch.setattr(aligned, "aligned", lambda faces, where: seen.extend(where) or faces)
+    reported(tmp_path / "own")
+    assert not seen
+    reported(crops)
+    assert seen
 
 
 def test_networks_are_compared_with_the_same_augmentation(tmp_path, small_csv):

@@ -201,7 +201,7 @@ function fit(source, target) {
 }
 
 function warp({width, height, data}, {a, shift}, size = K.SIZE) {
-  const samples = Math.min(Math.max(Math.ceil(Math.hypot(...a)), 1), K.MOST_SAMPLES);
+  const samples = Math.min(Math.max(Math.ceil(Math.hypot(...a)), 1), Math.floor(K.MOST_SAMPLES * K.SIZE / size));
   const sums = new Float64Array(size ** 2), side = size * samples;
   for (let i = 0; i < side; i++) {
     for (let j = 0; j < side; j++) {
