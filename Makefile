@@ -29,7 +29,7 @@ data: $(INSTALLED) ## FER2013 from Kaggle into data/, compared with what it must
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[data]"
 	$(BIN)/python -m fer_lightning.download $(ARGS)
 
-# Up to four processes, a core each: one needs up to 2 GB, and each trains the runs that its tests share.
+# Up to four processes, a core each: every one imports torch, and trains the runs that its tests share.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 test: $(INSTALLED) ## run the tests (ARGS="-k resume": a part of them)
