@@ -55,8 +55,9 @@ class Calibration:
         fitted = f"temperature {self.temperature:.3f}; unsure below {self.threshold}"
         if self.coverage is None:
             return f"{fitted} (what that is on validation images is not known)"
+        images = f"{self.n:,} validation images cropped as in training"
         right = "" if self.accuracy is None else f", of which {self.accuracy:.1%} are right"
-        return f"{fitted}: it answers {self.coverage:.1%} of {self.n:,} validation images, as in training{right}"
+        return f"{fitted}: it answers {self.coverage:.1%} of {images}{right}"
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
