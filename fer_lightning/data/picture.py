@@ -12,9 +12,9 @@ from fer_lightning.data.faults import in_a_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
-SUFFIXES |= {".ppm", ".pgm"}
-SUFFIXES |= {".heic", ".heif"}  # pictures for a person too: they are named as unreadable, not passed over
-RIGHT = "right: a whole jpg, png, webp, bmp, gif or tiff (of a telephone's heic make a jpg)"
+SUFFIXES |= {".ppm", ".pgm", ".heic", ".heif"}
+RIGHT = "right: a whole jpg, png, webp, bmp, gif, tiff, avif or heic"
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # what such a file says it is
 _USUAL_BYTES = 1 << 16  # for a read of more, Python takes all that memory before it reads
 MOST_BYTES = 1 << 28  # no picture of as many pixels as Pillow takes, 179 million, needs more
 
@@ -35,7 +35,7 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     if read[:4] == b"\x89PNG":
         Image.open(content, formats=("PNG",)).verify()  # the checksums, which reading the pixels passes over
     content.seek(0)
-    image: Image.Image = Image.open(content, formats=FORMATS)
+    image: Image.Image = Image.open(content, formats=(*FORMATS, *_heif(read)))
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "F":  # perhaps from 0 to 1, perhaps to 255
         raise ValueError("its pixels are no whole numbers")
@@ -46,6 +46,21 @@ def open_picture(file: IO[bytes]) -> Image.Image:
         image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
     image.load()
     return image
+
+
+def _heif(read: bytes) -> tuple[str, ...]:
+    """Pillow's name of a telephone's heic, where the file begins like one. ImportError without the package for it.
+
+    That turns the picture as the file says, and leaves EXIF nothing to turn.
+    """
+    if read[4:8] != b"ftyp" or read[8:12] not in _HEIC:
+        return ()
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ImportError("a telephone's heic needs a package: pip install 'fer_lightning[heic]'") from None
+    register_heif_opener()
+    return ("HEIF",)
 
 
 def as_face(file: IO[bytes]) -> np.ndarray:
@@ -63,6 +78,8 @@ def as_face(file: IO[bytes]) -> np.ndarray:
 
 
 def fault(error: Exception) -> str:
-    """What a user is told of a file that is no picture."""
+    """What a user is told of a file that is no picture, or none that can be read here."""
+    if isinstance(error, ImportError):
+        return str(error)
     unknown = isinstance(error, UnidentifiedImageError)
     return f"no picture ({'not a picture of a known form' if unknown else in_a_line(error)}); {RIGHT}"

@@ -17,6 +17,7 @@ from commands import ALL
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from fer_lightning.data import cache, fer2013
 from fer_lightning.data.faces import USAGES, Faces
@@ -314,6 +315,9 @@ class Planted:
 
 GRAY = np.random.default_rng(1).integers(0, 256, (48, 48)).astype(np.uint8)
 COLOR = np.random.default_rng(2).integers(0, 256, (60, 40, 3)).astype(np.uint8)
+
+
+register_heif_opener()
 
 
 def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: object) -> bytes:

@@ -294,6 +294,7 @@ def test_a_picture_stands_as_a_viewer_shows_it(orientation, place):
     (encoded(Image.new("CMYK", (60, 40)), "JPEG"), np.full((48, 48), 255)),
     (encoded(Image.new("RGB", (99, 99), (200, 200, 200)), "JPEG", progressive=True), np.full((48, 48), 200)),
     (encoded(Image.new("RGB", (99, 99), (7, 7, 7)), "MPO", save_all=True), np.full((48, 48), 7)),
+    (encoded(np.full((64, 64), 90, np.uint8), "HEIF"), np.full((48, 48), 90)),
     (palette(bytes(range(16))), None), (palette(b"\0"), None),
 ])  # fmt: skip
 def test_unusual_pictures_are_read(content, expected, place):
@@ -307,6 +308,7 @@ def test_unusual_pictures_are_read(content, expected, place):
     *(encoded(GRAY, form) for form in ("ICO", "TGA", "EPS")),
     encoded(GRAY.astype(np.float32) / 255, "TIFF"), encoded(GRAY.astype(np.int32) << 16, "TIFF"),
     *(encoded(COLOR)[:-cut] for cut in (13, 100, 5000)), *(encoded(COLOR, "JPEG")[:-cut] for cut in (300, 900)),
+    *(encoded(COLOR, "HEIF")[:-cut] for cut in (1, 900)), b"\0\0\0\x18ftypheic", b"\0\0\0\x18ftypmp42" + b"\0" * 99,
     *(png(side, side) for side in (0, 48, 5000, 13_000, 50_000, 2**31 - 1)),
     *(png(width, height) for width, height in ((1, 2**30), (2**30, 1), (0, 48), (100_000, 20_000))),
     *(png(48, 48, depth, color) for depth, color in ((3, 0), (8, 1), (16, 3), (64, 2))),
@@ -323,6 +325,7 @@ PICTURES = [
     *(encoded(Image.fromarray(COLOR).convert(mode)) for mode in ("L", "LA", "RGBA", "1")),
     *(encoded(Image.fromarray(COLOR).convert(mode), "JPEG") for mode in ("L", "CMYK")),
     encoded(COLOR, "JPEG", progressive=True), encoded(GRAY.astype(np.uint16) * 9), palette(bytes(range(16))),
+    encoded(COLOR, "HEIF"),
 ]  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """Which files are pictures, and that a picture is the same one in whatever form it is kept."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -43,6 +45,22 @@ def test_a_picture_is_the_same_in_every_form(image):
     assert (read(clear, "clear.png") == 255).all()
     with pytest.raises(UserError, match=r"float\.tif: no picture \(its pixels are no whole numbers\)"):
         read(Image.fromarray(gray / np.float32(255)), "float.tif")  # from 0 to 1, or to what?
+
+
+def test_a_telephones_heic_stands_upright_and_is_read_by_its_content(image, monkeypatch):
+    pillow_heif.register_heif_opener()
+    lying = image.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    lying.info["exif"] = exif.tobytes()  # then it is written as telephones do: the file itself, too, says how to turn
+    for name in ("IMG_0001.HEIC", "named.jpg"):
+        lying.save(name, "HEIF", quality=95)
+        assert b"irot" in Path(name).read_bytes()
+        assert abs(read_picture(Path(name)).astype(int) - np.asarray(image)).mean() < 6
+    assert [str(path) for path in find_pictures(["."])] == ["IMG_0001.HEIC", "named.jpg"]
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # not installed
+    with pytest.raises(UserError, match=r"^IMG_0001\.HEIC: a telephone's heic needs a package: pip install '.*\[heic\]'"):
+        read_picture(Path("IMG_0001.HEIC"))
 
 
 def test_files_folders_and_patterns_are_found_once(image):
