@@ -59,7 +59,9 @@ def test_a_telephones_heic_stands_upright_and_is_read_by_its_content(image, monk
         assert abs(read_picture(Path(name)).astype(int) - np.asarray(image)).mean() < 6
     assert [str(path) for path in find_pictures(["."])] == ["IMG_0001.HEIC", "named.jpg"]
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # not installed
-    with pytest.raises(UserError, match=r"^IMG_0001\.HEIC: a telephone's heic needs a package: pip install '.*\[heic\]'"):
+    with pytest.raises(
+        UserError, match=r"^IMG_0001\.HEIC: a telephone's heic needs a package: pip install '.*\[heic\]'"
+    ):
         read_picture(Path("IMG_0001.HEIC"))
 
 
