@@ -14,7 +14,17 @@ import numpy as np
 from fer_lightning.report import published
 from fer_lightning.report.comparisons import Comparison, adjusted, compare_accuracy, compare_speed
 from fer_lightning.report.pictures import Curve, Picture, lines
-from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, Study, main_condition, word
+from fer_lightning.report.study import (
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_RUN,
+    UNDECIDED,
+    Answer,
+    Study,
+    kept_settings,
+    main_condition,
+    word,
+)
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.run_folder import TRAIN_LOSS, Run
 
@@ -102,7 +112,9 @@ class Ablation:
 
 
 def ablations(study: Study) -> dict[str, Ablation]:
-    """For each network its ablation: of several the one with most of the study's settings, then epochs, runs."""
+    """For each network its ablation: of several that with most of the study's three, then of its other settings, then
+    the most epochs, runs.
+    """
     found = {}
     for network, conditions in study.networks.items():
         groups: dict[str, dict[str, Condition]] = {}
@@ -120,9 +132,10 @@ def ablations(study: Study) -> dict[str, Ablation]:
     return found
 
 
-def _merit(members: dict[str, Condition]) -> tuple[int, int, int]:
+def _merit(members: dict[str, Condition]) -> tuple[int, int, int, int]:
     studied = [members[aug] for aug in published.AUGS if aug in members]
-    return len(studied), min((c.epochs for c in studied), default=0), sum(len(c.runs) for c in studied)
+    kept, epochs = (min(map(of, studied), default=0) for of in (kept_settings, lambda c: c.epochs))
+    return len(studied), kept, epochs, sum(len(c.runs) for c in studied)
 
 
 def section(study: Study, found: Iterable[Ablation]) -> list[dict[str, Any]]:

@@ -174,10 +174,14 @@ def main_condition(conditions: Iterable[Condition]) -> Condition:
     """The one that stands for its network: norm_aug and the study's settings, then the most epochs, seeds, accuracy."""
 
     def merit(c: Condition) -> tuple:
-        kept = sum(c.keys.get(key) == value for key, value in published.RECIPE.items())
-        return c.aug == "norm_aug", kept, c.epochs, len(c.runs), fmean(c.values("val_acc"))
+        return c.aug == "norm_aug", kept_settings(c), c.epochs, len(c.runs), fmean(c.values("val_acc"))
 
     return max(conditions, key=merit)
+
+
+def kept_settings(condition: Condition) -> int:
+    """How many of the study's settings it keeps to."""
+    return sum(condition.keys.get(key) == value for key, value in published.RECIPE.items())
 
 
 def rivals(study: Study) -> tuple[Condition, Condition] | None:

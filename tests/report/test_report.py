@@ -25,7 +25,7 @@ from fer_lightning.data.faces import CLASSES, Faces, digest, fingerprint
 from fer_lightning.errors import UserError
 from fer_lightning.photographs import aligned
 from fer_lightning.report import __main__ as command
-from fer_lightning.report import curves, published
+from fer_lightning.report import ablation, curves, published
 from fer_lightning.report import page as pages
 from fer_lightning.report import study as studies
 from fer_lightning.report.archive import positions
@@ -829,6 +829,18 @@ def test_aligned_faces_are_not_the_study_s_and_are_shown_as_the_network_saw_them
     assert not seen
     reported(crops)
     assert seen
+
+
+def test_the_ablation_is_that_of_the_study_s_settings_even_where_another_is_longer(tmp_path, small_csv):
+    for aug in ("none", "norm"):
+        crops = write_trained(tmp_path / f"crops-{aug}", small_csv, aug=aug, epochs=curve(60))
+        config = (crops / "config.yaml").read_text()
+        (crops / "config.yaml").write_text(config.replace("data:\n", "data:\n  crop: aligned\n"))
+        write_trained(tmp_path / f"own-{aug}", small_csv, aug=aug)
+    study = studies.read([tmp_path])
+    studied = ablation.ablations(study)["dnn"].studied
+    assert [*studied] == ["none", "norm"]
+    assert {condition.keys.get("data.crop") for condition in studied.values()} == {None}
 
 
 def test_networks_are_compared_with_the_same_augmentation(tmp_path, small_csv):
