@@ -1,8 +1,8 @@
 """How `predict` does on faces whose label is known: python -m bench.photographs [PATH] [--every N] [--run RUN]
 
 Every N-th validation and PublicTest image of FER2013 is made a photograph with the face in its middle, and answered;
-then those of validation are spoilt: tilted, small, dark, half hidden. Prints a table for docs/results.md. PATH: FER2013
-in any form (default: where it is found).
+then those of validation are spoilt: tilted, small, in bad light, half hidden. Prints a table for docs/photographs.md.
+PATH: FER2013 in any form (default: where it is found).
 """
 
 import argparse
@@ -36,10 +36,28 @@ def tilted(image: np.ndarray, degrees: float) -> Image.Image:
     return photograph(image).rotate(degrees, Image.Resampling.BICUBIC)
 
 
+def noisy(pixels: np.ndarray) -> Image.Image:
+    """With the noise of a sensor."""
+    noise = np.random.default_rng(0).normal(0, 3, pixels.shape)
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
+
+
 def dark(image: np.ndarray, share: float) -> Image.Image:
-    """With so much of the light, and the noise of a sensor."""
-    noise = np.random.default_rng(0).normal(0, 3, (2 * SCALE * SIZE,) * 2)
-    return Image.fromarray((np.asarray(photograph(image)) * share + noise).clip(0, 255).astype(np.uint8))
+    """With so much of the light."""
+    return noisy(np.asarray(photograph(image)) * share)
+
+
+def hazy(image: np.ndarray, share: float) -> Image.Image:
+    """With so much of the contrast."""
+    return noisy(128 + (np.asarray(photograph(image)) - 128.0) * share)
+
+
+def backlit(image: np.ndarray, share: float) -> Image.Image:
+    """The face with so much of the light, and bright around it."""
+    pixels = np.asarray(photograph(image)).astype(float)
+    at = (np.arange(len(pixels)) + 0.5) / len(pixels) - 0.5
+    beyond = 1 / (1 + np.exp(20 * (1 - np.hypot(at[None, :] / 0.27, at[:, None] / 0.33))))  # of an ellipse, softly
+    return noisy((1 - beyond) * pixels * share + beyond * (200 + 0.2 * pixels))
 
 
 def hidden(image: np.ndarray, rows: slice, columns: slice) -> Image.Image:
@@ -61,7 +79,10 @@ SPOILT: dict[str, Callable[[np.ndarray], Image.Image]] = {
     "24 pixels large": partial(photograph, face=24),
     "12 pixels large": partial(photograph, face=12),
     "out of focus (2 of its 48 pixels)": partial(blurred, pixels=2),
+    "dim, three tenths of the light": partial(dark, share=0.3),
     "dark, a tenth of the light": partial(dark, share=0.1),
+    "hazy, a fifth of the contrast": partial(hazy, share=0.2),
+    "against the light, the face at 0.15 of it": partial(backlit, share=0.15),
     "mouth hidden": partial(hidden, rows=slice(30, None), columns=ALL),
     "eyes hidden": partial(hidden, rows=slice(10, 24), columns=ALL),
     "left half hidden": partial(hidden, rows=ALL, columns=slice(0, HALF)),

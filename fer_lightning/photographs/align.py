@@ -56,7 +56,7 @@ def fit(source: np.ndarray, target: np.ndarray) -> Similarity:
 
 
 def warp(picture: np.ndarray, to_picture: Similarity, size: int = SIZE) -> np.ndarray:
-    """uint8 (size, size) of a gray picture uint8 (H, W): each pixel the mean over the area that it covers there.
+    """float32 (size, size) of a gray picture uint8 (H, W): each pixel the mean over the area that it covers there.
 
     to_picture: from the result's coordinates to the picture's; a pixel's centre is at ½. Past the border, the border's
     pixels go on.
@@ -70,4 +70,4 @@ def warp(picture: np.ndarray, to_picture: Similarity, size: int = SIZE) -> np.nd
     sampled = F.grid_sample(
         source, torch.from_numpy(place.astype(np.float32))[None], padding_mode="border", align_corners=False
     )
-    return F.avg_pool2d(sampled, samples)[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()
+    return F.avg_pool2d(sampled, samples)[0, 0].numpy()

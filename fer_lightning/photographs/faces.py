@@ -13,6 +13,7 @@ from PIL import Image
 from fer_lightning.data.faces import SIZE
 from fer_lightning.photographs.align import TRAINING_LANDMARKS, VARIANTS, Similarity, fit, warp
 from fer_lightning.photographs.detector import detect, distinct
+from fer_lightning.photographs.light import as_bytes, clearer, lit_alike
 
 LEAST_SCORE = 0.65
 # The longer side of what the detector looks at, in pixels: smaller pictures are scaled up, larger ones down
@@ -22,7 +23,8 @@ SURE = 0.9  # a score from which on a picture is taken as upright
 TURNS = (1, 3, 2)  # by 90° each
 LOOKS = 2  # at a face in its place
 BATCH = 64  # pictures that are looked at together
-LEAST_TURNED, AHEAD = 0.8, 0.05  # a score in a turned picture that counts, and by how much it is better than another
+LEAST_CHANGED = 0.8  # a score that counts in a picture that was turned, lit or smoothed: a cat's there is up to 0.76
+AHEAD = 0.05  # by how much a turned picture's must be better
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class Face:
         """Degrees by which the face is turned clockwise."""
         return math.degrees(cmath.phase(self.to_picture.a))
 
-    @cached_property
+    @property
     def pixels(self) -> np.ndarray:
         """uint8 (48, 48), as FER2013's are."""
-        return warp(self.gray, self.to_picture)
+        return self._crops[0]
 
     def settled(self) -> "Face":
         """The same face in its place by its landmarks, as `realigned` finds it; itself where they are not seen."""
@@ -57,14 +59,18 @@ class Face:
 
     def variants(self) -> np.ndarray:
         """uint8 (V, 48, 48): the crops whose mean probability is the answer, `pixels` the first of them."""
-        crops = [warp(self.gray, self.to_picture.after(variant)) for variant in VARIANTS]
-        return np.stack([turned for crop in crops for turned in (crop, crop[:, ::-1])])
+        return np.stack([turned for crop in self._crops for turned in (crop, crop[:, ::-1])])
+
+    @cached_property
+    def _crops(self) -> np.ndarray:
+        """One of each of VARIANTS."""
+        return lit_alike(np.stack([warp(self.gray, self.to_picture.after(variant)) for variant in VARIANTS]))
 
 
 def find_faces(picture: np.ndarray) -> list[Face]:
     """The faces of an upright picture uint8 (H, W, 3), RGB, the largest first; none is an answer."""
     gray = to_gray(picture)
-    found = _largest_first(detections(picture[None])[0])
+    found = _largest_first(detections(picture[None], in_light=True)[0])
     places = refined([gray] * len(found), [each[5:].reshape(-1, 2) for each in found])
     return [
         Face(gray, fit(landmarks, TRAINING_LANDMARKS).inverse(), (left, top, width, height))
@@ -80,7 +86,7 @@ def realigned(pixels: np.ndarray, after_batch: Callable[[int], None] = lambda im
         found = detections(np.repeat(batch[..., None], 3, axis=3))
         faces = {index: _largest_first(each)[0, 5:].reshape(-1, 2) for index, each in enumerate(found) if len(each)}
         for index, landmarks in zip(faces, refined([batch[index] for index in faces], [*faces.values()]), strict=True):
-            crops[start + index] = warp(batch[index], fit(landmarks, TRAINING_LANDMARKS).inverse())
+            crops[start + index] = as_bytes(warp(batch[index], fit(landmarks, TRAINING_LANDMARKS).inverse()))
         after_batch(len(batch))
     return crops
 
@@ -100,7 +106,7 @@ def refined(grays: Sequence[np.ndarray], landmarks: Sequence[np.ndarray], looks:
         for _ in range(looks):
             views = [fit(landmarks[index], TRAINING_LANDMARKS).inverse().after(larger) for index in part]
             crops = np.stack([warp(grays[index], view, SHORTEST) for index, view in zip(part, views, strict=True)])
-            seen = detect(torch.from_numpy(crops[..., None].repeat(3, axis=3)), LEAST_SCORE)
+            seen = detect(torch.from_numpy(as_bytes(crops)[..., None].repeat(3, axis=3)), LEAST_SCORE)
             for index, view, found in zip(part, views, seen, strict=True):
                 if len(found):
                     middle = found[:, 1:3] + found[:, 3:5] / 2
@@ -133,11 +139,11 @@ def to_gray(picture: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).convert("L"))
 
 
-def detections(pictures: np.ndarray) -> list[np.ndarray]:
+def detections(pictures: np.ndarray, in_light: bool = False) -> list[np.ndarray]:
     """float (M, 15) as `detector.detect`'s of each picture of uint8 (N, H, W, 3), in its pixels.
 
     It looks a second time where faces are small, and in turned pictures where no face is clear: of a face that lies on
-    its side it finds the place, but not its landmarks.
+    its side it finds the place, but not its landmarks. in_light: where none is clear, also in `clearer` pictures.
     """
     height, width = pictures.shape[1:3]
     longer = max(height, width)
@@ -146,12 +152,16 @@ def detections(pictures: np.ndarray) -> list[np.ndarray]:
     if longer > USUAL:
         for index, each in enumerate(found):
             if each[:, 4].max(initial=0) < SMALL * longer / USUAL:
-                (more,) = _look(pictures[index : index + 1], min(longer, LARGER))
-                found[index] = distinct(torch.from_numpy(np.concatenate([each, more]))).numpy()
+                found[index] = _together(each, *_look(pictures[index : index + 1], min(longer, LARGER)))
+    if in_light:
+        for index, each in enumerate(found):
+            if _best(each) < SURE:
+                more = _seen([*clearer(_scaled(pictures[index], usual))], height, width)
+                found[index] = _together(each, *(one[one[:, 0] >= LEAST_CHANGED] for one in more))
     unclear = [index for index, each in enumerate(found) if _best(each) < SURE]
     for turns in TURNS if unclear else ():
         for index, turned in zip(unclear, _look(np.rot90(pictures[unclear], turns, axes=(1, 2)), usual), strict=True):
-            if _best(turned) >= max(LEAST_TURNED, _best(found[index]) + AHEAD):
+            if _best(turned) >= max(LEAST_CHANGED, _best(found[index]) + AHEAD):
                 found[index] = _turned_back(turned, turns, height, width)
     return found
 
@@ -160,13 +170,25 @@ def _best(found: np.ndarray) -> float:
     return float(found[:, 0].max(initial=0))
 
 
+def _together(*found: np.ndarray) -> np.ndarray:
+    return distinct(torch.from_numpy(np.concatenate(found))).numpy()
+
+
 def _look(pictures: np.ndarray, longer: int) -> list[np.ndarray]:
     """`detect` on pictures with a longer side of so many pixels; the result in the pictures' own pixels."""
-    height, width = pictures.shape[1:3]
+    return _seen([_scaled(picture, longer) for picture in pictures], *pictures.shape[1:3])
+
+
+def _scaled(picture: np.ndarray, longer: int) -> Image.Image:
+    height, width = picture.shape[:2]
     scale = longer / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    scaled = [Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR) for picture in pictures]
-    factors = np.tile(np.array([width / size[0], height / size[1]], np.float32), 7)
+    return Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+
+
+def _seen(scaled: Sequence[Image.Image], height: int, width: int) -> list[np.ndarray]:
+    """`detect` on pictures of one size; the result in the pixels of one of this height and width."""
+    factors = np.tile(np.array([width / scaled[0].width, height / scaled[0].height], np.float32), 7)
     faces = detect(torch.from_numpy(np.stack([np.asarray(picture) for picture in scaled])), LEAST_SCORE)
     return [np.concatenate([each[:, :1], each[:, 1:] * factors], 1) for each in (face.numpy() for face in faces)]
 

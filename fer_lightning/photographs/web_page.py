@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from fer_lightning import __version__
 from fer_lightning.data.faces import CLASSES, SIZE
-from fer_lightning.photographs import LIMITS, align, detector, faces
+from fer_lightning.photographs import LIMITS, align, detector, faces, light
 from fer_lightning.results import onnx_file
 from fer_lightning.results.calibration import Calibration
 from fer_lightning.results.page import render
@@ -26,9 +26,10 @@ RUNTIME, WASM, DETECTOR = "onnxruntime-web.mjs.gz", "onnxruntime-web.wasm.gz", "
 NOTICES = "onnxruntime-web.notices.txt.gz"  # of what is in the wasm: Protobuf, Eigen, XNNPACK and others
 # What worker.js computes with, under the names that it has here
 CONSTANTS = {
-    faces: ("LEAST_SCORE", "SHORTEST", "USUAL", "LARGER", "SMALL", "SURE", "TURNS", "LOOKS", "LEAST_TURNED", "AHEAD"),
+    faces: ("LEAST_SCORE", "SHORTEST", "USUAL", "LARGER", "SMALL", "SURE", "TURNS", "LOOKS", "LEAST_CHANGED", "AHEAD"),
     detector: ("MULTIPLE", "OVERLAP"),
     align: ("MOST_SAMPLES",),
+    light: ("TRAINING_LEVELS", "DARKEST", "BRIGHTEST", "LEAST_RANGE", "NOISE", "SMOOTHED"),
     onnx_file: ("FACES", "PROBABILITIES", "MAPS"),
 }
 
@@ -37,6 +38,7 @@ def constants(threshold: float) -> dict[str, object]:
     """What both scripts compute with, as JSON can hold it; a complex number is a pair."""
     return {
         **{name: getattr(module, name) for module, names in CONSTANTS.items() for name in names},
+        "MIDDLE": [light.MIDDLE.start, light.MIDDLE.stop],
         "CLASSES": CLASSES,
         "SIZE": SIZE,
         "THRESHOLD": threshold,

@@ -34,14 +34,14 @@ def test_fit_is_the_least_squares_of_points_that_no_similarity_moves() -> None:
 def test_warp_takes_a_crop_as_it_is() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (100, 80), np.uint8)
     crop = warp(picture, Similarity(1 + 0j, 20 + 30j))
-    np.testing.assert_array_equal(crop, picture[30:78, 20:68])
+    np.testing.assert_allclose(crop, picture[30:78, 20:68], atol=0.01)
 
 
 @pytest.mark.parametrize("times", [2, 5, 30])
 def test_a_pixel_is_the_mean_of_the_area_that_it_covers(times: int) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (48 * times, 48 * times), np.uint8)
     means = picture.reshape(48, times, 48, times).mean((1, 3))
-    assert np.abs(warp(picture, Similarity(complex(times), 0j)) - means).max() <= 0.51
+    assert np.abs(warp(picture, Similarity(complex(times), 0j)) - means).max() < 0.01
 
 
 def test_warp_turns_as_pillow_does_and_goes_on_past_the_border(hopper: np.ndarray) -> None:
@@ -49,6 +49,6 @@ def test_warp_turns_as_pillow_does_and_goes_on_past_the_border(hopper: np.ndarra
     crop = warp(np.asarray(gray), Similarity(4j, 400 + 120j))  # its x is the picture's y
     expected = gray.rotate(90, expand=True).crop((120, 112, 312, 304)).reduce(4)
     assert crop.shape == (48, 48)
-    np.testing.assert_allclose(crop, np.asarray(expected).astype(int), atol=1)
+    np.testing.assert_allclose(crop, np.asarray(expected).astype(int), atol=0.51)
     outside = warp(np.full((10, 10), 77, np.uint8), Similarity(1 + 0j, -100 - 100j))
-    assert (outside == 77).all()
+    np.testing.assert_allclose(outside, 77)

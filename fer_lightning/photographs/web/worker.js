@@ -54,7 +54,7 @@ async function refined(gray, landmarks) {
   for (let look = 0; look < K.LOOKS; look++) {
     const view = after(inverse(fit(landmarks, K.TRAINING_LANDMARKS)), larger);
     const data = new Uint8ClampedArray(4 * side ** 2);
-    warp(gray, view, side).forEach((level, i) => data.fill(level, 4 * i, 4 * i + 4));
+    warp(gray, view, side).forEach((level, i) => data.fill(level, 4 * i, 4 * i + 4)); // rounds as Python does
     const found = await detect({width: side, height: side, data});
     if (found.length) {
       const own = found.reduce((one, two) => fromMiddle(two) < fromMiddle(one) ? two : one);
@@ -84,8 +84,8 @@ async function answers(found, chosen) {
 }
 
 function variants({gray, toPicture}, chosen) {
-  return chosen.flatMap(variant => {
-    const crop = warp(gray, after(toPicture, variant));
+  const crops = litAlike(chosen.map(variant => warp(gray, after(toPicture, variant))));
+  return crops.flatMap(crop => {
     return [crop, crop.map((_, i) => crop[i - i % K.SIZE + K.SIZE - 1 - i % K.SIZE])]; // and its mirror image
   });
 }
@@ -110,11 +110,17 @@ async function detections(picture, live) { // live, only the first look: the nex
   if (longer > K.USUAL && !found.some(each => each[4] >= K.SMALL * longer / K.USUAL)) {
     found = distinct([...found, ...await look(picture, Math.min(longer, K.LARGER))]);
   }
+  if (best(found) < K.SURE) {
+    for (const each of clearer(scaled(picture, usual))) {
+      found.push(...(await seenIn(each, picture)).filter(([score]) => score >= K.LEAST_CHANGED));
+    }
+    found = distinct(found);
+  }
   let sure = best(found);
   if (sure < K.SURE) {
     for (const turns of K.TURNS) {
       const turned = await look(rot90(picture, turns), usual);
-      if (best(turned) >= Math.max(K.LEAST_TURNED, sure + K.AHEAD)) {
+      if (best(turned) >= Math.max(K.LEAST_CHANGED, sure + K.AHEAD)) {
         [found, sure] = [turned.map(each => turnedBack(each, turns, picture)), best(turned)];
       }
     }
@@ -124,11 +130,16 @@ async function detections(picture, live) { // live, only the first look: the nex
 
 const best = found => Math.max(0, ...found.map(each => each[0]));
 
-async function look(picture, longer) {
+const look = (picture, longer) => seenIn(scaled(picture, longer), picture);
+
+function scaled(picture, longer) {
   const {width, height} = picture, scale = longer / Math.max(width, height);
-  const size = [width, height].map(side => Math.max(round(side * scale), 1));
-  const found = await detect(resized(picture, ...size));
-  return found.map(each => each.map((value, i) => i ? value * (i % 2 ? width / size[0] : height / size[1]) : value));
+  return resized(picture, ...[width, height].map(side => Math.max(round(side * scale), 1)));
+}
+
+async function seenIn(scaled, {width, height}) {
+  const found = await detect(scaled), [across, down] = [width / scaled.width, height / scaled.height];
+  return found.map(each => each.map((value, i) => i ? value * (i % 2 ? across : down) : value));
 }
 
 function turnedBack([score, left, top, wide, high, ...points], turns, {width, height}) {
@@ -138,6 +149,40 @@ function turnedBack([score, left, top, wide, high, ...points], turns, {width, he
     points = points.map((_, i) => i % 2 ? points[i - 1] : across - points[i + 1]);
   }
   return [score, left, top, wide, high, ...points];
+}
+
+// --- light.py
+
+function levels(gray) {
+  const sorted = gray.slice().sort();
+  return [K.DARKEST, K.BRIGHTEST].map(percent => {
+    const at = percent / 100 * (sorted.length - 1), below = Math.floor(at);
+    return sorted[below] + (at - below) * (sorted[Math.min(below + 1, sorted.length - 1)] - sorted[below]);
+  });
+}
+
+function lit(pixels, darkest, brightest) {
+  if (brightest - darkest >= K.LEAST_RANGE) return pixels;
+  const [low, high] = K.TRAINING_LEVELS, times = (high - low) / Math.max(brightest - darkest, K.NOISE);
+  return Float64Array.from(pixels, pixel => low + (pixel - darkest) * times);
+}
+
+function litAlike(crops) {
+  const [first, last] = K.MIDDLE, inside = side => side >= first && side < last;
+  const own = levels(crops[0].filter((_, i) => inside(i % K.SIZE) && inside(Math.floor(i / K.SIZE))));
+  return crops.map(crop => Uint8ClampedArray.from(lit(crop, ...own)));
+}
+
+function clearer(picture) {
+  const {width, height} = picture;
+  const small = [width, height].map(side => Math.max(Math.floor(side / K.SMOOTHED), 1));
+  const better = litPicture(picture), smoothed = litPicture(resized(resized(picture, ...small), width, height));
+  return better === picture ? [smoothed] : [better, smoothed];
+}
+
+function litPicture(picture) {
+  const {width, height} = picture, data = lit(picture.data, ...levels(toGray(picture).data));
+  return data === picture.data ? picture : {width, height, data: Uint8ClampedArray.from(data)};
 }
 
 // --- detector.py
@@ -215,7 +260,7 @@ function warp({width, height, data}, {a, shift}, size = K.SIZE) {
         dy * ((1 - dx) * data[below * width + left] + dx * data[below * width + right]);
     }
   }
-  return Uint8Array.from(sums, sum => round(sum / samples ** 2));
+  return sums.map(sum => sum / samples ** 2);
 }
 
 // --- numpy and Pillow
