@@ -15,10 +15,11 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from fer_lightning.data.faces import Faces
 from fer_lightning.data.form import Source, Stats
@@ -84,6 +85,26 @@ def keep(entry: Path, faces: Faces, name: str) -> None:
         for old in list(_unkept)[: len(_unkept) - _MOST_UNKEPT + 1]:
             del _unkept[old]
         _unkept[entry] = faces
+
+
+@contextlib.contextmanager
+def alone(entry: Path, waiting: str) -> Iterator[None]:
+    """For one process at a time that makes an entry; the next ones say what they are waiting for, then find it kept.
+
+    Where the file system knows no locks, or nothing can be written, nobody waits.
+    """
+    lock = FileLock(entry.with_name(f"{entry.name}.lock"), fallback_to_soft=False)
+    with contextlib.suppress(OSError, NotImplementedError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(waiting, file=sys.stderr, flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def has(source: Source) -> bool:

@@ -17,7 +17,8 @@ VERSION = 1  # raise it with every change to where a face is found, or cropped: 
 
 
 def aligned(faces: Faces, where: np.ndarray | None = None) -> Faces:
-    """The same images, those at `where`, int (N,), or all, cropped as `predict` crops a photograph's faces.
+    """The same images, those at `where`, int (N,), or all, cropped as `predict` crops a photograph's faces, in
+    their own light.
 
     One without a face that is found stays as it is. Digests stay those of the images as they were, so splits and
     what is unseen are the same. Crops of all images are kept in the cache: it takes some 25 ms an image. A terminal is
@@ -28,18 +29,25 @@ def aligned(faces: Faces, where: np.ndarray | None = None) -> Faces:
     entry = cache.folder() / f"aligned-{source}" / images
     if kept := cache.kept(entry):
         return replace(faces, pixels=kept.pixels, aligned=True)
-    whole = where is None or len(where) == len(faces)
-    pixels, chosen = np.array(faces.pixels), slice(None) if whole else where
-    count = len(pixels[chosen])
-    if count > cache.MANY:
-        print(f"finding the faces of {count:,} images …", file=sys.stderr, flush=True)
-    with progress() as bar:
-        task = bar.add_task("finding faces", total=count)
-        pixels[chosen] = realigned(pixels[chosen], lambda images: bar.advance(task, images))
-    made = replace(faces, pixels=pixels, aligned=True)
-    if whole:
+    if where is not None and len(where) < len(faces):
+        pixels = np.array(faces.pixels)
+        pixels[where] = _cropped(pixels[where])
+        return replace(faces, pixels=pixels, aligned=True)
+    with cache.alone(entry, "another process finds the faces of these images; waiting for it …"):
+        if kept := cache.kept(entry):
+            return replace(faces, pixels=kept.pixels, aligned=True)
+        made = replace(faces, pixels=_cropped(faces.pixels), aligned=True)
         cache.keep(entry, made, f"what was cropped of {faces.source}")
     return made
+
+
+def _cropped(pixels: np.ndarray) -> np.ndarray:
+    """`realigned`, on a terminal with a bar."""
+    if len(pixels) > cache.MANY:
+        print(f"finding the faces of {len(pixels):,} images …", file=sys.stderr, flush=True)
+    with progress() as bar:
+        task = bar.add_task("finding faces", total=len(pixels))
+        return realigned(pixels, lambda images: bar.advance(task, images))
 
 
 def seen_by(classifier: Classifier, faces: Faces, where: np.ndarray) -> Faces:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def made(monkeypatch, tmp_path) -> list[int]:
 
     def mirrored(pixels: np.ndarray, after_batch) -> np.ndarray:
         counts.append(len(pixels))
-        return pixels[:, :, ::-1]
+        return pixels[:, :, ::-1].copy()
 
     monkeypatch.setattr(aligned, "realigned", mirrored)
     monkeypatch.setenv("FER_LIGHTNING_CACHE", str(tmp_path / "cache"))
@@ -72,6 +74,16 @@ def test_crops_of_all_images_are_made_once_and_the_images_stay_the_same_ones(few
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert (aligned.aligned(few_faces).pixels == few_faces.pixels[:, :, ::-1]).all()
     assert made == [2, len(few_faces), len(few_faces)]
+
+
+def test_of_several_at_once_one_makes_them_and_the_others_wait(few_faces, made, monkeypatch, capsys):
+    mirrored = aligned.realigned
+    monkeypatch.setattr(aligned, "realigned", lambda *given: time.sleep(0.5) or mirrored(*given))
+    with ThreadPoolExecutor() as pool:
+        for found in pool.map(aligned.aligned, [few_faces] * 3):
+            np.testing.assert_array_equal(found.pixels, few_faces.pixels[:, :, ::-1])
+    assert made == [len(few_faces)]
+    assert capsys.readouterr().err.count("another process finds the faces") == 2
 
 
 def test_where_nothing_can_be_kept_a_process_makes_them_once(few_faces, made, monkeypatch, tmp_path, caplog):
