@@ -12,7 +12,7 @@ from fer_lightning.data.faults import in_a_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
-SUFFIXES |= {".ppm", ".pgm", ".heic", ".heif"}
+SUFFIXES |= {".ppm", ".pgm", ".heic", ".heif", ".hif"}
 RIGHT = "right: a whole jpg, png, webp, bmp, gif, tiff, avif or heic"
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # what such a file says it is
 _USUAL_BYTES = 1 << 16  # for a read of more, Python takes all that memory before it reads
@@ -35,7 +35,7 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     if read[:4] == b"\x89PNG":
         Image.open(content, formats=("PNG",)).verify()  # the checksums, which reading the pixels passes over
     content.seek(0)
-    image: Image.Image = Image.open(content, formats=(*FORMATS, *_heif(read)))
+    image = _opened(content, read[:12])
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "F":  # perhaps from 0 to 1, perhaps to 255
         raise ValueError("its pixels are no whole numbers")
@@ -48,19 +48,23 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     return image
 
 
-def _heif(read: bytes) -> tuple[str, ...]:
-    """Pillow's name of a telephone's heic, where the file begins like one. ImportError without the package for it.
+def _opened(content: io.BytesIO, start: bytes) -> Image.Image:
+    """An image of FORMATS or a telephone's heic, for which ImportError says what is missing.
 
-    That turns the picture as the file says, and leaves EXIF nothing to turn.
+    That is turned as the file says, and leaves EXIF nothing to turn.
     """
-    if read[4:8] != b"ftyp" or read[8:12] not in _HEIC:
-        return ()
+    try:
+        return Image.open(content, formats=FORMATS)
+    except UnidentifiedImageError:
+        if start[4:8] != b"ftyp" or start[8:] not in _HEIC:
+            raise
     try:
         from pillow_heif import register_heif_opener
-    except ImportError:
+    except ModuleNotFoundError:
         raise ImportError("a telephone's heic needs a package: pip install 'fer_lightning[heic]'") from None
     register_heif_opener()
-    return ("HEIF",)
+    content.seek(0)
+    return Image.open(content, formats=("HEIF",))
 
 
 def as_face(file: IO[bytes]) -> np.ndarray:

@@ -153,16 +153,17 @@ def detections(pictures: np.ndarray, in_light: bool = False) -> list[np.ndarray]
         for index, each in enumerate(found):
             if each[:, 4].max(initial=0) < SMALL * longer / USUAL:
                 found[index] = _together(each, *_look(pictures[index : index + 1], min(longer, LARGER)))
+    upright = [_best(each) for each in found]  # in its own light, as the turned picture is looked at
     if in_light:
         for index, each in enumerate(found):
-            if _best(each) < SURE:
+            if upright[index] < SURE:
                 more = _seen([*clearer(_scaled(pictures[index], usual))], height, width)
                 found[index] = _together(each, *(one[one[:, 0] >= LEAST_CHANGED] for one in more))
     unclear = [index for index, each in enumerate(found) if _best(each) < SURE]
     for turns in TURNS if unclear else ():
         for index, turned in zip(unclear, _look(np.rot90(pictures[unclear], turns, axes=(1, 2)), usual), strict=True):
-            if _best(turned) >= max(LEAST_CHANGED, _best(found[index]) + AHEAD):
-                found[index] = _turned_back(turned, turns, height, width)
+            if _best(turned) >= max(LEAST_CHANGED, upright[index] + AHEAD):
+                found[index], upright[index] = _turned_back(turned, turns, height, width), _best(turned)
     return found
 
 

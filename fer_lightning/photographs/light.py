@@ -9,7 +9,7 @@ MIDDLE = slice(8, 40)  # rows and columns of a face's 48×48 pixels: what is aro
 # The medians of FER2013's 28,709 Training faces: the 1st and the 99th percentile of the pixels in a face's middle
 TRAINING_LEVELS = (28, 218)
 DARKEST, BRIGHTEST = 1, 99  # those percentiles
-LEAST_RANGE = 80  # levels between them; 0.6 % of Training's faces have fewer
+FEW, ENOUGH = 80, 120  # levels between them; 0.6 % and 5.6 % of Training's faces have fewer
 NOISE = 8  # levels; no smaller range is spread as if it were more than noise
 SMOOTHED = 4  # pixels of which one is made, a side, against noise
 
@@ -21,11 +21,13 @@ def levels(gray: np.ndarray) -> tuple[float, float]:
 
 
 def lit(pixels: np.ndarray, darkest: float, brightest: float) -> np.ndarray:
-    """Pixels from 0 to 255 as they are, or spread from these levels to TRAINING_LEVELS where they lie too close."""
-    if brightest - darkest >= LEAST_RANGE:
+    """Pixels, 0 to 255, spread from these levels to TRAINING_LEVELS where they are FEW; as they are from ENOUGH on."""
+    share = min((ENOUGH - (brightest - darkest)) / (ENOUGH - FEW), 1)
+    if share <= 0:
         return pixels
     low, high = TRAINING_LEVELS
-    return low + (pixels - darkest) * ((high - low) / max(brightest - darkest, NOISE))
+    spread = (pixels - (darkest + brightest) / 2) * ((high - low) / max(brightest - darkest, NOISE)) + (low + high) / 2
+    return pixels + share * (spread - pixels)
 
 
 def lit_alike(crops: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ CONSTANTS = {
     faces: ("LEAST_SCORE", "SHORTEST", "USUAL", "LARGER", "SMALL", "SURE", "TURNS", "LOOKS", "LEAST_CHANGED", "AHEAD"),
     detector: ("MULTIPLE", "OVERLAP"),
     align: ("MOST_SAMPLES",),
-    light: ("TRAINING_LEVELS", "DARKEST", "BRIGHTEST", "LEAST_RANGE", "NOISE", "SMOOTHED"),
+    light: ("TRAINING_LEVELS", "DARKEST", "BRIGHTEST", "FEW", "ENOUGH", "NOISE", "SMOOTHED"),
     onnx_file: ("FACES", "PROBABILITIES", "MAPS"),
 }
 

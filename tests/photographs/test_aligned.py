@@ -169,7 +169,7 @@ def test_nothing_is_searched_before_all_else_is_checked_nor_for_a_run_that_is_co
 def test_a_rough_place_becomes_that_of_training_and_stays_where_no_face_is_seen(astronaut):
     left, top, width, height = find_faces(astronaut)[0].box
     shifted = boxed(astronaut, (left - 20, top - 30, 1.3 * width, 1.3 * height)).pixels
-    flat = np.full((48, 48), 90, np.uint8)
+    flat = np.full((48, 48), 60, np.uint8)
     flat[10:20, 5:40] = 200
     for pixels in (shifted, flat):
         (expected,) = realigned(pixels[None])

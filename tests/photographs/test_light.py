@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_lightning.photographs import faces
 from fer_lightning.photographs.faces import Face, boxed, find_faces, realigned
-from fer_lightning.photographs.light import LEAST_RANGE, MIDDLE, TRAINING_LEVELS, as_bytes, levels, lit
+from fer_lightning.photographs.light import ENOUGH, FEW, MIDDLE, TRAINING_LEVELS, as_bytes, clearer, levels, lit
 
 
 def noisy(picture: np.ndarray) -> np.ndarray:
@@ -20,6 +21,7 @@ def face_levels(pixels: np.ndarray) -> tuple[float, float]:
 
 LIGHT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "a fifth of the light": lambda picture: noisy(picture * 0.2),
+    "a tenth of the light": lambda picture: noisy(picture * 0.1),
     "a twentieth of the light": lambda picture: noisy(picture * 0.05),
     "haze": lambda picture: noisy(128 + (picture.astype(float) - 128) * 0.2),
 }
@@ -28,14 +30,19 @@ LIGHT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def test_few_levels_are_spread_to_those_of_training_faces_and_many_are_not() -> None:
     pixels = np.random.default_rng(0).normal(128, 40, (48, 48)).clip(0, 255)
     np.testing.assert_array_equal(lit(pixels, *levels(pixels)), pixels)
-    for share, offset in ((0.4, 0), (0.1, 0), (0.3, 150)):
+    for share, offset in ((0.4, 0), (0.1, 0), (0.3, 150)):  # ranges from 19 to 75
         few = pixels * share + offset
         spread = lit(few, *levels(few))
         np.testing.assert_allclose(levels(spread), TRAINING_LEVELS)
         assert np.corrcoef(spread.ravel(), pixels.ravel())[0, 1] == pytest.approx(1)
-    assert lit(np.array([0.0, LEAST_RANGE]), 0, LEAST_RANGE)[1] == LEAST_RANGE
+    contrast = [np.ptp(lit(np.array([0.0, few]), 0, few)) for few in range(FEW, ENOUGH + 20)]
+    steps = np.diff(contrast)  # a little more light never makes another face
+    assert contrast[0] == np.ptp(TRAINING_LEVELS)
+    assert contrast[ENOUGH - FEW :] == [*range(ENOUGH, ENOUGH + 20)]
+    assert np.abs(steps).max() < 8
     blank = lit(np.full((48, 48), 90) + np.tile([0, 1], (48, 24)), 90, 91)
     assert np.ptp(blank) < 30  # no face is made of a blank wall's noise
+    assert blank.mean() == pytest.approx(np.mean(TRAINING_LEVELS))
 
 
 @pytest.mark.parametrize("light", LIGHT)
@@ -54,7 +61,7 @@ def test_a_face_against_the_light_needs_light_of_its_own(hopper: np.ndarray) -> 
     picture = np.full(hopper.shape, 250, np.uint8)
     place = np.s_[top - 20 : top + height + 20, left - 20 : left + width + 20]
     picture[place] = hopper[place] * 0.2
-    assert np.ptp(levels(picture)) > LEAST_RANGE  # all in all
+    assert np.ptp(levels(picture)) > ENOUGH  # all in all
     (face,) = find_faces(picture)
     assert face_levels(face.pixels) == pytest.approx(TRAINING_LEVELS, abs=2)
 
@@ -79,9 +86,29 @@ def test_noise_hides_a_face_until_it_is_smoothed(astronaut: np.ndarray) -> None:
     assert [len(found) for found in (*faces.detections(dark), *faces.detections(dark, in_light=True))] == [0, 1]
 
 
+def test_a_detector_sees_more_in_a_lit_picture_and_in_one_without_noise(astronaut: np.ndarray) -> None:
+    dim = Image.fromarray(LIGHT["a tenth of the light"](astronaut))
+    before, bright, smooth = (np.asarray(each.convert("L")).astype(float) for each in (dim, *clearer(dim)))
+    assert levels(bright) == pytest.approx(TRAINING_LEVELS, abs=4)
+    assert np.corrcoef(bright.ravel(), before.ravel())[0, 1] > 0.99
+    assert np.abs(np.diff(smooth)).mean() < np.abs(np.diff(bright)).mean() / 2
+    (only,) = clearer(Image.fromarray(astronaut))
+    assert levels(np.asarray(only)) == pytest.approx(levels(astronaut), abs=15)
+
+
+@pytest.mark.parametrize("light", ["good", "haze"])
+def test_a_lying_face_is_turned_upright_in_bad_light_too(light: str, astronaut: np.ndarray) -> None:
+    lying = np.asarray(Image.fromarray(astronaut).rotate(75))
+    (face,) = find_faces(LIGHT.get(light, lambda picture: picture)(lying))
+    assert face.roll == pytest.approx(-75, abs=12)
+
+
 def test_training_faces_are_cropped_as_they_are(astronaut: np.ndarray) -> None:
     (face,) = find_faces(astronaut)
     dim = face.pixels // 4
     (crop,) = realigned(dim[None])
     assert crop.max() <= dim.max()
+    dark = face.pixels // 20
+    np.testing.assert_array_equal(realigned(dark[None])[0], dark)  # its face is not looked for in a better light
+    assert find_faces(np.repeat(dark[..., None], 3, 2))
     assert levels(Face(dim, boxed(astronaut, (0, 0, 48, 48)).to_picture, (0, 0, 48, 48)).pixels)[1] > 200

@@ -110,18 +110,18 @@ async function detections(picture, live) { // live, only the first look: the nex
   if (longer > K.USUAL && !found.some(each => each[4] >= K.SMALL * longer / K.USUAL)) {
     found = distinct([...found, ...await look(picture, Math.min(longer, K.LARGER))]);
   }
-  if (best(found) < K.SURE) {
+  let upright = best(found); // in its own light, as the turned picture is looked at
+  if (upright < K.SURE) {
     for (const each of clearer(scaled(picture, usual))) {
       found.push(...(await seenIn(each, picture)).filter(([score]) => score >= K.LEAST_CHANGED));
     }
     found = distinct(found);
   }
-  let sure = best(found);
-  if (sure < K.SURE) {
+  if (best(found) < K.SURE) {
     for (const turns of K.TURNS) {
       const turned = await look(rot90(picture, turns), usual);
-      if (best(turned) >= Math.max(K.LEAST_CHANGED, sure + K.AHEAD)) {
-        [found, sure] = [turned.map(each => turnedBack(each, turns, picture)), best(turned)];
+      if (best(turned) >= Math.max(K.LEAST_CHANGED, upright + K.AHEAD)) {
+        [found, upright] = [turned.map(each => turnedBack(each, turns, picture)), best(turned)];
       }
     }
   }
@@ -162,9 +162,11 @@ function levels(gray) {
 }
 
 function lit(pixels, darkest, brightest) {
-  if (brightest - darkest >= K.LEAST_RANGE) return pixels;
-  const [low, high] = K.TRAINING_LEVELS, times = (high - low) / Math.max(brightest - darkest, K.NOISE);
-  return Float64Array.from(pixels, pixel => low + (pixel - darkest) * times);
+  const range = brightest - darkest, share = Math.min((K.ENOUGH - range) / (K.ENOUGH - K.FEW), 1);
+  if (share <= 0) return pixels;
+  const [low, high] = K.TRAINING_LEVELS, times = (high - low) / Math.max(range, K.NOISE);
+  const [from, to] = [(darkest + brightest) / 2, (low + high) / 2];
+  return Float64Array.from(pixels, pixel => pixel + share * (to + (pixel - from) * times - pixel));
 }
 
 function litAlike(crops) {
