@@ -13,7 +13,7 @@ from PIL import Image
 from fer_lightning.data.faces import SIZE
 from fer_lightning.photographs.align import TRAINING_LANDMARKS, VARIANTS, Similarity, fit, warp
 from fer_lightning.photographs.detector import detect, distinct
-from fer_lightning.photographs.light import as_bytes, clearer, lit_alike
+from fer_lightning.photographs.light import as_bytes, clearer, lit, lit_alike
 
 LEAST_SCORE = 0.65
 # The longer side of what the detector looks at, in pixels: smaller pictures are scaled up, larger ones down
@@ -54,7 +54,7 @@ class Face:
     def settled(self) -> "Face":
         """The same face in its place by its landmarks, as `realigned` finds it; itself where they are not seen."""
         rough = self.to_picture(TRAINING_LANDMARKS)
-        (landmarks,) = refined([self.gray], [rough], LOOKS + 1)  # the first for the detector's own look
+        (landmarks,) = refined([self.gray], [rough], LOOKS + 1, in_light=True)  # the first for the detector's own look
         return self if landmarks is rough else replace(self, to_picture=fit(landmarks, TRAINING_LANDMARKS).inverse())
 
     def variants(self) -> np.ndarray:
@@ -71,7 +71,7 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     """The faces of an upright picture uint8 (H, W, 3), RGB, the largest first; none is an answer."""
     gray = to_gray(picture)
     found = _largest_first(detections(picture[None], in_light=True)[0])
-    places = refined([gray] * len(found), [each[5:].reshape(-1, 2) for each in found])
+    places = refined([gray] * len(found), [each[5:].reshape(-1, 2) for each in found], in_light=True)
     return [
         Face(gray, fit(landmarks, TRAINING_LANDMARKS).inverse(), (left, top, width, height))
         for (_, left, top, width, height, *_), landmarks in zip(found.tolist(), places, strict=True)
@@ -91,13 +91,15 @@ def realigned(pixels: np.ndarray, after_batch: Callable[[int], None] = lambda im
     return crops
 
 
-def refined(grays: Sequence[np.ndarray], landmarks: Sequence[np.ndarray], looks: int = LOOKS) -> list[np.ndarray]:
+def refined(
+    grays: Sequence[np.ndarray], landmarks: Sequence[np.ndarray], looks: int = LOOKS, in_light: bool = False
+) -> list[np.ndarray]:
     """Landmarks float (5, 2) of a face in each gray picture uint8 (H, W), looked at again in their place.
 
     Those of a face that is not seen there come back as the very array.
 
     There the face is as large and nearly as upright as Training's were when their landmarks were measured; that of a
-    tilted face is not seen at the first look.
+    tilted face is not seen at the first look. in_light: and in such a light, which a dim one needs to be seen.
     """
     landmarks = [*landmarks]
     larger = Similarity(complex(SIZE / SHORTEST), 0j)
@@ -105,8 +107,10 @@ def refined(grays: Sequence[np.ndarray], landmarks: Sequence[np.ndarray], looks:
         part = range(start, min(start + BATCH, len(landmarks)))
         for _ in range(looks):
             views = [fit(landmarks[index], TRAINING_LANDMARKS).inverse().after(larger) for index in part]
-            crops = np.stack([warp(grays[index], view, SHORTEST) for index, view in zip(part, views, strict=True)])
-            seen = detect(torch.from_numpy(as_bytes(crops)[..., None].repeat(3, axis=3)), LEAST_SCORE)
+            crops = [warp(grays[index], view, SHORTEST) for index, view in zip(part, views, strict=True)]
+            if in_light:
+                crops = [lit(crop, crop) for crop in crops]
+            seen = detect(torch.from_numpy(as_bytes(np.stack(crops))[..., None].repeat(3, axis=3)), LEAST_SCORE)
             for index, view, found in zip(part, views, seen, strict=True):
                 if len(found):
                     middle = found[:, 1:3] + found[:, 3:5] / 2

@@ -20,8 +20,9 @@ def levels(gray: np.ndarray) -> tuple[float, float]:
     return float(darkest), float(brightest)
 
 
-def lit(pixels: np.ndarray, darkest: float, brightest: float) -> np.ndarray:
-    """Pixels, 0 to 255, spread from these levels to TRAINING_LEVELS where they are FEW; as they are from ENOUGH on."""
+def lit(pixels: np.ndarray, gray: np.ndarray) -> np.ndarray:
+    """Pixels, 0 to 255, spread to TRAINING_LEVELS where the levels of `gray` are FEW; as they are from ENOUGH on."""
+    darkest, brightest = levels(gray)
     share = min((ENOUGH - (brightest - darkest)) / (ENOUGH - FEW), 1)
     if share <= 0:
         return pixels
@@ -32,7 +33,7 @@ def lit(pixels: np.ndarray, darkest: float, brightest: float) -> np.ndarray:
 
 def lit_alike(crops: np.ndarray) -> np.ndarray:
     """uint8 of a face's crops from 0 to 255, float (V, 48, 48), all in the light that the first one needs."""
-    return as_bytes(lit(crops, *levels(crops[0, MIDDLE, MIDDLE])))
+    return as_bytes(lit(crops, crops[0, MIDDLE, MIDDLE]))
 
 
 def clearer(picture: Image.Image) -> Iterator[Image.Image]:
@@ -46,7 +47,7 @@ def clearer(picture: Image.Image) -> Iterator[Image.Image]:
 
 def _lit_picture(picture: Image.Image) -> Image.Image:
     pixels = np.asarray(picture)
-    better = lit(pixels, *levels(np.asarray(picture.convert("L"))))
+    better = lit(pixels, np.asarray(picture.convert("L")))
     return picture if better is pixels else Image.fromarray(as_bytes(better))
 
 

@@ -54,7 +54,8 @@ async function refined(gray, landmarks) {
   for (let look = 0; look < K.LOOKS; look++) {
     const view = after(inverse(fit(landmarks, K.TRAINING_LANDMARKS)), larger);
     const data = new Uint8ClampedArray(4 * side ** 2);
-    warp(gray, view, side).forEach((level, i) => data.fill(level, 4 * i, 4 * i + 4)); // rounds as Python does
+    const crop = warp(gray, view, side);
+    lit(crop, crop).forEach((level, i) => data.fill(level, 4 * i, 4 * i + 4)); // rounds as Python does
     const found = await detect({width: side, height: side, data});
     if (found.length) {
       const own = found.reduce((one, two) => fromMiddle(two) < fromMiddle(one) ? two : one);
@@ -161,7 +162,8 @@ function levels(gray) {
   });
 }
 
-function lit(pixels, darkest, brightest) {
+function lit(pixels, gray) {
+  const [darkest, brightest] = levels(gray);
   const range = brightest - darkest, share = Math.min((K.ENOUGH - range) / (K.ENOUGH - K.FEW), 1);
   if (share <= 0) return pixels;
   const [low, high] = K.TRAINING_LEVELS, times = (high - low) / Math.max(range, K.NOISE);
@@ -171,8 +173,8 @@ function lit(pixels, darkest, brightest) {
 
 function litAlike(crops) {
   const [first, last] = K.MIDDLE, inside = side => side >= first && side < last;
-  const own = levels(crops[0].filter((_, i) => inside(i % K.SIZE) && inside(Math.floor(i / K.SIZE))));
-  return crops.map(crop => Uint8ClampedArray.from(lit(crop, ...own)));
+  const middle = crops[0].filter((_, i) => inside(i % K.SIZE) && inside(Math.floor(i / K.SIZE)));
+  return crops.map(crop => Uint8ClampedArray.from(lit(crop, middle)));
 }
 
 function clearer(picture) {
@@ -183,7 +185,7 @@ function clearer(picture) {
 }
 
 function litPicture(picture) {
-  const {width, height} = picture, data = lit(picture.data, ...levels(toGray(picture).data));
+  const {width, height} = picture, data = lit(picture.data, toGray(picture).data);
   return data === picture.data ? picture : {width, height, data: Uint8ClampedArray.from(data)};
 }
 
