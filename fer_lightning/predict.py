@@ -34,7 +34,7 @@ columns of --out FILE.csv, a row a face:
   predicted,probability     the class and how probable it is, at a temperature that fits validation data:
                             the mean over the face and variants such as its mirror image. (The shares of validation
                             images that are printed are of single crops; over the variants, of the package's network,
-                            72.6% are answered and 79.8% of these are right.)
+                            72.6% are answered and 79.7% of these are right.)
   unsure                    True where the probability is below the threshold; `predicted` is a guess then
   angry … neutral           the probabilities of all seven classes
 FILE.json holds the same as a list, `faces`, below what is known of the network and the limits.
