@@ -8,7 +8,6 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fer_lightning.errors import UserError
-from fer_lightning.settings import command_line
 from fer_lightning.settings.command_line import readable
 
 DNN = ("model=dnn", "model.widths=[64,32]", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=64", "logger=none")
@@ -28,14 +27,9 @@ def test_a_path_is_read_as_it_is_typed():
     for key in ("data.root", "++data.root", "ckpt_path", "hydra.run.dir", "hydra.sweep.dir"):
         assert values(*(f"{key}={name}" for name in NAMES)) == list(NAMES)
     assert values("distill.teachers=[out (1), epoch=9.ckpt,2013]") == [["out (1)", "epoch=9.ckpt", "2013"]]
-    meant = ["data.root=null", "data.root='a b'", 'data.root="x#y"', "data.root=", "data.root=${oc.env:HOME}/x"]
-    meant += [
-        "distill.teachers=['a (1)',b]",
-        "distill.teachers=[a,b]",
-        "~trainer.precision",
-        "data.root=a\\ b",
-        "seed=3",
-    ]
+    assert values("data.root=${oc.env:HOME}/x") == ["${oc.env:HOME}/x"]  # which OmegaConf resolves
+    meant = ["data.root=null", "data.root='a b'", 'data.root="x#y"', "data.root=", "distill.teachers=['a (1)',b]"]
+    meant += ["distill.teachers=[a,b]", "~trainer.precision", "seed=3"]
     assert readable(meant) == meant
 
 
@@ -52,9 +46,7 @@ def test_commas_are_of_a_path_where_it_is_there_and_the_command_is_no_sweep(tmp_
         readable(["data.root=x#y,z"])
 
 
-def test_backslashes_of_windows_are_no_escapes(monkeypatch):
-    assert values(r"data.root=\\server\faces") == [r"\server\faces"]
-    monkeypatch.setattr(command_line, "WINDOWS", True)
+def test_backslashes_are_no_escapes_in_a_path():
     assert values(r"data.root=\\server\faces (1)\x") == [r"\\server\faces (1)\x"]
     assert values(r"distill.teachers=[\\server\a]") == [[r"\\server\a"]]
 
@@ -71,29 +63,20 @@ def test_options_may_stand_anywhere_and_a_recipe_have_a_plus():
 @pytest.mark.parametrize(
     ("words", "right"),
     [
-        (["data.root=My", "Drive/(1)"], "My Drive/(1): it was cut at a space; write 'data.root=\"My Drive/(1)\"'"),
-        (["seed=1", "data.root", "=", "x"], "data.root = x: it was cut at a space; write data.root=x"),
-        (["data.root=.", "seed", "=", "3"], "seed = 3: it was cut at a space; write seed=3"),
-        (["data.root=my", "own", "drive", "seed=1"], "data.root=my own drive: it was cut"),
-        (["data.root=.", "train"], "train: settings are written key=value"),
-        (["seed =3"], "do not belong there; write seed=3"),
-        (["data.root=.", "'seed=3'"], "write seed=3"),
-        (["“data.root=a b”"], "write 'data.root=a b'"),
-        (["–m"], "write -m"),
-        (["—multirun"], "write --multirun"),
+        (["data.root=My", "Drive/(1)"], "Drive/(1): settings are written key=value"),
+        (["data.root=My", "Drive/(1)"], "if it belongs to what stands before it: 'data.root=My Drive/(1)'"),
+        (["data.root", "=", "x"], "data.root: settings are written key=value"),
+        (["seed =3"], "seed =3: settings are written key=value"),
         (["hydra.run.dir=x\r"], "the script has Windows' ends of lines"),
-        (["seed=", "3"], "write seed=3"),
-        (["aug.scale=[0.9,", "1.1]"], "write 'aug.scale=[0.9, 1.1]'"),
-        (["model", "dnn"], "model: it has no value; write model=dnn"),
-        (["aug"], "write aug=medium|mild|none"),
-        (["seed"], "seed: settings are written key=value"),
+        (["aug.scale=[0.9,", "1.1]"], "aug.scale=[0.9,: Hydra cannot read that; a list is one word"),
+        (["model", "dnn"], "model: settings are written key=value, such as model=dnn"),
+        (["--model", "dnn", "--epochs=3"], "--model --epochs=3: there is no such option; settings are written"),
         (["."], "a file or folder of FER2013 is data.root=."),
         ([""], "an empty word: settings"),
-        (["hydra.job.name=josé"], "hydra.job.name=josé: Hydra cannot read that; a text with such letters stands in"),
+        (["hydra.job.name=josé"], "hydra.job.name=josé: Hydra cannot read that"),
+        (["hydra.job.name=josé"], "a text with such letters stands in quotes, which the shell must leave: "),
         (["hydra.job.name=josé"], "'hydra.job.name=\"josé\"'"),
-        (["aug.scale=[0.9,1.1"], "a bracket is not closed"),
         (["+hydra.sweeper.params.seed='0,1'"], "hydra.sweeper.params.seed: it stands in a configuration"),
-        (["distill.teachers=[a#,'b (1)']"], "'distill.teachers=[\"a#\","),
     ],
 )  # fmt: skip
 def test_a_word_that_is_no_setting_is_named_with_what_would_be_right(words, right):
