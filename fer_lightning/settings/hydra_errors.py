@@ -6,6 +6,7 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -92,34 +93,42 @@ def not_a_choice() -> str:
 
 
 def no_such_key(key: str) -> str:
-    """With the nearest keys of all choices: those of the same last part, else those that are alike."""
+    """With the nearest keys of all choices: those of the same last part, else those whose last part is alike."""
     if key.startswith("hydra.launcher."):
         return f"{key}: no key of the launcher that is chosen; choose its launcher, such as hydra/launcher=joblib"
-    known, name = keys(), key.rpartition(".")[2]
-    found = [other for other in known if key == other or name == other.rpartition(".")[2]]
-    found = found or [USUAL_NAMES[name]] * (name in USUAL_NAMES)
-    if not found:
-        last = {other.rpartition(".")[2] for other in known}
-        near = {*difflib.get_close_matches(key, known), *difflib.get_close_matches(name, last)}
-        found = [other for other in known if near & {other, other.rpartition(".")[2]}]
-    nearest = [other + f" (of {' and '.join(known[other])})" * bool(known[other]) for other in found]
-    hint = f"nearest: {', '.join(nearest)}" if nearest else "`--cfg job` prints all keys"
-    added = f"; one that conf/ does not name is added: +{key}=…" if "." in key and key not in found else ""
+    known, name = keys(), last_part(key)
+    if known.get(key):
+        return f"{key}: no key of the {key.partition('.')[0]} that is chosen, but of {' and '.join(known[key])}"
+    alike = (
+        [name] if name in map(last_part, known) else difflib.get_close_matches(name, map(last_part, known), cutoff=0.7)
+    )
+    near = [other for other in known if last_part(other) in alike]
+    if name in USUAL_NAMES:
+        near = [USUAL_NAMES[name]]
+    if key.startswith("hydra."):
+        near = difflib.get_close_matches(key, HYDRAS)
+    choose = [f"{other} (of {' and '.join(known[other])})" if known.get(other) else other for other in near]
+    hint = f"nearest: {', '.join(choose)}" if near else "`--cfg job` prints all keys"
+    added = f"; one that is not there yet is added: +{key}=…" if "." in key else ""
     return f"{key}: there is no such key; {hint}{added}"
+
+
+def last_part(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def keys() -> dict[str, list[str]]:
     """Every key of `conf/`, dotted, with the choices, `group=name`, that have it where not all do; groups with none."""
-    top = OmegaConf.load(CONF / "config.yaml")
-    assert OmegaConf.is_dict(top)
+    top: Any = OmegaConf.load(CONF / "config.yaml")
     found: dict[str, list[str]] = {str(key): [] for key in top if key not in ("defaults", "hydra")}
-    found |= {f"distill.{key}": [] for key in top.distill} | {key: [] for key in HYDRAS}
-    for path in sorted(CONF.glob("*/*.yaml")):
-        group = path.parent.name
-        found.setdefault(group, [])
+    found |= {f"distill.{key}": [] for key in top.distill}
+    for group in sorted({path.parent.name for path in CONF.glob("*/*.yaml")}):
+        found[group] = []
         if group in ("experiment", "debug"):
             continue
-        for key in map(str, OmegaConf.load(path)):
-            if not key.startswith("_") and key != "defaults":
-                found.setdefault(f"{group}.{key}", []).append(f"{group}={path.stem}")
-    return {key: having if len(having) < len(choices(key.partition(".")[0])) else [] for key, having in found.items()}
+        files: dict[str, Any] = {name: OmegaConf.load(CONF / group / f"{name}.yaml") for name in choices(group)}
+        whole = {name: file for name, file in files.items() if "defaults" not in file}  # others change one of these
+        for key in dict.fromkeys(str(key) for file in whole.values() for key in file if not str(key).startswith("_")):
+            having = [f"{group}={name}" for name, file in whole.items() if key in file]
+            found[f"{group}.{key}"] = having if len(having) < len(whole) else []
+    return found

@@ -1,15 +1,14 @@
 """`Settings`: what every key of a configuration may hold, as pydantic models; `read_settings` makes one.
 
-A field's description is what a message says of a value that does not fit: `optimizer.lr=-1: it must be a number …`.
+What is wrong with a value is told in pydantic's words: `optimizer.lr=-1: it should be greater than 0`.
 Arguments of a `_target_` are typed by its signature (targets.py); here stand those whose range it does not tell.
 """
 
 import difflib
-import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fer_lightning.data.faces import SIZE
 from fer_lightning.errors import UserError
@@ -30,32 +29,12 @@ PARTIAL_EPOCH_TRAINER_ARGS = (
 
 
 Real = int | float  # kept as it is given: 10 stays 10
-
-
-def _not_empty(text: str) -> str:
-    if not text:
-        raise ValueError("empty")
-    return text
-
-
-def _not_zero(value: Real) -> Real:
-    if value == 0:
-        raise ValueError("zero")
-    return value
-
-
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}")]
-OptionalPath = Annotated[
-    Annotated[str, AfterValidator(_not_empty)] | None, Field(description="null or a path (a number as ./number)")
-]
-Truth = Annotated[bool, Field(description="true or false")]
-Text = Annotated[str, Field(description="a text")]
-Share = Annotated[Real, Field(ge=0, le=1, description="a share between 0 and 1")]
-ShareOfEpochs = Annotated[Real, Field(ge=0, le=1, description="a share of the epochs between 0 and 1")]
-BetaAlpha = Annotated[Real, Field(ge=0, description="0 (off) or the α of a Beta distribution, above 0")]
-Number = Annotated[Real, Field(description="a number")]
-Positive = Annotated[Real, Field(gt=0, description="a number above 0")]
-PositiveInt = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+OptionalPath = Annotated[str, Field(min_length=1)] | None
+Share = Annotated[Real, Field(ge=0, le=1)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -69,13 +48,8 @@ class Target(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    target: str = Field(alias="_target_", description="the class or function that is made")
-    partial: bool = Field(False, alias="_partial_", description="true or false")
-
-    @property
-    def name(self) -> str:
-        """The class or function without its module: `Adam`."""
-        return self.target.rpartition(".")[2]
+    target: str = Field(alias="_target_")
+    partial: bool = Field(False, alias="_partial_")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -84,7 +58,7 @@ class Target(Section):
 
 
 class Model(Target):
-    synthetic_epochs: int = Field(6, ge=1, description="a whole number of at least 1")
+    synthetic_epochs: int = Field(6, ge=1)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -92,12 +66,12 @@ class Model(Target):
 
 
 class Optimizer(Target):
-    lr: Real | None = Field(None, gt=0, description="a number above 0")
+    lr: Real | None = Field(None, gt=0)
 
 
 class Scheduler(Target):
-    max_lr: Real | None = Field(None, gt=0, description="a number above 0")
-    min_lr: Real | None = Field(None, ge=0, description="a number of at least 0")
+    max_lr: Real | None = Field(None, gt=0)
+    min_lr: Real | None = Field(None, ge=0)
 
 
 class Averaging(Target):
@@ -109,36 +83,34 @@ class Averaging(Target):
 class Warp(Section):
     """Arguments of `Augment`, which knows their ranges."""
 
-    degrees: Number
-    translate: Number
-    scale: list[Real] = Field(description="a list of two factors, the smaller first")
-    shear: Number
-    flip: Number
-    contrast: Number
-    erase: Number
-    image_by_image: Truth
+    degrees: Real
+    translate: Real
+    scale: list[Real]
+    shear: Real
+    flip: Real
+    contrast: Real
+    erase: Real
+    image_by_image: bool
 
 
 class Mixing(Section):
     """Arguments of `Mix`."""
 
-    mixup: BetaAlpha
-    cutmix: BetaAlpha
+    mixup: NotNegative
+    cutmix: NotNegative
 
 
 class Phases(Section):
     """Arguments of `FERDataModule`: what only the first epochs have."""
 
-    mix_until: ShareOfEpochs
-    low_res: int = Field(
-        ge=SMALLEST_SIDE, le=SIZE, description=f"a whole number of pixels from {SMALLEST_SIDE} to {SIZE}"
-    )
-    low_res_until: ShareOfEpochs
+    mix_until: Share
+    low_res: int = Field(ge=SMALLEST_SIDE, le=SIZE)
+    low_res_until: Share
 
 
 class Aug(Warp, Mixing, Phases):
-    name: Text
-    normalize: Truth
+    name: str
+    normalize: bool
 
     def part(self, kind: type[Section]) -> dict[str, Any]:
         """The keys of one kind (`Warp`, `Mixing`, `Phases`) with their values."""
@@ -146,27 +118,21 @@ class Aug(Warp, Mixing, Phases):
 
 
 class Data(Section):
-    name: Literal["auto", "fer2013", "synthetic"] = Field(description="one of auto, fer2013, synthetic")
+    name: Literal["auto", "fer2013", "synthetic"]
     root: OptionalPath
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=2)] = Field(
-        description="a whole number of at least 2, for batch normalization, or auto"
-    )
-    val_split: Literal["public"] | Annotated[Real, Field(gt=0, lt=1)] = Field(
-        description="a share between 0 and 1, such as 0.1, or public"
-    )
-    split_seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
-        description=f"null or a whole number from 0 to {MAX_SEED}"
-    )
-    crop: Literal["aligned"] | None = Field(None, description="null or aligned")
-    class_weights: Literal["balanced"] | None = Field(None, description="null or balanced")
-    sampling: Literal["balanced"] | None = Field(None, description="null or balanced")
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=2)]  # for batch normalization
+    val_split: Literal["public"] | Annotated[Real, Field(gt=0, lt=1)]
+    split_seed: Seed | None
+    crop: Literal["aligned"] | None = None
+    class_weights: Literal["balanced"] | None = None
+    sampling: Literal["balanced"] | None = None
 
 
 class Distill(Section):
-    teachers: list[str] = Field(description="a list of runs or checkpoints, such as [RUN1,RUN2]")
+    teachers: list[str]
     weight: Share
     temperature: Positive
-    once: Truth
+    once: bool
 
 
 class Trainer(Section):
@@ -175,24 +141,18 @@ class Trainer(Section):
     OURS: ClassVar = ("compile", "threads", "patience")
     model_config = ConfigDict(extra="allow")
 
-    accelerator: str = Field(description="a text, such as auto, cpu or gpu")
-    devices: int | str | list[int] = Field(description="a number of devices, a list of their numbers, or auto")
-    max_epochs: Literal["auto"] | PositiveInt = Field(description="a whole number of at least 1, or auto")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        description="auto, 32-true, bf16-mixed or 16-mixed"
-    )
-    compile: Literal["auto"] | bool = Field(description="true, false or auto")
-    threads: Literal["auto"] | PositiveInt = Field(description="a whole number of at least 1, or auto")
-    patience: PositiveInt | None = Field(None, description="null or a whole number of at least 1")
+    accelerator: str
+    devices: int | str | list[int]
+    max_epochs: Literal["auto"] | PositiveInt
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    compile: Literal["auto"] | bool
+    threads: Literal["auto"] | PositiveInt
+    patience: PositiveInt | None = None
     strategy: str = "auto"
     accumulate_grad_batches: PositiveInt = 1
-    gradient_clip_val: Real | None = Field(None, ge=0, description="null or a number of at least 0")
-    limit_train_batches: Annotated[Real | None, AfterValidator(_not_zero)] = Field(
-        None, description="above 0: every epoch needs some to train"
-    )
-    limit_val_batches: Annotated[Real | None, AfterValidator(_not_zero)] = Field(
-        None, description="above 0: every epoch needs some to validate"
-    )
+    gradient_clip_val: Real | None = Field(None, ge=0)
+    limit_train_batches: Positive | None = None
+    limit_val_batches: Positive | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -201,10 +161,10 @@ class Trainer(Section):
 
 
 class Logger(Section):
-    tensorboard: Truth
-    csv: Truth = False
-    wandb: Truth = False
-    mlflow: Truth = False
+    tensorboard: bool
+    csv: bool = False
+    wandb: bool = False
+    mlflow: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -215,11 +175,11 @@ class Settings(Section):
     """A whole configuration, every interpolation resolved. After `settings.build.decide` no value is `auto`."""
 
     seed: Seed
-    trial: Truth
+    trial: bool
     distill: Distill
     init_from: OptionalPath = None
     ckpt_path: OptionalPath
-    resume: Truth = False
+    resume: bool = False
     model: Model
     aug: Aug
     optimizer: Optimizer
@@ -250,7 +210,6 @@ class Settings(Section):
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """The settings of a resolved configuration. UserError for a key that is unknown, missing or of a wrong value."""
-    refuse_infinite("", config)
     try:
         settings = Settings.model_validate(config)
     except ValidationError as errors:
@@ -267,42 +226,20 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def refuse_infinite(prefix: str, node: Any) -> None:
-    """No setting is infinite, arguments of a `_target_` included; a nan passes most constructors' checks."""
-    parts = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in parts:
-        refuse_infinite(f"{prefix}{key}.", value)
-    if isinstance(node, float) and not math.isfinite(node):
-        raise UserError(f"{prefix.rstrip('.')}={node}: it must be a finite number")
-
-
 def in_words(errors: list[Any], config: Mapping[str, Any]) -> str:
-    """What is wrong, of pydantic's errors, with the group before its keys and each key once: the first."""
-    error = min(errors, key=lambda each: len(each["loc"][:2]))
-    group, *rest = map(str, error["loc"][:2])
-    top = Settings.model_fields
-    if not rest:
-        if error["type"] == "extra_forbidden":
-            return unknown_key("", group, top)
-        annotation = top[group].annotation
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            choose = "" if group == "distill" else f", or choose one: {group}=NAME"
-            return f"{group}={config.get(group)!r}: it must be a group of settings; leave it out{choose}"
-        return wrong_value(group, top[group].description, config, group)
-    section = top[group].annotation
-    assert isinstance(section, type)
-    assert issubclass(section, Section)
-    fields = {field.alias or name: field for name, field in section.model_fields.items()}
-    key = rest[0]
-    if error["type"] == "extra_forbidden":
-        return unknown_key(f"{group}.", key, fields)
-    return wrong_value(f"{group}.{key}", fields[key].description, config[group], key)
-
-
-def wrong_value(name: str, right: str | None, values: Mapping[str, Any], key: str) -> str:
-    if key not in values:
-        return f"{name}: it is missing; it must be {right}"
-    return f"{name}={values[key]!r}: it must be {right}"
+    """What is wrong, of pydantic's errors, of one key: the first, a group before its keys."""
+    at = min((each["loc"][:2] for each in errors), key=len)
+    here = [each for each in errors if each["loc"][:2] == at]
+    name, *group = map(str, at[::-1])
+    key = ".".join(map(str, at))
+    if here[0]["type"] == "extra_forbidden":
+        section = Settings.model_fields[group[0]].annotation if group else Settings
+        return unknown_key(f"{group[0]}." if group else "", name, section.model_fields)  # type: ignore[union-attr]
+    given = config.get(group[0], {}) if group else config
+    if name not in given:
+        return f"{key}: it is missing; choose or set it: {key}=…"
+    said = dict.fromkeys(each["msg"].removeprefix("Input ").removeprefix("String ") for each in here)
+    return f"{key}={given[name]!r}: it {', or '.join(said)}"
 
 
 def unknown_key(prefix: str, key: str, known: Collection[str]) -> str:
