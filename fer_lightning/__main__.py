@@ -20,7 +20,7 @@ from fer_lightning.settings.begun import compare
 from fer_lightning.settings.command_line import readable
 from fer_lightning.settings.hydra_app import register_resolvers
 from fer_lightning.settings.hydra_errors import CONF, as_user_error
-from fer_lightning.settings.sweep import is_basic
+from fer_lightning.settings.sweep import has_launcher, has_sweeper
 from fer_lightning.training.processes import end_with_parent, is_first_process
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def sweep_job(cfg: DictConfig, folder: Path) -> float | None:
     """A job of a sweep, in the process that began it or in another one, where Hydra's launcher is another one."""
     elsewhere = begun.now is None
     if elsewhere:
-        if begun.is_joblib(HydraConfig.get()):
+        if has_launcher(HydraConfig.get(), "JoblibLauncher"):
             end_with_parent()
         if cfg.ckpt_path is None:
             cfg.resume = True  # a cluster may begin a job again
@@ -88,7 +88,7 @@ def sweep_job(cfg: DictConfig, folder: Path) -> float | None:
                 log.error("failed: %s: %s", folder.name, message)
             else:
                 log.exception("failed: %s", folder.name)
-            if not is_basic(HydraConfig.get()):
+            if not has_sweeper(HydraConfig.get(), "BasicSweeper"):
                 raise  # such a sweeper is to know that it failed
             return None
     if metrics["interrupted"]:

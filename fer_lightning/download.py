@@ -4,15 +4,13 @@ Kaggle can't be reached where this is developed: what stands around the download
 place, the download itself is not.
 """
 
-import argparse
 import os
 import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fer_lightning import __version__
-from fer_lightning.errors import OF_THE_DISK, Failure, UserError, run_command, told
+from fer_lightning.errors import OF_THE_DISK, Failure, UserError, command_parser, run_command, told
 from fer_lightning.results.files import naming
 from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import expanded, override
@@ -61,15 +59,10 @@ FINGERPRINT = "ca957b0dd81ad891"
 
 def main() -> None:
     """The command: exit status 0 there, 1 failed, 2 a mistake, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_lightning.download",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("download", DESCRIPTION)
     choices = "; ".join(f"{name}: {each.name}, {each.what}" for name, each in SOURCES.items())
     parser.add_argument("--from", dest="source", choices=SOURCES, default="csv", help=f"{choices} (default: csv)")
     parser.add_argument("--to", metavar="DIR", type=expanded, default="data", help="default: data")
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
 
     def work() -> None:
         arguments = parser.parse_args()
@@ -180,35 +173,23 @@ def fetch(source: Source, folder: Path) -> None:
 
 
 def failed(error: Exception, source: Source, folder: Path) -> UserError:
-    """What a user is told of an exception of kagglehub."""
+    """What a user is told of an exception of kagglehub, whose words say the most."""
     if isinstance(error, OSError) and error.errno in OF_THE_DISK:
         return told(error, folder)  # type: ignore[return-value]
     status = getattr(getattr(error, "response", None), "status_code", None)
-    unreadable = isinstance(error, ValueError) and "credentials" in str(error)
-    if type(error).__name__ == "UnauthenticatedError" or unreadable or status in (401, 403):
-        why = f" ({error})" if unreadable else f" (it answered {status})" if status else ""
-        rules = f"; accept the rules at {source.url}/rules" if source.kind == "competitions" else ""
-        return UserError(
-            f"Kaggle wants to know who downloads this{why}: put a token of https://www.kaggle.com/settings/api into "
-            f"the environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token{rules}{otherwise(source)}"
-        )
-    if status == 404:
-        return Failure(f"{source.url} is not there any more{otherwise(source)}")
-    if status is None and isinstance(error, OSError):  # requests.RequestException is one
-        lost = f"Kaggle can't be reached, or was lost on the way ({type(error).__name__}); is there a network?"
-        return Failure(f"{lost}{by_hand(source)}")
-    why = " ".join(str(error).split())
-    return Failure(f"{source.url} did not come ({type(error).__name__}: {why}); try it again{otherwise(source)}")
+    refused = type(error).__name__ == "UnauthenticatedError" or "credentials" in str(error) or status in (401, 403)
+    why = ": ".join(part for part in (type(error).__name__, " ".join(str(error).split())) if part)
+    rules = f", for an account that has accepted {source.url}/rules" if source.kind == "competitions" else ""
+    return (UserError if refused else Failure)(
+        f"{source.url} did not come ({why}). It wants a network, and a token of https://www.kaggle.com/settings/api in "
+        f"the environment variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token{rules}{otherwise(source)}"
+    )
 
 
 def otherwise(source: Source) -> str:
     """The other ways, for the end of a message."""
     others = " or ".join(f"--from {name}" for name, each in SOURCES.items() if each is not source)
-    return f". Otherwise: {others}{by_hand(source)}"
-
-
-def by_hand(source: Source) -> str:
-    return f"; or by hand, {source.url} unpacked into data/"
+    return f". Otherwise: {others}; or by hand, {source.url} unpacked into data/"
 
 
 if __name__ == "__main__":

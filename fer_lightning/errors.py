@@ -1,5 +1,6 @@
 """What a user is told in one message, as opposed to a failure of ours; how a command begins and ends."""
 
+import argparse
 import errno
 import io
 import os
@@ -9,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from fer_lightning import __version__
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -46,6 +49,18 @@ class Failure(UserError):
     """
 
     status = 1
+
+
+def command_parser(name: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `python -m fer_lightning.NAME`, with --version. The texts are shown as they are."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m fer_lightning.{name}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
+    return parser
 
 
 def told(error: BaseException, name: object = None) -> UserError | None:

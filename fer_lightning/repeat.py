@@ -1,6 +1,5 @@
 """A finished run once more, and its figures beside the first ones: python -m fer_lightning.repeat RUN [--out DIR]"""
 
-import argparse
 import signal
 import subprocess
 import sys
@@ -8,8 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_lightning import __version__
-from fer_lightning.errors import UserError, run_command
+from fer_lightning.errors import UserError, command_parser, run_command
 
 if TYPE_CHECKING:
     from fer_lightning.results.run_folder import Run
@@ -30,14 +28,9 @@ WIDTH = 80  # columns
 
 def main() -> None:
     """The command: exit status 0 repeated, 1 failed, 2 a mistake in the input, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_lightning.repeat",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("repeat", DESCRIPTION)
     parser.add_argument("folder", metavar="RUN", type=Path, help="the folder of a finished run, alone or of a sweep")
     parser.add_argument("--out", metavar="DIR", type=Path, help="for the repetition (default: RUN-repeat, beside it)")
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     run_command(lambda: repeat(**vars(parser.parse_args())))
 
 

@@ -11,8 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fer_lightning import __version__
-from fer_lightning.errors import UserError, printable, run_command
+from fer_lightning.errors import UserError, command_parser, printable, run_command
 from fer_lightning.results import lock
 from fer_lightning.results.paths import command_to_go_on, expanded, here, last_checkpoint, read_jobs
 
@@ -35,11 +34,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     """The command: exit status 0 listed, 2 a mistake in the input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_lightning.runs",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("runs", DESCRIPTION)
     parser.add_argument("path", metavar="PATH", type=Path, nargs="?", default=Path("outputs"), help="default: outputs")
     parser.add_argument(
         "--sort",
@@ -55,7 +50,6 @@ def main() -> None:
     which.add_argument("--finished", action="store_true", help="only these")
     which.add_argument("--unfinished", action="store_true", help="only these, each with why and how to go on")
     parser.add_argument("--json", action="store_true", help="for programs: all that is known of each, as JSON")
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     run_command(lambda: show(parser.parse_args()))
 
 

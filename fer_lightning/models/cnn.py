@@ -43,12 +43,10 @@ class CNN(EmotionClassifier):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__(label_smoothing, optimizer, scheduler)
-        check_widths("channels", list(channels), 5)
+        check_widths("channels", channels, 5)
         check_widths("hidden", [hidden], 1)
-        if len(conv_dropout) != 5:
-            raise ValueError(f"conv_dropout is {list(conv_dropout)}; it must be five drop rates, for conv0 to conv4")
-        check_rates("conv_dropout", list(conv_dropout))
-        check_rates("fc_dropout", [fc_dropout])
+        check_rates("conv_dropout", conv_dropout, 5)
+        check_rates("fc_dropout", [fc_dropout], 1)
         c, p = channels, conv_dropout
         self.conv0 = conv_block(1, c[0], 5, p[0], pool=False)
         self.conv1 = conv_block(c[0], c[1], 5, p[1], pool=True)

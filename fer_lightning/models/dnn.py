@@ -25,10 +25,8 @@ class DNN(EmotionClassifier):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__(label_smoothing, optimizer, scheduler)
-        check_widths("widths", list(widths), 2)
-        if len(dropout) != 2:
-            raise ValueError(f"dropout is {list(dropout)}; it must be two drop rates, for fc1 and fc2")
-        check_rates("dropout", list(dropout))
+        check_widths("widths", widths, 2)
+        check_rates("dropout", dropout, 2)
         self.fc1 = linear_block(SIZE * SIZE, widths[0], dropout[0])
         self.fc2 = linear_block(widths[0], widths[1], dropout[1])
         self.fc3 = nn.Linear(widths[1], len(CLASSES))

@@ -1,5 +1,7 @@
 """Blocks that more than one network uses."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +21,13 @@ def linear_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.BatchNorm1d(outputs), Dropout(dropout))
 
 
-def check_rates(name: str, rates: list[float]) -> None:
-    """Raise ValueError unless every drop rate is in [0, 1)."""
-    for rate in rates:
-        if not 0 <= rate < 1:
-            raise ValueError(f"{name} is {rate}; a drop rate must be at least 0 and below 1")
-
-
-def check_widths(name: str, widths: list[int], count: int) -> None:
+def check_widths(name: str, widths: Sequence[int], count: int) -> None:
     """Raise ValueError unless there are `count` widths, all positive."""
     if len(widths) != count or min(widths) < 1:
-        raise ValueError(f"{name} is {widths}; it must be {count} positive whole numbers")
+        raise ValueError(f"{name} is {list(widths)}; {count} wanted, each a whole number above 0")
+
+
+def check_rates(name: str, rates: Sequence[float], count: int) -> None:
+    """Raise ValueError unless there are `count` drop rates, each in [0, 1)."""
+    if len(rates) != count or not all(0 <= rate < 1 for rate in rates):
+        raise ValueError(f"{name} is {list(rates)}; {count} wanted, each at least 0 and below 1")

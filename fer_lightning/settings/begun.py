@@ -14,7 +14,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock
 from fer_lightning.results.paths import command_to_go_on, here, last_checkpoint
 from fer_lightning.settings.follower import Follower
-from fer_lightning.settings.sweep import Job
+from fer_lightning.settings.sweep import Job, has_launcher
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,11 @@ stopped = False  # in a process that does jobs of a parallel sweep: no other is 
 
 def does_jobs_elsewhere(hydra: Any) -> bool:
     """Whether a sweep's jobs are done in other processes than this one. hydra: Hydra's own settings."""
-    if is_joblib(hydra):
+    if has_launcher(hydra, "JoblibLauncher"):
         from joblib import effective_n_jobs
 
         return bool(effective_n_jobs(hydra.launcher.n_jobs) > 1)  # a single one it does in this process
-    return not str(hydra.launcher.get("_target_")).endswith(".BasicLauncher")
-
-
-def is_joblib(hydra: Any) -> bool:
-    return str(hydra.launcher.get("_target_")).endswith(".JoblibLauncher")
+    return not has_launcher(hydra, "BasicLauncher")
 
 
 class Begun:
@@ -43,7 +39,7 @@ class Begun:
     def __init__(self, config: DictConfig, folder: Path, sweep: bool = False) -> None:
         self.folder, self.sweep = folder, sweep
         self.from_elsewhere = config.get("ckpt_path") is not None
-        self.joblib = is_joblib(config.hydra)
+        self.joblib = has_launcher(config.hydra, "JoblibLauncher")
         self.jobs: list[Job] = []  # of a sweep, where they are known beforehand
         self.interrupted = False
         self.lock = FolderLock(folder)

@@ -59,15 +59,11 @@ class Experiment:
 
     @property
     def epochs(self) -> int:
-        epochs = self.settings.trainer.max_epochs
-        assert isinstance(epochs, int)
-        return epochs
+        return int(self.settings.trainer.max_epochs)
 
     @property
     def threads(self) -> int:
-        threads = self.settings.trainer.threads
-        assert isinstance(threads, int)
-        return threads
+        return int(self.settings.trainer.threads)
 
     @property
     def params(self) -> int:

@@ -6,6 +6,8 @@ import shlex
 import shutil
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from fer_lightning.results.files import keep
 from fer_lightning.results.paths import JOBS, expanded, holds_run, last_checkpoint, nearest, override, refuse_foreign
 from fer_lightning.settings import begun, sweep
 from fer_lightning.settings.hydra_errors import CONF, as_user_error
-from fer_lightning.settings.sweep import job_folder, record, run_name
+from fer_lightning.settings.sweep import has_launcher, has_sweeper, job_folder, record, run_name
 from fer_lightning.training.processes import check_ranks, is_first_process, started
 
 
@@ -96,14 +98,14 @@ class RunHooks(Callback):
                     f"{folder}: it already holds a sweep, which is not overwritten; name another folder, or go on "
                     "with it: resume=true"
                 )
-            if str(config.hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
+            if has_launcher(config.hydra, "SlurmLauncher") and shutil.which("srun") is None:
                 raise UserError(
                     "hydra/launcher=submitit_slurm: there is no srun here, so no SLURM; hydra/launcher=joblib does "
                     "jobs side by side on this machine"
                 )
             if named and not any((folder / name).exists() for name in ("multirun.yaml", JOBS)):
                 refuse_foreign(folder, ("comparison.*", "multirun*.yaml"))
-            if resume and not sweep.is_basic(config.hydra):
+            if resume and not has_sweeper(config.hydra, "BasicSweeper"):
                 raise UserError("resume=true: this sweeper chooses its jobs as it goes, so none is known again")
             if resume and is_named(config, "hydra.sweep.subdir"):
                 leave_out_resume(config)
@@ -115,7 +117,7 @@ class RunHooks(Callback):
                 sweep.own_folders(jobs)
             folder = claim(folder, ".", named)
             this = begun.begin(config, folder, sweep=True)
-            if not sweep.is_basic(config.hydra):
+            if not has_sweeper(config.hydra, "BasicSweeper"):
                 jobs = []
             sweep.lay_out(folder, jobs, swept, resume)
             keep(folder / "multirun.yaml")
@@ -123,9 +125,11 @@ class RunHooks(Callback):
             if begun.does_jobs_elsewhere(config.hydra):
                 this.follow()
             config.hydra.sweep.dir = str(folder)
-            # From these, each job's configuration is composed
-            others = [each for each in given_to_hydra(config) if not is_override(each, "hydra.sweep.dir")]
-            config.hydra.overrides.hydra = [*others, override("hydra.sweep.dir", config.hydra.sweep.dir)]
+            # From these, each job's configuration is composed; of a key that stands there twice the last counts
+            config.hydra.overrides.hydra = [
+                *given_to_hydra(config),
+                override("hydra.sweep.dir", config.hydra.sweep.dir),
+            ]
             random.setstate(chance)  # so that shuffle(…) gives Hydra's sweeper the same order
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -136,19 +140,17 @@ class RunHooks(Callback):
             sys.exit(status)
 
 
-class exit_on_error:
+@contextmanager
+def exit_on_error() -> Iterator[None]:
     """Ends the command where the work inside fails: with one message and its status, or with a traceback and 1."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None and (mistake := as_user_error(error)) is not None:
-            print_error(mistake)
-            sys.exit(mistake.status)
-        if isinstance(error, Exception):
+    try:
+        yield
+    except Exception as error:
+        if (mistake := as_user_error(error)) is None:
             traceback.print_exception(error)
             sys.exit(1)
+        print_error(mistake)
+        sys.exit(mistake.status)
 
 
 def check(config: DictConfig, folder: Path | None = None) -> Any:
@@ -204,9 +206,8 @@ def is_named(config: DictConfig, key: str) -> bool:
 def leave_out_resume(config: DictConfig) -> None:
     """See to it that jobs whose folder is ${hydra.job.override_dirname} have the one that they began in."""
     key = "hydra.job.config.override_dirname.exclude_keys"
-    others = [each for each in given_to_hydra(config) if not is_override(each, key)]
     left_out = [*OmegaConf.select(config, key), "resume"]
-    config.hydra.overrides.hydra = [*others, f"{key}=[{','.join(left_out)}]"]
+    config.hydra.overrides.hydra = [*given_to_hydra(config), f"{key}=[{','.join(left_out)}]"]
 
 
 def given_to_hydra(config: DictConfig) -> list[str]:
@@ -214,10 +215,6 @@ def given_to_hydra(config: DictConfig) -> list[str]:
     given = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     assert isinstance(given, list)
     return given
-
-
-def is_override(given: str, key: str) -> bool:
-    return given.lstrip("+").startswith(f"{key}=")
 
 
 def claim(folder: Path, below: str, named: bool) -> Path:

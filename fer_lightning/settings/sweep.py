@@ -54,9 +54,14 @@ def tell_hydra(config: DictConfig) -> None:
     HydraConfig.instance().set_config(copy.deepcopy(config))  # it makes its own read-only
 
 
-def is_basic(hydra: Any) -> bool:
-    """Whether Hydra's own sweeper chooses the jobs; others choose each by the scores of those before."""
-    return str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+def has_sweeper(hydra: Any, name: str) -> bool:
+    """Whether that class chooses a sweep's jobs; all but BasicSweeper choose each by the scores of those before."""
+    return str(hydra.sweeper.get("_target_")).endswith(f".{name}")
+
+
+def has_launcher(hydra: Any, name: str) -> bool:
+    """Whether that class does a sweep's jobs: BasicLauncher in this process, one after the other."""
+    return str(hydra.launcher.get("_target_")).endswith(f".{name}")
 
 
 def jobs_of(config: DictConfig) -> tuple[list[Job], list[str]]:
@@ -71,7 +76,7 @@ def jobs_of(config: DictConfig) -> tuple[list[Job], list[str]]:
     assert isinstance(given, list)
     given = [*(f"{key}={value}" for key, value in params.items()), *given]
     overrides = OverridesParser.create(hydra.config_loader).parse_overrides(given)
-    if is_basic(config.hydra):
+    if has_sweeper(config.hydra, "BasicSweeper"):
         (lists,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         for override in overrides if not lists else []:
             if override.is_sweep_override() and not list(override.sweep_iterator()):
@@ -163,25 +168,25 @@ def lay_out(sweep: Path, jobs: Sequence[Job], swept: Sequence[str], resume: bool
 
 def recognize(jobs: Sequence[Job], sweep: Path, swept: Sequence[str]) -> None:
     """Give jobs the folders of the sweep that hold their runs: those of their settings first, then of their name."""
-    from fer_lightning.results.run_folder import read_config
+    from fer_lightning.results.run_folder import flat, read_config
     from fer_lightning.settings.resume import LENGTH, recorded
 
     free: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}  # what decides a run's figures, and its config.yaml
     for path in sorted((each for each in sweep.iterdir() if each.is_dir()), key=in_order):
         try:
             metrics, decisive = recorded(path)
-            config = read_config(path / "config.yaml") if (path / "config.yaml").is_file() else {}
+            config = flat(read_config(path / "config.yaml")) if (path / "config.yaml").is_file() else {}
         except UserError:  # a broken one; refused later where it is in the way
             metrics, decisive, config = {}, None, {}
         free[path.name] = ((decisive or {}) | {FINGERPRINT: metrics.get(FINGERPRINT)}, config)
 
     def same_settings(job: Job, name: str, but: Sequence[str] = ()) -> bool:
-        """Of what is swept, also what decides nothing."""
+        """Of what is swept, also what decides nothing; a group's keys decide, its name is in no config.yaml."""
         theirs, config = free[name]
         mine = job.experiment.decisive | {FINGERPRINT: job.experiment.data_fingerprint}
-        own = job.experiment.settings.dump()
+        own = flat(job.experiment.settings.dump())
         return all(theirs.get(key) == mine.get(key) for key in {*theirs, *mine} - set(but)) and all(
-            _at(config, key) == _at(own, key) for key in swept
+            config.get(key) == own.get(key) for key in swept
         )
 
     def longer(job: Job, name: str) -> bool:
@@ -195,13 +200,6 @@ def recognize(jobs: Sequence[Job], sweep: Path, swept: Sequence[str]) -> None:
             if not job.folder and (found := [name for name in free if same(job, name)]):
                 job.folder = min(found, key=lambda name: not same_name(job, name))
                 del free[job.folder]
-
-
-def _at(config: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; a group's is not compared: its keys decide."""
-    for part in key.split("."):
-        config = config.get(part, {}) if isinstance(config, Mapping) else {}
-    return None if isinstance(config, Mapping) else config
 
 
 def own_folders(jobs: Sequence[Job]) -> None:

@@ -58,10 +58,15 @@ def check_arguments(group: str, target: Any, arguments: dict[str, Any], given: C
 
     given: names of what `target` takes from this package, so not from a configuration.
     """
-    parameters = [name for name in inspect.signature(target).parameters if name not in given]
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    taken = inspect.signature(target).parameters
+    parameters = [name for name in taken if name not in given]
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    try:
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:  # of a name that its module imports for a type checker alone
+        hints = {}
     for key, value in arguments.items():
-        if key not in parameters:
+        if key not in parameters and not takes_any:
             near = difflib.get_close_matches(key, parameters, n=3)
             known = f"nearest: {', '.join(near)}" if near else f"it takes {', '.join(parameters) or 'none'}"
             raise UserError(f"{group}.{key}: {target.__name__} has no such argument; {known}")

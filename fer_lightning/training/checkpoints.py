@@ -1,7 +1,6 @@
 """`Checkpoints`: the states of a training between two epochs, in memory and as last.ckpt and best.ckpt of its run."""
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,6 @@ from fer_lightning.training.averaging import KEY as AVERAGING
 
 DECISIVE = "decisive_settings"  # in a checkpoint to go on from, what it must be gone on with
 ONLY_TO_GO_ON = ("callbacks", "optimizer_states", "lr_schedulers", AVERAGING, DECISIVE)
-
-
-@dataclass(frozen=True)
-class State:
-    """What Lightning saves of a training, `checkpoint`, and whether last.ckpt holds it."""
-
-    checkpoint: dict[str, Any]
-    written: bool = False
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs are behind it."""
-        return int(self.checkpoint["epoch"])
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -42,23 +28,24 @@ class Checkpoints(TorchCheckpointIO):
 
     def __init__(self, folder: Path) -> None:
         self.last, self.best = last_checkpoint(folder), best_checkpoint(folder)
-        self.state: State | None = None  # of several processes, in the first one only
+        self.state: dict[str, Any] | None = None  # of several processes, in the first one only
+        self.written = False  # whether last.ckpt holds it
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        self.state = State(checkpoint)  # its tensors are those in training: write or hold it before the next step
+        # Its tensors are those in training: write or hold it before the next step.
+        self.state, self.written = checkpoint, False
 
     def hold(self) -> None:
         """Keep the state in memory, on its device, while the training goes on."""
-        assert self.state is not None
-        self.state = State(copy.deepcopy(self.state.checkpoint))
+        self.state = copy.deepcopy(self.state)
 
     def write(self, best: bool) -> None:
         """Write the state as last.ckpt, and then as best.ckpt where its last epoch is the best."""
         assert self.state is not None
-        write_checkpoint(self.state.checkpoint, self.last)
+        write_checkpoint(self.state, self.last)
         if best:
-            write_checkpoint(scored_part(self.state.checkpoint), self.best)
-        self.state = State(self.state.checkpoint, written=True)
+            write_checkpoint(scored_part(self.state), self.best)
+        self.written = True
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:

@@ -64,6 +64,10 @@ class Board(TensorBoardLogger):
         super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=0, filename_suffix=EVENTS)
         self.experiment.add_custom_scalars(CHARTS)
 
+    @property
+    def log_dir(self) -> str:
+        return self.root_dir  # Lightning takes $NAME and ~ in a folder's name for what they mean to a shell
+
     def finalize(self, status: str) -> None:
         self.experiment.flush()  # closed, it would begin another file for the results
 

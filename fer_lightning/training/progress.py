@@ -91,14 +91,6 @@ def forecast(seconds: float, remaining: list[float], epochs: int) -> str:
     return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 
 
-def crowded(share: float) -> str:
-    """Where other programs take cores from a run. share: of the epoch, in which its threads waited for one."""
-    return (
-        f"Its threads waited for a core {share:.0%} of that time: other programs want them too.\n"
-        "If they stay, fewer threads may be faster (other digits): trainer.threads=1"
-    )
-
-
 def stopping(rows: Sequence[dict[str, float]]) -> str:
     """At once after Ctrl-C: what is still done. rows: the epochs so far."""
     if not rows:

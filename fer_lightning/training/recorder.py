@@ -14,13 +14,11 @@ from fer_lightning.data.datamodule import FERDataModule
 from fer_lightning.errors import Failure
 from fer_lightning.results.run_folder import Row, append_epoch, best_row, stalled_at, write_epochs
 from fer_lightning.training.checkpoints import DECISIVE, Checkpoints
-from fer_lightning.training.progress import crowded, epoch_head, epoch_line, epochs_of, forecast, stopping
-from fer_lightning.training.threads import seconds_waited
+from fer_lightning.training.progress import epoch_head, epoch_line, epochs_of, forecast, stopping
 
 log = logging.getLogger(__name__)
 
 SAVED_EVERY = 30  # seconds at most, in epochs shorter than that
-CROWDED = 0.25  # share of the first epoch in which its threads waited for a core, from which on it is said
 HEAD_EVERY = 20  # epochs, so that a screen shows what its columns are
 CURVES = {  # loggers' names: columns of metrics.csv
     "train/loss": "train_loss",
@@ -87,7 +85,6 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer, due=time.monotonic() - self.saved >= SAVED_EVERY)
         self.lr = trainer.optimizers[0].param_groups[0]["lr"]
-        self.waited = seconds_waited()
         self.started = _clock(pl_module)
 
     def on_train_batch_end(
@@ -95,7 +92,6 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:  # before validation, and what averaging does for that
             self.seconds = _clock(pl_module) - self.started
-            self.waited = seconds_waited() - self.waited
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -128,10 +124,10 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
         if state is None:
             return
         try:
-            if len(self.rows) > state.epochs:  # ended after an epoch, before the state behind it was taken
-                del self.rows[state.epochs :]
+            if len(self.rows) > state["epoch"]:  # ended after an epoch, before the state behind it was taken
+                del self.rows[state["epoch"] :]
                 write_epochs(self.rows, self.metrics)
-            if not state.written:
+            if not self.checkpoints.written:
                 self.checkpoints.write(best=self._best_is_last())
         except Exception as error:  # the disk is full, or the device is gone
             if not isinstance(exception, Failure):  # not what the training ended from
@@ -170,9 +166,6 @@ class Recorder(Checkpoint):  # a Checkpoint, so that Lightning calls it after th
             log.info(forecast(seconds, [area / areas[0] for area in areas[1:]], epochs))
             if self.patience is not None:
                 log.info(f"It ends earlier if validation accuracy is no better for {epochs_of(self.patience)}.")
-            threads = torch.get_num_threads()
-            if threads > 1 and self.waited > CROWDED * threads * self.seconds:
-                log.info(crowded(self.waited / (threads * self.seconds)))
         self.announced = True
 
 

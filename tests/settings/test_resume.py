@@ -224,7 +224,9 @@ def test_a_student_goes_on_with_its_teacher_and_its_balanced_sampling(cli, train
 def test_last_ckpt_is_written_at_each_best_epoch_and_at_the_end(cli, tmp_path, monkeypatch):
     """And every SAVED_EVERY seconds, see the first test."""
     written, usual = [], Checkpoints.write
-    monkeypatch.setattr(Checkpoints, "write", lambda self, best: written.append(self.state.epochs) or usual(self, best))
+    monkeypatch.setattr(
+        Checkpoints, "write", lambda self, best: written.append(self.state["epoch"]) or usual(self, best)
+    )
     assert cli(*RUN, "trainer.max_epochs=12", "hydra.run.dir=run").status == 0
     accuracies = pd.read_csv(tmp_path / "run" / "metrics.csv")["val_acc"]
     best = [epoch for epoch in range(1, 13) if accuracies[epoch - 1] > max(accuracies[: epoch - 1], default=0)]

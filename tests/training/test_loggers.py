@@ -57,6 +57,12 @@ def test_each_epoch_stands_once_in_a_tensorboard_that_is_running_and_nothing_of_
     assert sum(path.stat().st_size > 0 for path in run.glob("*tfevents*")) == 1
 
 
+def test_events_stand_in_a_folder_of_any_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUN", "elsewhere")
+    Board(tmp_path / "~" / "$RUN").experiment.close()
+    assert len(list((tmp_path / "~" / "$RUN").glob("*tfevents*"))) == 1
+
+
 def test_several_loggers_are_a_list(composed):
     chosen = composed("logger=[csv,wandb]").logger
     assert (chosen.tensorboard, chosen.csv, chosen.wandb) == (True, True, True)

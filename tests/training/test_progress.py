@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fer_lightning.training.progress import WIDTH, EpochBar, crowded, epoch_head, epoch_line, forecast, stopping
+from fer_lightning.training.progress import WIDTH, EpochBar, epoch_head, epoch_line, forecast, stopping
 
 
 def test_the_bar_gives_the_cursor_back_when_a_run_is_interrupted(monkeypatch):
@@ -45,5 +45,5 @@ def test_an_epoch_is_a_row_of_a_table_in_80_columns(epochs):
 
 
 def test_what_is_said_fits_a_terminal():
-    texts = [crowded(1.0), stopping([{"epoch": 1000, "val_acc": 0.5}] * 1000)]
+    texts = [stopping([{"epoch": 1000, "val_acc": 0.5}] * 1000)]
     assert max(len(line) for text in texts for line in text.splitlines()) <= WIDTH
