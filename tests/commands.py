@@ -1,5 +1,6 @@
-"""Running a command in the tests' own process; which tests are left to `make faults`."""
+"""Running a command in the tests' own process, on small networks; what it leaves; which tests `make faults` keeps."""
 
+import csv
 import importlib
 import io
 import os
@@ -7,8 +8,15 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+
+QUICK = ("data=synthetic", "trainer=cpu", "trainer.max_epochs=2", "data.batch_size=64")
+SMALL = {
+    "dnn": ("model=dnn", "model.widths=[64,32]"),
+    "cnn": ("model=cnn", "model.channels=[4,4,8,8,8]", "model.hidden=16"),
+}
 
 ALL = os.environ.get("FAULTS") == "all"  # make faults; otherwise a part of each, which costs seconds
 all_faults = pytest.mark.skipif(not ALL, reason="left to `make faults`")
@@ -42,3 +50,17 @@ def run_here(command: Sequence[str]) -> Ended:
     ended = run_command(importlib.import_module(f"{module}.__main__").main, *arguments)
     assert ended.status == 0, ended.err
     return ended
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures(folder: Path) -> list[list[str]]:
+    """metrics.csv without the times."""
+    return [[cell for name, cell in row.items() if name != "seconds"] for row in rows(folder / "metrics.csv")]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

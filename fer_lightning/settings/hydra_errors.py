@@ -99,9 +99,8 @@ def no_such_key(key: str) -> str:
     known, name = keys(), last_part(key)
     if known.get(key):
         return f"{key}: no key of the {key.partition('.')[0]} that is chosen, but of {' and '.join(known[key])}"
-    alike = (
-        [name] if name in map(last_part, known) else difflib.get_close_matches(name, map(last_part, known), cutoff=0.7)
-    )
+    parts = sorted({last_part(other) for other in known})
+    alike = [name] if name in parts else difflib.get_close_matches(name, parts, cutoff=0.7)
     near = [other for other in known if last_part(other) in alike]
     if name in USUAL_NAMES:
         near = [USUAL_NAMES[name]]

@@ -90,7 +90,7 @@ def test_what_was_cut_off_is_for_the_next_call(run, tmp_path):
     assert "fer_lightning.evaluate" not in (tmp_path / "calls").read_text()  # of three, not of two
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_runs_and_results_are_written(begin, tmp_path, number):
     script = begin("published best", "*resume=true) trap 'touch ended; exit 130' TERM; sleep 60 & wait ;;")
     while not (tmp_path / "calls").exists() or (tmp_path / "calls").read_text().count("\n") < 3:

@@ -22,11 +22,10 @@ from unittest.mock import create_autospec
 
 import torch
 import yaml
-from commands import ALL
+from commands import ALL, QUICK, SMALL, figures
 from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
 from PIL import Image
-from test_main import QUICK, SMALL, figures
 
 from fer_lightning.__main__ import CONF
 from fer_lightning.results.run_folder import read_run, why_unfinished

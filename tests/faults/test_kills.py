@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import ALL, all_faults
+from commands import ALL, all_faults, figures
 from harness import (
     RUN,
     Command,
@@ -26,7 +26,6 @@ from harness import (
     record,
     run,
 )
-from test_main import figures
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.lock import FolderLock

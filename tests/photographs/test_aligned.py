@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from commands import run_command
+from commands import QUICK, SMALL, run_command
 from PIL import Image
-from test_main import QUICK, SMALL
 
 from fer_lightning.data.datamodule import DATA_STATE
 from fer_lightning.data.faces import CLASSES

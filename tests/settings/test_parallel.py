@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import all_faults
+from commands import SMALL, all_faults
 from joblib.externals.loky import get_reusable_executor
-from test_main import SMALL
 from test_sweep import jobs, same
-
-from fer_lightning.training.threads import default_threads
 
 pytestmark = pytest.mark.slow
 
@@ -110,9 +107,3 @@ def test_a_single_joblib_job_at_once_is_done_in_this_process_and_hears_ctrl_c(cl
     assert "\nepoch 1/3 " in ended.out
     assert jobs(tmp_path / "sweep") == ["0-dnn-norm_aug-seed0"]
     assert ended.out.count("go on with: ") == 1
-
-
-def test_a_task_of_slurm_takes_the_cores_that_it_has(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
-    assert default_threads() == 1

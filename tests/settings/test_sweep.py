@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import QUICK, SMALL, figures, tree
 from omegaconf import DictConfig
-from test_main import QUICK, SMALL, figures, rows, tree
 
 import fer_lightning.train
 from fer_lightning.errors import UserError
@@ -172,6 +172,7 @@ def test_what_a_folder_holds_is_not_taken_for_something_else(cli, tmp_path, monk
     (tmp_path / "mine" / "comparison.md").write_text("mine")
     before = tree(tmp_path)
     for arguments, *words in (
+        ((*RUN, "hydra.run.dir=run"), "already holds a run", "resume=true"),
         ((*RUN, "hydra.run.dir=mine"), "mine: it holds curves.png, which is not ours"),
         ((*RUN, "hydra.run.dir=mine", "resume=true"), "mine: it holds curves.png, which is not ours"),
         ((*SWEEP, "seed=0,1", "hydra.sweep.dir=mine", "resume=true"), "mine: it holds comparison.md"),
@@ -199,14 +200,6 @@ def test_what_a_folder_holds_is_not_taken_for_something_else(cli, tmp_path, monk
         assert [word for word in words if word not in ended.err] == []
     assert tree(tmp_path) == before
     assert not (tmp_path / "new").exists()
-
-
-def test_a_run_repeated_with_more_epochs_goes_on(cli, tmp_path, whole):
-    shutil.copytree(whole / "0-dnn-norm_aug-seed0", tmp_path / "run")
-    command = (*RUN, "hydra.run.dir=run", "resume=true")
-    assert cli(*command, "trainer.max_epochs=4").status == 0
-    assert len(rows(tmp_path / "run" / "metrics.csv")) == 4
-    assert figures(tmp_path / "run")[:3] == figures(whole / "0-dnn-norm_aug-seed0")
 
 
 def test_a_folder_is_held_by_one_process_until_it_dies(cli, tmp_path, whole):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_main import QUICK, SMALL
+from commands import QUICK, SMALL
 
 from fer_lightning.data import synthetic
 from fer_lightning.data.datamodule import FERDataModule
@@ -55,12 +55,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*smaller than the logging inter
 
 
 def test_ema_is_the_exponential_mean_of_every_second_steps_weights(tmp_path):
-    spy, averaging, model = fit(EMA(decay=0.5, every=2), tmp_path, epochs=3)
+    spy, averaging, model = fit(EMA(decay=0.2, every=2), tmp_path, epochs=3)
     taken = spy.steps[1::2]
     assert len(taken) == 4  # 3 steps an epoch
     expected, count = taken[0], 1
     for step in taken[1:]:
-        decay = min(0.5, count / (9 + count))
+        decay = min(0.2, count / (9 + count))  # 0.1, 0.18, then 0.2
         expected = {name: decay * tensor + (1 - decay) * step[name] for name, tensor in expected.items()}
         count += 1
     assert_close(averaging.average, expected)
@@ -103,14 +103,6 @@ def test_an_average_of_few_epochs_begins_with_the_last():
         averaging.on_train_batch_end(spy, torch.nn.Linear(1, 1), None, None, 0)
         begun.append(averaging.count)
     assert begun == [0, 0, 1]
-
-
-def test_a_long_memory_reaches_its_decay():
-    ema = EMA(decay=0.99)
-    shares = []
-    for ema.count in (0, 1, 9, 10**6):
-        shares.append(ema.share())
-    assert shares == pytest.approx([1, 0.9, 0.5, 0.01])
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from test_main import QUICK, SMALL
+from commands import QUICK, SMALL
 from torch import nn
 
 from fer_lightning.data.augment import Normalize

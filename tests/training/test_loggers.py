@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import QUICK, SMALL, rows
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
-from test_main import QUICK, SMALL, rows
 
 from fer_lightning.training.loggers import Board
 

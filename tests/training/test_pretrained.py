@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from commands import run_command
-from test_main import QUICK, SMALL
+from commands import QUICK, SMALL, run_command
 
 from fer_lightning.data.faces import USAGES
 from fer_lightning.data.source import built_in_faces

@@ -106,6 +106,7 @@ def test_how_many_teams_are_more_threads_than_cores(monkeypatch, environment, th
         ({}, "150000 100000", 2),
         ({}, "1600000 100000", 8),
         ({"OMP_NUM_THREADS": "8"}, "150000 100000", 8),
+        ({"SLURM_CPUS_PER_TASK": "2"}, "max 100000", 2),
     ],
 )
 def test_auto_is_one_thread_a_core_of_the_container(monkeypatch, tmp_path: Path, environment, quota, wanted):
