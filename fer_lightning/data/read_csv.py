@@ -317,8 +317,8 @@ def _other_class(fields: list[bytes], header: Header) -> bool:
     """Whether the column of classes' names names another one than the label does."""
     if header.words is None or header.label is None:
         return False
-    named = class_named(_word(fields[header.words]))
-    return named is not None and named != _label(fields[header.label])
+    named, label = class_named(_word(fields[header.words])), _label(fields[header.label])
+    return None not in (named, label) and named != label
 
 
 def _usage(text: bytes) -> int | None:
@@ -387,7 +387,7 @@ def _row_faults(fields: list[bytes], header: Header) -> list[str]:
         elif position == header.usage and _usage(field) is None:
             fault = f"{shown(field)}; right: {', '.join(USAGES[:UNLABELLED])}"
         elif position == header.words and not faults and _other_class(fields, header):
-            label = int(fields[header.label or 0][:1])
+            label = _word(fields[header.label or 0])
             fault = f"{shown(field)}, but {header.columns[header.label or 0]} is {label}; right: {LABELS}"
         elif position == header.name and _name(field) is None:
             known = f"the id of the image, 1 to {_NAME_CHARACTERS} printable characters of UTF-8, no quote"

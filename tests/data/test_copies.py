@@ -556,6 +556,16 @@ def test_a_column_of_names_must_agree_with_the_labels_and_one_that_may_tell_spli
         fer2013.load(path)
 
 
+@pytest.mark.parametrize(("header", "rows", "problem"), [
+    ("name,label,pixels", ("sad,4", "happy,"), "line 3, column label: ''; right: 0 (angry)"),
+    ("label,name,pixels", ("4,sad", "happy,sad"), "line 3, column name: 'sad', but label is happy; right: 0 (angry)"),
+])  # fmt: skip
+def test_a_label_that_is_no_number_beside_a_column_of_names_is_one_message(header, rows, problem, root):
+    path = write_csv(root / "any.csv", header, [f"{row},{text(FACES.pixels[0])}" for row in rows])
+    with pytest.raises(UserError, match=f"1 of 2 rows is faulty:\n  {re.escape(problem)}"):
+        fer2013.load(path)
+
+
 def test_labels_by_name_and_usages_in_other_words(root):
     words = {
         "Training": ("training", "train", "TRAIN"),
