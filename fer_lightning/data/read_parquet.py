@@ -160,7 +160,7 @@ def _named_labels(file: Node, schema: Any) -> Any:
             return class_of(value)
         try:
             number = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # of infinity
             return None
         return classes[number] if number == float(value) and 0 <= number < len(classes) else None
 

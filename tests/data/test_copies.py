@@ -620,6 +620,7 @@ def test_a_faulty_parquet_is_refused_with_its_row(root, monkeypatch):
         ({"pixels": [good, good], "emotion": [0, 7]}, "row 1, column emotion: '7'; right: 0 (angry)"),
         ({"pixels": [good, good], "emotion": [0, None]}, "row 1, column emotion: 'None'"),
         ({"pixels": [good], "emotion": [0], "Usage": ["rest"]}, "row 0, column Usage: 'rest'; right: Training"),
+        ({"pixels": [good, good], "emotion": [0, float("inf")]}, "row 1, column emotion: 'inf'"),
         ({"image": [b"none"], "label": [0]}, "row 0, column image: cannot identify image"),
         ({"pixels": [good], "emotion": [True]}, "row 0, column emotion: 'True'"),
         (
