@@ -58,30 +58,27 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
     faults = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+            reader = csv.DictReader(file, restval="")
+            columns = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]  # a field may have several lines
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--boxes {path}: it cannot be read as a csv ({error})") from None
-    head = rows[0] if rows else []
-    if missing := [name for name in ("picture", *SIDES) if name not in head]:
+    if missing := [name for name in ("picture", *SIDES) if name not in columns]:
         raise UserError(f"--boxes {path}, line 1: no column {', '.join(missing)}; right: picture,{','.join(SIDES)}")
-    for line, row in enumerate(rows[1:], 2):
-        if not row:
-            continue
-        named = dict(zip(head, row, strict=False))
-        values = [named.get(side, "") for side in SIDES]
-        name = named.get("picture", "")
-        places = ((folder / name).resolve() for folder in (Path(), path.parent))
+    for line, row in rows:
+        values = [row[side] for side in SIDES]
+        places = ((folder / row["picture"]).resolve() for folder in (Path(), path.parent))
         picture = next((at[place] for place in places if place in at), None)
         if picture is None:
-            faults.append(f"line {line}, column picture: {shown(name)} is none of the pictures named")
+            faults.append(f"line {line}, column picture: {shown(row['picture'])} is none of the pictures named")
         elif any(values):
             try:
                 found.setdefault(picture, []).append(_box(values))
             except ValueError as error:
                 (side,) = error.args
-                faults.append(f"line {line}, column {side}: {shown(named.get(side, ''))}; right: {RIGHT}")
+                faults.append(f"line {line}, column {side}: {shown(row[side])}; right: {RIGHT}")
     if faults:
-        raise faulty(path, faults, len(rows) - 1, "rows")
+        raise faulty(path, faults, len(rows), "rows")
     return found
 
 
