@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Beta
+from torchvision import transforms
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 
 class Normalize(nn.Module):
@@ -79,9 +81,6 @@ class Augment(nn.Module):
 
     @torch.compiler.disable  # PIL's calls are no part of a graph
     def _warp_image_by_image(self, faces: Tensor) -> Tensor:
-        from torchvision import transforms  # takes 1 to 2 s, so not before it is wanted
-        from torchvision.transforms.functional import pil_to_tensor, to_pil_image
-
         change = transforms.Compose([
             transforms.RandomAffine(0, (self.translate, self.translate), self.scale, self.shear, fill=0),
             transforms.RandomRotation(self.degrees),

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.models.classifier import EmotionClassifier, OptimizerFactory, SchedulerFactory
@@ -22,8 +23,6 @@ class ResNet18(EmotionClassifier):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
     ) -> None:
-        from torchvision.models import resnet18  # takes 1 to 2 s, so not before it is wanted
-
         super().__init__(label_smoothing, optimizer, scheduler)
         self.resnet = resnet18(num_classes=len(CLASSES))
         # The stem of ImageNet's 224 pixels (7 × 7 by steps of 2, then pooled) would leave 12 × 12 of 48 × 48 before the
