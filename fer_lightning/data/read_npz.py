@@ -1,13 +1,10 @@
 """FER2013 as npz: arrays `pixels`, `emotion` and `usage`."""
 
-import io
-import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -19,10 +16,9 @@ from fer_lightning.data.names import usage_of
 from fer_lightning.data.tree import Node
 from fer_lightning.errors import UserError
 
-ARRAYS = ("pixels", "emotion", "usage")
-_HEADER_BYTES = 1 << 14  # numpy takes no longer ones
+ARRAYS = {"pixels": "integers", "emotion": "integers", "usage": "strings"}
+_KINDS = {"integers": "iu", "strings": "US"}  # as numpy names them
 _LARGEST = 1 << 30  # bytes of an array: 466,000 images of uint8; FER2013 of int64 takes 0.7 GB
-_VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
@@ -41,33 +37,26 @@ class Npz(Form):
 
     def labelled(self) -> int:
         """The number of images."""
-        return math.prod(self._header("emotion")[0])
+        return self._array("emotion").size
 
     def read(self) -> Faces:
         """All images. UserError with all faulty ones, by their index in the arrays."""
-        shape, dtype = {}, {}
-        for name in ARRAYS:
-            shape[name], dtype[name] = self._header(name)
-        shapes = ", ".join(f"{name} {shape[name]}" for name in ARRAYS)
-        count = (*shape["pixels"], 0)[0]
-        sides = shape["pixels"][1:]
-        if sides not in ((SIZE, SIZE), (SIZE * SIZE,)) or not shape["emotion"] == shape["usage"] == (count,):
+        pixels, emotion, usage = arrays = [self._array(name) for name in ARRAYS]
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(ARRAYS, arrays, strict=True))
+        count = (*pixels.shape, 0)[0]
+        if pixels.shape[1:] not in ((SIZE, SIZE), (SIZE * SIZE,)) or not emotion.shape == usage.shape == (count,):
             raise UserError(f"{self.file}: {shapes}; right: pixels (N, 48, 48) or (N, 2304), emotion (N,), usage (N,)")
         if not count:
             raise UserError(f"{self.file}: {shapes}: no images; right: one or more")
-        for name in ("pixels", "emotion"):
-            if dtype[name].kind not in "iu":
-                raise UserError(f"{self.file}: {name} is {dtype[name]}; right: integers")
-        if dtype["usage"].kind not in "US" or dtype["usage"].itemsize > np.dtype("U99").itemsize:
-            raise UserError(f"{self.file}: usage is {dtype['usage']}; right: strings of at most 99 characters")
+        for (name, right), array in zip(ARRAYS.items(), arrays, strict=True):
+            if array.dtype.kind not in _KINDS[right]:
+                raise UserError(f"{self.file}: {name} is {array.dtype}; right: {right}")
 
-        pixels, emotion, usage = (self._array(name) for name in ARRAYS)
         pixels = pixels.reshape(count, SIZE, SIZE)
-        usage = np.char.strip(usage if usage.dtype.kind == "U" else np.char.decode(usage, "utf-8", "replace"))
-        codes = np.full(count, UNLABELLED, np.uint8)
-        for name in np.unique(usage):
-            if (code := usage_of(str(name))) is not None:
-                codes[usage == name] = code
+        words, word_of = np.unique(usage, return_inverse=True)
+        texts = [word.decode("utf-8", "replace") if isinstance(word, bytes) else word for word in words.tolist()]
+        found = (usage_of(text) for text in texts)
+        codes = np.array([UNLABELLED if code is None else code for code in found], np.uint8)[word_of]
         bad_pixels = (pixels.min(axis=(1, 2)) < 0) | (pixels.max(axis=(1, 2)) > 255)
         bad_emotion = (emotion < 0) | (emotion >= len(CLASSES))
         faults = []
@@ -80,7 +69,7 @@ class Npz(Form):
             if bad_emotion[i]:
                 wrong.append(f"emotion[{i}]: {emotion[i]}; right: {LABELS}")
             if codes[i] == UNLABELLED:
-                wrong.append(f"usage[{i}]: {shown(str(usage[i]))}; right: {', '.join(USAGES[:UNLABELLED])}")
+                wrong.append(f"usage[{i}]: {shown(texts[word_of[i]])}; right: {', '.join(USAGES[:UNLABELLED])}")
             faults.append("; ".join(wrong))
         if faults:
             raise faulty(self.file, faults, count, "images", len(bad))
@@ -97,31 +86,16 @@ class Npz(Form):
             form=self.form,
         )
 
-    def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of an array, which say how much memory it takes; its size in the archive agrees with them."""
-        with self._opened(name) as (file, size):
-            header = io.BytesIO(file.read(_HEADER_BYTES))
-            version = np.lib.format.read_magic(header)
-            if version not in _VERSIONS:
-                raise ValueError(f"version {version} of npy")
-            shape, _, dtype = _VERSIONS[version](header)
-            values = math.prod(shape) * dtype.itemsize
-            if values > _LARGEST:
-                raise ValueError(f"{values / 2**30:,.1f} GB for {shape} of {dtype}, more than {_LARGEST / 2**30:g}")
-            if not dtype.hasobject and header.tell() + values != size:
-                raise ValueError(f"{size:,} bytes for {shape} of {dtype}")
-            return shape, dtype
-
     def _array(self, name: str) -> np.ndarray:
-        with self._opened(name) as (file, _):
-            return np.lib.format.read_array(file, allow_pickle=False)
-
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
-        """An array's file and its size. UserError for whatever is raised while it is read."""
+        """UserError for whatever is raised while it is read. What a header declares takes memory only as it is read."""
         try:
             with _archive(self.file) as archive, archive.open(f"{name}.npy") as file:
-                yield file, archive.getinfo(f"{name}.npy").file_size
+                if (size := archive.getinfo(f"{name}.npy").file_size) > _LARGEST:
+                    raise ValueError(f"{size / 2**30:,.1f} GB, more than {_LARGEST / 2**30:g}")
+                array = np.lib.format.read_array(file, allow_pickle=False)
+                if file.read(1):
+                    raise ValueError(f"{size:,} bytes for {array.shape} of {array.dtype}")
+                return array
         except Exception as error:  # on damaged files, zipfile, its decompressors and numpy raise some fifteen types
             right = "integers and strings as numpy.savez writes them"
             raise UserError(
