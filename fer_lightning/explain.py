@@ -127,17 +127,15 @@ def answers_of(network: "Network", seen: "Seen", target: str | None) -> list["An
     """What the network says of each face, and the maps of its plain crop."""
     import numpy as np
 
-    from fer_lightning.data.faces import SIZE
     from fer_lightning.results.explanation import Answer
     from fer_lightning.results.maps import maps_of
 
     best = seen.probabilities.argmax(1)
     targets = best if target is None else np.full_like(best, CLASSES.index(target))
     maps = maps_of(network.member.classifier, np.stack([face.pixels for face in seen.faces]), targets)
-    corners = np.array([[0, 0], [SIZE, 0], [SIZE, SIZE], [0, SIZE]], np.float64)
     return [
         Answer(
-            face.to_picture(corners),
+            face.corners,
             face.pixels,
             {kind: found[i] for kind, found in maps.items()},
             int(targets[i]),

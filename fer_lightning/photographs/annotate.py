@@ -1,8 +1,8 @@
 """A copy of a picture in which its faces are marked, with what the network says of each."""
 
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,17 +18,17 @@ from fer_lightning.photographs.pictures import read_texts
 
 MARKER = "annotated by python -m fer_lightning.predict"  # in a copy's metadata, by which the next run knows it
 JPEG, PNG = (".jpg", ".jpeg", ".jpe", ".jfif"), (".png",)
-SQUARE = np.array([[0, 0], [SIZE, 0], [SIZE, SIZE], [0, SIZE]])  # of a face's pixels
 LEAST_FACE, LEAST_SIDE = 130, 240  # pixels, to which a small face and a small picture are enlarged
 LARGEST = 4096  # a side, to which no picture is enlarged further
 LEAST_ROW = 16  # pixels, of a line of text
+ROWS = 40  # in a square picture's side
+SEVERAL = 13  # times the root of their number, that many rows for the bars of several faces: half a picture's area
 FONT, PADDING, BAR_WIDTH = 0.82, 0.35, 4  # in rows
 WHITE, GRAY, BLACK, GROUND, SHADE = (255, 255, 255), (200, 200, 200), (0, 0, 0), (24, 24, 24), (0, 0, 0, 185)
 SURE, UNSURE, BAR = (255, 196, 0), WHITE, (120, 170, 220)  # no color that says good or bad
 
 Color = tuple[int, ...]
-Size = tuple[float, float]
-Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
+Point = tuple[float, float]  # of the copy, x and y
 
 
 def copies(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
@@ -86,155 +86,76 @@ def encoded(image: Image.Image, path: Path, about: str) -> bytes:
 def annotated(
     picture: np.ndarray, faces: Sequence[Face], probabilities: np.ndarray, threshold: float, note: str = ""
 ) -> Image.Image:
-    """A copy, RGB, of a picture uint8 (H, W, 3), with the square that the network saw of each face.
+    """A copy, RGB, of a picture uint8 (H, W, 3), with the square that the network saw of each face and what it says.
 
-    Beside each: its number where there are several, its class, or "unsure" below the threshold, and bars of its
-    probabilities, float (N, 7). Bars that have no room beside their face stand to the right of the picture. Small
-    pictures, and those of small faces, are enlarged. note: what is written into the lower left corner.
+    Above the square, and right of the picture with bars of the probabilities, float (N, 7), stand its number where
+    there are several and its class, or "unsure" below the threshold. Small pictures, and those of small faces, are
+    enlarged. note: what is written into the lower left corner.
     """
     height, width = picture.shape[:2]
     sides = [SIZE * abs(face.to_picture.a) for face in faces]
     wanted = max(LEAST_FACE / min(sides, default=LEAST_FACE), LEAST_SIDE / min(height, width))
     scale = max(1.0, min(wanted, LARGEST / max(height, width)))
-    size = (round(width * scale), round(height * scale))
-    most = max(LEAST_ROW, max(size) / 40)
-    marks = [
-        Mark(
-            square=scale * face.to_picture(SQUARE),
-            within=size,
-            row=float(np.clip(scale * side / 8, LEAST_ROW, most)),
-            number=f"{number}" if len(faces) > 1 else "",
-            chances=chances,
-            sure=bool(chances.max() >= threshold),
-        )
-        for number, (face, side, chances) in enumerate(zip(faces, sides, probabilities, strict=True), 1)
-    ]
-    right, bottom = lay_out(marks, size)
-    image = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
-    for mark in marks:
-        mark.draw_square(ImageDraw.Draw(image))
-    page = Image.new("RGB", (round(max(size[0], right)), round(max(size[1], bottom))), GROUND)
-    page.paste(image)
-    draw = ImageDraw.Draw(page, "RGBA")
-    for mark in marks:
-        mark.draw_bars(draw)
-        for tag in mark.tags:
-            _write(draw, tag, mark.words, mark.row, BLACK, mark.color)
-    for top, words in ((0.0, "" if faces else "no face"), (size[1] - most, note)):
+    width, height = round(width * scale), round(height * scale)
+    image = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+    answers = [answer(chances, threshold) for chances in probabilities]
+    titles = [f"{number} {words}" if len(faces) > 1 else words for number, (words, _) in enumerate(answers, 1)]
+    colors = [color for _, color in answers]
+
+    usual = math.sqrt(width * height)
+    most = max(LEAST_ROW, usual / ROWS)
+    draw = ImageDraw.Draw(image, "RGBA")
+    squares = [scale * face.corners for face in faces]
+    for square, color in zip(squares, colors, strict=True):
+        draw_square(draw, square, color, most)
+    for square, side, words, color in zip(squares, sides, titles, colors, strict=True):
+        row = float(np.clip(scale * side / 8, LEAST_ROW, most))
+        wide = _width(words, row)
+        left = min(max(square[:, 0].mean() - wide / 2, 0), width - wide)
+        top = min(max(square[:, 1].min() - row, 0), height - row)
+        _write(draw, (left, top), words, row, BLACK, color)
+    for top, words in ((0, "" if faces else "no face"), (height - most, note)):
         if words:
-            _write(draw, _rectangle((0, top), _size(words, most)), words, most, WHITE, SHADE)
+            _write(draw, (0, top), words, most, WHITE, SHADE)
+
+    row = max(LEAST_ROW, usual / max(ROWS, SEVERAL * math.sqrt(len(faces))))
+    wide, high = round(_bars_width(row) + PADDING * row), round((len(CLASSES) + 1.5) * row)
+    lines = max(height // high, 1)  # of faces, one above the other
+    page = Image.new("RGB", (width + math.ceil(len(faces) / lines) * wide, max(height, high * bool(faces))), GROUND)
+    page.paste(image)
+    draw = ImageDraw.Draw(page)
+    for index, (words, chances, color) in enumerate(zip(titles, probabilities, colors, strict=True)):
+        left, top = width + index // lines * wide + PADDING * row, index % lines * high + row / 2
+        _write(draw, (left, top), words, row, BLACK, color)
+        draw_bars(draw, (left, top + row), chances, row, color)
     return page
 
 
-@dataclass
-class Mark:
-    """What is drawn of one face, in the copy's pixels.
-
-    within: the picture's size. row: the height of a line of its text. tags, bars: where its class and its
-    probabilities stand.
-    """
-
-    square: np.ndarray
-    within: Size
-    row: float
-    number: str
-    chances: np.ndarray
-    sure: bool
-    tags: list[Rectangle] = field(default_factory=list)
-    bars: Rectangle = (0, 0, 0, 0)
-
-    @property
-    def around(self) -> Rectangle:
-        """What is seen of the square."""
-        seen = self.square.clip(0, self.within)
-        (left, top), (right, bottom) = seen.min(0).tolist(), seen.max(0).tolist()
-        return left, top, right, bottom
-
-    @property
-    def color(self) -> Color:
-        return SURE if self.sure else UNSURE
-
-    @property
-    def words(self) -> str:
-        best = int(self.chances.argmax())
-        answer = f"{CLASSES[best]} {self.chances[best]:.0%}" if self.sure else "unsure"
-        return f"{self.number} {answer}".strip()
-
-    @property
-    def columns(self) -> tuple[float, float]:
-        """How wide the names of the classes and the percentages are."""
-        return max(_size(name, self.row)[0] for name in CLASSES), _size("100%", self.row)[0]
-
-    @property
-    def bars_size(self) -> Size:
-        return sum(self.columns) + BAR_WIDTH * self.row, len(CLASSES) * self.row
-
-    def draw_square(self, draw: ImageDraw.ImageDraw) -> None:
-        """Bright with dark edges, so that it shows on any ground."""
-        line = [tuple(corner) for corner in (*self.square.tolist(), *self.square[:2].tolist())]
-        thick = max(2, round(self.row / 8))
-        draw.line(line, BLACK, thick + 2, joint="curve")
-        draw.line(line, self.color, thick, joint="curve")
-
-    def draw_bars(self, draw: ImageDraw.ImageDraw) -> None:
-        left, top, right, _ = self.bars
-        draw.rectangle(self.bars, SHADE)
-        names, shares = self.columns
-        best = int(self.chances.argmax())
-        for place, (name, chance) in enumerate(zip(CLASSES, self.chances.tolist(), strict=True)):
-            y, color = top + place * self.row, self.color if place == best else GRAY
-            _write(draw, (left, y, left + names, y + self.row), name, self.row, color)
-            start, length = left + names, BAR_WIDTH * self.row * chance
-            edges = (start, y + 0.2 * self.row, start + max(length, 1), y + 0.8 * self.row)
-            draw.rectangle(edges, self.color if place == best else BAR)
-            _write(draw, (right - shares, y, right, y + self.row), f"{chance:.0%}", self.row, color)
+def answer(chances: np.ndarray, threshold: float) -> tuple[str, Color]:
+    """The class of a face or "unsure" in words, and its color."""
+    best = int(chances.argmax())
+    return (f"{CLASSES[best]} {chances[best]:.0%}", SURE) if chances[best] >= threshold else ("unsure", UNSURE)
 
 
-def lay_out(marks: Sequence[Mark], size: Size) -> Size:
-    """Place tags and bars of all faces of a picture of this size, and tell the size that they need."""
-    taken = [mark.around for mark in marks]
-    for mark in marks:
-        left, top, right, bottom = mark.around
-        wide, high = tag = _size(mark.words, mark.row)
-        inside = (min(max(left, 0), max(size[0] - wide, 0)), max(top, 0))
-        peak = min(mark.square.tolist(), key=lambda corner: corner[1])[0]
-        usual = max(left, min(peak - wide / 2, right - wide))
-        corners = [(x, y) for y in (top - high, bottom) for x in (usual, left, right - wide)]
-        mark.tags = [_place(tag, corners, taken, size) or _rectangle(inside, tag)]
-        taken += mark.tags
-    x, y, needed = size[0], 0.0, size
-    for mark in marks:
-        left, top, right, bottom = mark.around
-        wide, high = mark.bars_size
-        corners = [(x, y) for x in (right, left - wide) for y in (top, bottom - high)]
-        corners += [(x, y) for y in (bottom, top - high) for x in (left, right - wide)]
-        if free := _place((wide, high), corners, taken, size):
-            mark.bars = free
-            taken.append(free)
-            continue
-        title = _size(mark.words, mark.row) if mark.number else (0, 0)
-        if y and y + title[1] + high > size[1]:  # another column
-            x, y = needed[0], 0.0
-        if mark.number:
-            mark.tags.append(_rectangle((x, y), title))
-        mark.bars = _rectangle((x, y + title[1]), (wide, high))
-        y = mark.bars[3] + mark.row / 2
-        needed = (max(needed[0], x + max(wide, title[0])), max(needed[1], mark.bars[3]))
-    return needed
+def draw_square(draw: ImageDraw.ImageDraw, square: np.ndarray, color: Color, row: float) -> None:
+    """Bright with dark edges, so that it shows on any ground."""
+    line = [tuple(corner) for corner in (*square.tolist(), *square[:2].tolist())]
+    thick = max(2, round(row / 8))
+    draw.line(line, BLACK, thick + 2, joint="curve")
+    draw.line(line, color, thick, joint="curve")
 
 
-def _place(size: Size, corners: Iterable[Size], taken: Sequence[Rectangle], within: Size) -> Rectangle | None:
-    """The first rectangle at one of the corners that is within the picture and overlaps nothing."""
-    for corner in corners:
-        left, top, right, bottom = place = _rectangle(corner, size)
-        fits = left >= 0 and top >= 0 and right <= within[0] and bottom <= within[1]
-        if fits and not any(left < r and x < right and top < b and t < bottom for x, t, r, b in taken):
-            return place
-    return None
-
-
-def _rectangle(corner: Size, size: Size) -> Rectangle:
-    return corner[0], corner[1], corner[0] + size[0], corner[1] + size[1]
+def draw_bars(draw: ImageDraw.ImageDraw, corner: Point, chances: np.ndarray, row: float, color: Color) -> None:
+    """The probabilities of all classes, the largest in this color."""
+    left, top = corner
+    start, shares = left + _names_width(row), left + _bars_width(row) - _width("100%", row)
+    best = int(chances.argmax())
+    for place, (name, chance) in enumerate(zip(CLASSES, chances.tolist(), strict=True)):
+        y, bright = top + place * row, place == best
+        _write(draw, (left, y), name, row, color if bright else GRAY)
+        edges = (start, y + 0.2 * row, start + max(BAR_WIDTH * row * chance, 1), y + 0.8 * row)
+        draw.rectangle(edges, color if bright else BAR)
+        _write(draw, (shares, y), f"{chance:.0%}", row, color if bright else GRAY)
 
 
 @cache
@@ -244,14 +165,23 @@ def _font(row: float) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _size(words: str, row: float) -> Size:
+def _width(words: str, row: float) -> float:
     """Of a line of text with its padding."""
-    return _font(row).getlength(words) + 2 * PADDING * row, row
+    return _font(row).getlength(words) + 2 * PADDING * row
+
+
+def _names_width(row: float) -> float:
+    return max(_width(name, row) for name in CLASSES)
+
+
+def _bars_width(row: float) -> float:
+    return _names_width(row) + BAR_WIDTH * row + _width("100%", row)
 
 
 def _write(
-    draw: ImageDraw.ImageDraw, place: Rectangle, words: str, row: float, color: Color, ground: Color | None = None
+    draw: ImageDraw.ImageDraw, corner: Point, words: str, row: float, color: Color, ground: Color | None = None
 ) -> None:
+    left, top = corner
     if ground:
-        draw.rectangle(place, ground, BLACK)
-    draw.text((place[0] + PADDING * row, (place[1] + place[3]) / 2), words, color, _font(row), anchor="lm")
+        draw.rectangle((left, top, left + _width(words, row), top + row), ground, BLACK)
+    draw.text((left + PADDING * row, top + row / 2), words, color, _font(row), anchor="lm")

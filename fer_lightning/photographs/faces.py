@@ -47,6 +47,11 @@ class Face:
         return math.degrees(cmath.phase(self.to_picture.a))
 
     @property
+    def corners(self) -> np.ndarray:
+        """float (4, 2): x and y in the picture of the square that becomes 48×48, around from its left upper one."""
+        return self.to_picture(np.array([[0, 0], [SIZE, 0], [SIZE, SIZE], [0, SIZE]]))
+
+    @property
     def pixels(self) -> np.ndarray:
         """uint8 (48, 48), as FER2013's are."""
         return self._crops[0]

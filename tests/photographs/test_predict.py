@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from commands import Ended, run_command
 from PIL import Image
+from scipy import ndimage
 
 from fer_lightning.data.faces import CLASSES, Faces
 from fer_lightning.photographs import LIMITS, annotate
@@ -251,22 +252,18 @@ def test_names_move_no_cursor(pictures):
     assert f"{pictures}/two\nlines.png" in set(names)  # the table has them as they are
 
 
-def test_in_a_crowd_no_marks_cover_each_other():
-    picture, chances = np.full((300, 400, 3), 128, np.uint8), np.full(7, 1 / 7)
-    faces = [boxed(picture, (x, y, 40, 40)) for x in range(10, 350, 55) for y in range(30, 250, 62)]
-    page = annotate.annotated(picture, faces, np.tile(chances, (len(faces), 1)), 0.5)
-    scale = annotate.LEAST_FACE / 40
-    assert page.width > 400 * scale  # some bars stand beside the picture
-    size = (400 * scale, 300 * scale)
-    marks = [
-        annotate.Mark(
-            scale * face.to_picture(annotate.SQUARE), size, annotate.LEAST_FACE / 8, str(number), chances, False
-        )
-        for number, face in enumerate(faces, 1)
-    ]
-    assert annotate.lay_out(marks, size)[0] == pytest.approx(page.width, abs=1)
-    bars = [mark.bars for mark in marks]
-    places = [mark.around for mark in marks] + bars
-    for index, one in enumerate(places):
-        for other in places[:index]:
-            assert one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
+@pytest.mark.parametrize(("side", "count"), [(40, 1), (40, 2), (40, 24), (200, 1)])
+def test_bars_stand_beside_the_picture_whole_and_apart_and_most_of_it_is_seen(side, count):
+    picture, chances = np.full((300, 400, 3), 128, np.uint8), np.eye(7)[[3] * count]
+    places = [(x, y) for x in range(10, 350, 62) for y in range(40, 250, 62)][:count]
+    page = annotate.annotated(picture, [boxed(picture, (x, y, side, side)) for x, y in places], chances, 0.5)
+    scale = max(1.0, annotate.LEAST_FACE / side)
+    width, height = round(400 * scale), round(300 * scale)
+    pixels = np.asarray(page)
+    assert pixels.shape[0] == height
+    assert (pixels[:, :width] == 128).all(-1).mean() > 0.7
+    bright = (pixels[:, width:] == annotate.SURE).all(-1)
+    areas = np.sort(np.bincount(ndimage.label(bright)[0].ravel())[1:])  # a title and a bar a face, and letters
+    assert areas[-2 * count] > 4 * areas[-2 * count - 1]
+    assert page.width > width
+    assert annotate.annotated(picture, [], np.empty((0, 7)), 0.5).size == (400, 300)
