@@ -103,20 +103,23 @@ def explain_pictures(network: "Network", options: argparse.Namespace) -> None:
     find = finder(paths, not options.no_detect, options.boxes)
     make_folder(out)
     unread = 0
-    for seen in see(paths, find, network):
-        if seen.fault is not None:
+    for path in paths:
+        try:
+            seen = see(path, find, network)
+        except UserError as error:
             unread += 1
-            print(f"skipped: {printable(seen.fault)}", file=sys.stderr)
-        elif not seen.faces:
-            print(f"{printable(str(seen.path))}: no face found (where it is a ready face: --no-detect)")
-        else:
-            answers = answers_of(network, seen, options.target)
-            title = printable(seen.path.name) + " · network trained on synthetic faces" * network.synthetic
-            sheet = explanation.picture_sheet(seen.picture, answers, title=title, limits=LIMITS)
-            place = free_name(out, seen.path)
-            write_file(place, figures.png(sheet, about_sheet(seen.path)))
-            words = ", ".join(answer.word for answer in answers)
-            print(printable(f"{seen.path}: {words} → {place}"), flush=True)
+            print(f"skipped: {printable(str(error))}", file=sys.stderr)
+            continue
+        if not seen.faces:
+            print(f"{printable(str(path))}: no face found (where it is a ready face: --no-detect)")
+            continue
+        answers = answers_of(network, seen, options.target)
+        title = printable(path.name) + " · network trained on synthetic faces" * network.synthetic
+        sheet = explanation.picture_sheet(seen.picture, answers, title=title, limits=LIMITS)
+        place = free_name(out, path)
+        write_file(place, figures.png(sheet, about_sheet(path)))
+        words = ", ".join(answer.word for answer in answers)
+        print(printable(f"{path}: {words} → {place}"), flush=True)
     print(f"{network}\n{LIMITS}")
     if unread:
         print(f"{unread} of {len(paths)} pictures could not be read", file=sys.stderr)

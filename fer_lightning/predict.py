@@ -181,10 +181,12 @@ def answer_pictures(options: argparse.Namespace) -> int:
     ended = False
     try:
         with progress() as bar:
-            for seen in see(bar.track(paths, description="pictures"), find, network):
-                if seen.fault is not None:
+            for path in bar.track(paths, description="pictures"):
+                try:
+                    seen = see(path, find, network)
+                except UserError as error:
                     faults += 1
-                    print(f"skipped: {printable(seen.fault)}", file=sys.stderr)
+                    print(f"skipped: {printable(str(error))}", file=sys.stderr)
                     continue
                 without += not seen.faces
                 small += not seen.faces and max(seen.picture.shape) <= SMALL
@@ -193,7 +195,7 @@ def answer_pictures(options: argparse.Namespace) -> int:
                 print("\n".join(line(row, width) for row in found), flush=True)
                 if copies:
                     copy = annotate.annotated(seen.picture, seen.faces, seen.probabilities, threshold, note)
-                    target = copies[seen.path]
+                    target = copies[path]
                     with naming(target):
                         target.parent.mkdir(parents=True, exist_ok=True)
                     write_file(target, annotate.encoded(copy, target, str(network)))

@@ -1,21 +1,17 @@
 """From pictures to answers: the seven probabilities of each of their faces."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.errors import UserError
 from fer_lightning.photographs.faces import Face
 from fer_lightning.photographs.pictures import read_picture
 from fer_lightning.results import calibration, weights
 from fer_lightning.results.calibration import Calibration, at_temperature
 from fer_lightning.results.members import Member, choose_device, open_member, packaged_network
-
-BATCH = 64  # crops that the network sees at once
-HELD = 1 << 28  # bytes of pictures that wait for it
 
 
 @dataclass(frozen=True)
@@ -59,44 +55,19 @@ def open_network(run: str | None, unsure: float | None = None) -> Network:
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture uint8 (H, W, 3), its faces and their probabilities float64 (N, 7); or why there is none."""
+    """A picture uint8 (H, W, 3), its faces and their probabilities float64 (N, 7)."""
 
     path: Path
-    picture: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3), np.uint8))
-    faces: list[Face] = field(default_factory=list)
-    probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, len(CLASSES))))
-    fault: str | None = None
+    picture: np.ndarray
+    faces: list[Face]
+    probabilities: np.ndarray
 
 
-def see(paths: Iterable[Path], find: Callable[[Path, np.ndarray], list[Face]], network: Network) -> Iterator[Seen]:
-    """The answers for each picture, in order; the network sees faces of several pictures at once.
-
-    find: the faces of a picture. A UserError of its, as of an unreadable picture, becomes a `fault`.
-    """
-    waiting: list[Seen] = []
-    crops: list[np.ndarray] = []
-    held = 0
-    for path in paths:
-        try:
-            picture = read_picture(path)
-            faces = find(path, picture)
-            if network.member.classifier.aligned:
-                faces = [face.settled() if face.rough else face for face in faces]
-            seen = Seen(path, picture, faces)
-            crops += [face.variants() for face in seen.faces]
-        except UserError as error:
-            seen = Seen(path, fault=str(error))
-        waiting.append(seen)
-        held += seen.picture.nbytes
-        if sum(map(len, crops)) >= BATCH or held >= HELD:
-            yield from _answered(waiting, crops, network)
-            waiting, crops, held = [], [], 0
-    yield from _answered(waiting, crops, network)
-
-
-def _answered(waiting: list[Seen], crops: list[np.ndarray], network: Network) -> list[Seen]:
-    if not crops:
-        return waiting
-    probabilities = network.probabilities(np.stack(crops))
-    ends = np.cumsum([len(seen.faces) for seen in waiting])[:-1]
-    return [replace(seen, probabilities=own) for seen, own in zip(waiting, np.split(probabilities, ends), strict=True)]
+def see(path: Path, find: Callable[[Path, np.ndarray], list[Face]], network: Network) -> Seen:
+    """The answers for a picture. find: its faces. UserError of `find`, and where the picture cannot be read."""
+    picture = read_picture(path)
+    faces = find(path, picture)
+    if network.member.classifier.aligned:
+        faces = [face.settled() if face.rough else face for face in faces]
+    crops = [face.variants() for face in faces]
+    return Seen(path, picture, faces, network.probabilities(np.stack(crops)) if crops else np.empty((0, len(CLASSES))))
