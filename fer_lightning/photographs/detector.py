@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.ops import nms
 
 from fer_lightning.results.weights import WEIGHTS
 
@@ -99,18 +100,6 @@ def detect(pictures: Tensor, least: float) -> list[Tensor]:
 
 
 def distinct(faces: Tensor) -> Tensor:
-    """Non-maximum suppression of float (M, 15), by score and box."""
-    left = faces[faces[:, 0].argsort(descending=True, stable=True)]
-    kept = []
-    while len(left):
-        best, left = left[0], left[1:]
-        kept.append(best)
-        left = left[_iou(best[1:5], left[:, 1:5]) <= OVERLAP]
-    return torch.stack(kept) if kept else faces[:0]
-
-
-def _iou(one: Tensor, many: Tensor) -> Tensor:
-    start = torch.maximum(one[:2], many[:, :2])
-    end = torch.minimum(one[:2] + one[2:], many[:, :2] + many[:, 2:])
-    shared = (end - start).clamp(min=0).prod(1)
-    return shared / (one[2:].prod() + many[:, 2:].prod(1) - shared)
+    """Non-maximum suppression of float (M, 15), by score and box; best score first."""
+    corners = torch.cat([faces[:, 1:3], faces[:, 1:3] + faces[:, 3:5]], 1)
+    return faces[nms(corners, faces[:, 0], OVERLAP)]
