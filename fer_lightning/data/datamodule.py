@@ -261,13 +261,11 @@ def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
 
 def pixel_statistics(pixels: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of x / 255 over uint8 (N, 48, 48) at `positions`, exact to rounding."""
-    # In float32, which holds sums of up to 256 squares of bytes exactly: integers take more than twice as long.
-    ones = np.ones(256, np.float32)
-    total = squares = 0
-    for chunk in np.array_split(positions, len(positions) // 128 + 1):  # 128 images as float32 fit the cache
-        x = pixels[chunk].astype(np.float32).reshape(-1, 256)  # 48 × 48 is a multiple of 256
-        total += int((x @ ones).sum(dtype=np.float64))
-        squares += int(np.einsum("ij,ij->i", x, x).sum(dtype=np.float64))
+    total = squares = 0.0  # float64 holds these sums of whole numbers exactly
+    for chunk in np.array_split(positions, len(positions) // 128 + 1):  # of few images, so that they fit the cache
+        x = pixels[chunk].astype(np.float64).ravel()
+        total += float(x.sum())
+        squares += float(x @ x)
     count = len(positions) * pixels[0].size
     mean = total / count
     std = math.sqrt(squares / count - mean * mean)
