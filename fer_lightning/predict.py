@@ -15,6 +15,7 @@ from fer_lightning.errors import UserError, printable, progress, run_command, sa
 from fer_lightning.photographs import LIMITS, add_arguments
 from fer_lightning.results.files import check_out, keep, naming, write_file, write_json
 from fer_lightning.results.paths import expanded
+from fer_lightning.results.words import count
 
 if TYPE_CHECKING:
     from fer_lightning.photographs.answers import Network, Seen
@@ -205,7 +206,7 @@ def answer_pictures(options: argparse.Namespace) -> int:
             write_answers(out, answers, network)
     shown = len(answers) - without
     print(
-        f"\n{counted(len(paths), 'picture')}: {counted(shown, 'face')}, {without:,} without a face"
+        f"\n{count(len(paths), 'picture')}: {count(shown, 'face')}, {without:,} without a face"
         + (f", {faults:,} that could not be read" if faults else "")
     )
     if small and not options.no_detect:
@@ -229,10 +230,6 @@ def write_answers(out: Path, answers: list[dict[str, Any]], network: "Network") 
     writer.writeheader()
     writer.writerows(answers)
     write_file(out, text.getvalue().encode(errors="backslashreplace"))  # names may be no UTF-8
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s'[: number != 1]}"
 
 
 def rows(seen: "Seen", threshold: float) -> list[dict[str, Any]]:
