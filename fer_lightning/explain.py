@@ -94,7 +94,7 @@ def explain_pictures(network: "Network", options: argparse.Namespace) -> None:
     from fer_lightning.photographs.boxes import finder
     from fer_lightning.photographs.pictures import find_pictures
     from fer_lightning.results import explanation, figures
-    from fer_lightning.results.files import write_file
+    from fer_lightning.results.files import make_folder, write_file
 
     names, out = options.pictures, options.out or Path(HOME)
     paths = [path for path in find_pictures(names) if not about(path)]
@@ -171,13 +171,6 @@ def free_name(out: Path, picture: Path) -> Path:
     return next(place for place in names if not place.exists() or about(place).get("Source") == source)
 
 
-def make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: it cannot be made ({error.strerror}); name another folder with --out DIR") from None
-
-
 # --- a split
 
 
@@ -187,6 +180,7 @@ def explain_split(member: "Member", split: str, data: str | None, out: Path | No
     from fer_lightning.photographs.aligned import seen_by
     from fer_lightning.results import explanation
     from fer_lightning.results.fairness import select
+    from fer_lightning.results.files import make_folder
     from fer_lightning.results.members import open_data
     from fer_lightning.results.outputs import SPLIT_TITLES
     from fer_lightning.results.paths import refuse_foreign

@@ -15,6 +15,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.photographs import LIMITS
 from fer_lightning.photographs.faces import Face
 from fer_lightning.photographs.pictures import read_texts
+from fer_lightning.results.files import make_folder
 
 MARKER = "annotated by python -m fer_lightning.predict"  # in a copy's metadata, by which the next run knows it
 JPEG, PNG = (".jpg", ".jpeg", ".jpe", ".jfif"), (".png",)
@@ -37,12 +38,7 @@ def copies(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
     A JPEG stays one, all else becomes a PNG. Pictures that are copies in `folder` are passed over. UserError where
     something that is no copy of ours would be lost.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--annotate {folder}: the folder cannot be made ({error.strerror}); name another one"
-        ) from None
+    make_folder(folder)
     inside = folder.resolve()
     pictures = [each for each in pictures if not (each.resolve().is_relative_to(inside) and is_copy(each))]
     if not pictures:

@@ -52,6 +52,14 @@ def naming(path: Path) -> Iterator[None]:
         raise told(error, path) from None  # type: ignore[misc]
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it. UserError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: it cannot be made: {error.strerror}") from None
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what killed processes left of files that they were writing, in a folder in which nobody else writes."""
     for part in folder.glob(".*.part"):
