@@ -41,7 +41,7 @@ class Parquet(Form):
 
     @property
     def form(self) -> str:
-        schemas = [_read(file, schema_only=True) for file, _ in self.parts]
+        schemas = [_read(file, "read_schema") for file, _ in self.parts]
         numbered = any(_columns("", each)[1] and _class_names(each) is None for each in schemas)
         numbers = ", labels as fer2013.csv numbers them" if numbered else ""
         return f"parquet {', '.join(file.name for file, _ in self.parts)}{numbers}"
@@ -50,7 +50,7 @@ class Parquet(Form):
         return [file for file, _ in self.parts]
 
     def labelled(self) -> int:
-        return sum(_read(file).num_rows for file, usage in self.parts if usage != UNLABELLED)
+        return sum(_read(file, "read_metadata").num_rows for file, usage in self.parts if usage != UNLABELLED)
 
     def read(self) -> Faces:
         """All rows, file after file. UserError with what is wrong in a file, by row from 0."""
@@ -63,17 +63,18 @@ def recognize(file: Node, folder: str = "") -> Parquet:
     """The parquet that a file is, by itself. UserError where it has no images and labels, or pyarrow is missing."""
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError(f"{file}: parquet needs a package: pip install 'fer_lightning[parquet]'")
-    _, label, usage = _columns(file, _read(file, schema_only=True))
+    _, label, usage = _columns(file, _read(file, "read_schema"))
     named = usage_named((file.name, folder) if usage is None else (file.name,))
     return Parquet(tree.file_of(file), ((file, named if label else UNLABELLED),))
 
 
-def _read(file: Node, schema_only: bool = False) -> Any:
+def _read(file: Node, how: str = "read_table") -> Any:
+    """What one of pyarrow's readers says of a file."""
     import pyarrow.parquet as parquet
 
     with tree.reading(file, tree.LARGEST) as opened:
         try:
-            return parquet.read_schema(opened) if schema_only else parquet.read_table(opened)
+            return getattr(parquet, how)(opened)
         except Exception as error:  # on damaged files, pyarrow raises many types
             raise UserError(f"{file}: a damaged parquet ({in_a_line(error)}); right: a whole one") from error
 
