@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from fer_lightning.data.faces import CLASSES
+from fer_lightning.data.faces import CLASSES, UNLABELLED, USAGES
 from fer_lightning.errors import UserError
 
 LISTED = 10
 LABELS = ", ".join(f"{label} ({name})" for label, name in enumerate(CLASSES))
+SPLITS = ", ".join(USAGES[:UNLABELLED])
 
 
 def faulty(path: object, faults: Sequence[str], total: int, unit: str, count: int | None = None) -> UserError:

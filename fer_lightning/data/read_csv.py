@@ -22,8 +22,8 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from fer_lightning.data import tree
-from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import LABELS, faulty, shown
+from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, Faces, digest
+from fer_lightning.data.faults import LABELS, SPLITS, faulty, shown
 from fer_lightning.data.form import Form
 from fer_lightning.data.names import class_named, class_of, usage_named, usage_of
 from fer_lightning.data.tree import Node
@@ -385,7 +385,7 @@ def _row_faults(fields: list[bytes], header: Header) -> list[str]:
         elif position == header.label and _label(field) is None:
             fault = f"{shown(field)}; right: {LABELS}"
         elif position == header.usage and _usage(field) is None:
-            fault = f"{shown(field)}; right: {', '.join(USAGES[:UNLABELLED])}"
+            fault = f"{shown(field)}; right: {SPLITS}"
         elif position == header.words and not faults and _other_class(fields, header):
             label = _word(fields[header.label or 0])
             fault = f"{shown(field)}, but {header.columns[header.label or 0]} is {label}; right: {LABELS}"

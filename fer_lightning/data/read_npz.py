@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_lightning.data import tree
-from fer_lightning.data.faces import CLASSES, SIZE, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
+from fer_lightning.data.faces import CLASSES, SIZE, UNLABELLED, Faces, digest
+from fer_lightning.data.faults import LABELS, LISTED, SPLITS, faulty, in_a_line, shown
 from fer_lightning.data.form import Form
 from fer_lightning.data.names import usage_of
 from fer_lightning.data.tree import Node
@@ -69,7 +69,7 @@ class Npz(Form):
             if bad_emotion[i]:
                 wrong.append(f"emotion[{i}]: {emotion[i]}; right: {LABELS}")
             if codes[i] == UNLABELLED:
-                wrong.append(f"usage[{i}]: {shown(texts[word_of[i]])}; right: {', '.join(USAGES[:UNLABELLED])}")
+                wrong.append(f"usage[{i}]: {shown(texts[word_of[i]])}; right: {SPLITS}")
             faults.append("; ".join(wrong))
         if faults:
             raise faulty(self.file, faults, count, "images", len(bad))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fer_lightning.data import tree
-from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, USAGES, Faces, digest
-from fer_lightning.data.faults import LABELS, LISTED, faulty, in_a_line, shown
+from fer_lightning.data.faces import CLASSES, NO_LABEL, SIZE, TRAINING, UNLABELLED, Faces, digest
+from fer_lightning.data.faults import LABELS, LISTED, SPLITS, faulty, in_a_line, shown
 from fer_lightning.data.form import Form
 from fer_lightning.data.names import class_named, class_of, usage_named, usage_of
 from fer_lightning.data.picture import as_face
@@ -125,7 +125,7 @@ def _faces(file: Node, named: int) -> tuple[np.ndarray, ...]:
                 faults.append(f"row {row}, column {words}: {shown(str(word))}, but {label} is {given}; right: {LABELS}")
         if split is not None:
             if (found := usage_of(str(told))) is None:
-                faults.append(f"row {row}, column {split}: {shown(str(told))}; right: {', '.join(USAGES[:UNLABELLED])}")
+                faults.append(f"row {row}, column {split}: {shown(str(told))}; right: {SPLITS}")
             elif found != TRAINING:
                 usages[row] = found
         if len(faults) > 100 * LISTED:
