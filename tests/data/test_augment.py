@@ -98,8 +98,7 @@ def test_erase_blacks_out_one_rectangle():
 
 
 @pytest.mark.parametrize("arguments", [
-    {"degrees": -1}, {"translate": 1.5}, {"scale": [1.1, 0.9]}, {"scale": [0.0, 1.0]}, {"flip": 2}, {"erase": -0.1},
-    {"mixup": -0.1}, {"cutmix": -1}, {"mixup": float("inf")},
+    {"degrees": -1}, {"flip": 2}, {"scale": [1.1, 0.9]}, {"scale": [0.0, 1.0]}, {"mixup": -1}, {"cutmix": float("inf")},
 ])  # fmt: skip
 def test_impossible_strengths_are_refused(arguments):
     (name,) = arguments

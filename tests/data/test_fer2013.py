@@ -133,7 +133,9 @@ def test_the_fullest_labelled_form_is_taken_and_named_and_of_equal_ones_that_wit
         assert read.form == "icml_face_data.csv with emotion,Usage,pixels"
         assert read.left_out == ("train.csv with emotion,pixels + test.csv with pixels (10 labelled images, not 30)")
     write_csv(root / "all.csv", "emotion,pixels", lines(faces, np.arange(30), "{label},{pixels}"))
-    assert fer2013.load(root).source == read.source
+    read = fer2013.load(root)
+    assert read.source == str(root / "icml_face_data.csv")
+    assert read.left_out.startswith("all.csv with emotion,pixels (30 labelled images); train.csv")
     as_npz(root, random_faces(31))
     assert fer2013.load(root).source == str(root / "fer2013.npz")
 
@@ -156,10 +158,8 @@ BAD_ROWS: dict[str, tuple[Callable[[str], str], str]] = {
     "no pixels": (lambda row: changed(row, 1, ""), "column pixels: 0 values; right: 2,304 (48×48)"),
     "tabs": (lambda row: row.replace(" ", "\t"), "column pixels: values not separated by spaces; right: spaces"),
     "label 7": (lambda row: changed(row, 0, "7"), "column emotion: '7'; right: 0 (angry), 1 (disgust), "),
-    "label 3.5": (lambda row: changed(row, 0, "3.5"), "column emotion: '3.5'; right: 0 (angry)"),
     "no label": (lambda row: changed(row, 0, ""), "column emotion: ''; right: 0 (angry)"),
     "other usage": (lambda row: changed(row, 2, "Rest"), "column Usage: 'Rest'; right: Training, PublicTest, Private"),
-    "no usage": (lambda row: changed(row, 2, ""), "column Usage: ''; right: Training"),
     "two fields": (lambda row: row.rsplit(",", 1)[0], "column Usage: missing; right: the columns emotion,pixels,Usage"),
     "four fields": (lambda row: row + ",1", "4 fields; right: the 3 columns emotion,pixels,Usage"),
     "half a quoted field": (lambda row: row.replace(",", ',"', 1), "column pixels: value 1 is '\"255'; right: a whole"),
@@ -168,7 +168,7 @@ BAD_ROWS: dict[str, tuple[Callable[[str], str], str]] = {
         lambda row, value=value: with_value(row, value),
         f"column pixels: value 100 is {value!r}; right: a whole number from 0 to 255",
     )
-    for value in ("256", "1000", "65536", "-1", "1.5", "x", "1e2", "²", "nan")
+    for value in ("256", "1000", "-1", "1.5", "x")
 }
 
 
@@ -236,7 +236,6 @@ def test_faults_in_test_csv_name_test_csv(root):
 
 @pytest.mark.parametrize(("header", "difference"), [
     ("emotion,Usage", "column pixels is missing"),
-    ("label", "column pixels is missing"),
     ("emotion,pixels,Usagf", "column 'Usagf' is not known; is it Usage?"),
     ("emotions of a face,pixels", "column emotion is missing, and 'emotions of a face' is not known"),
     ("emotion,emotion,pixels", "a column stands there twice"), ("", "is missing"),
@@ -259,7 +258,6 @@ def test_an_unknown_test_csv_beside_train_csv_is_refused(root):
 @pytest.mark.parametrize(("content", "problem"), [
     (b"", "is empty"),
     (b"emotion,pixels,Usage", ", line 1: only a header (emotion,pixels,Usage)"),
-    (b"emotion,pixels,Usage\r\n\r\n", ", line 1: only a header (emotion,pixels,Usage)"),
     (b"\x1f\x8b\x08\0", "a damaged or locked archive (Compressed file ended"),
     (b"PK\x03\x04", "a damaged zip or npz"),
     (b"Rar!\x1a\x07", "a rar archive, which is not read here; right: unpack it"),
@@ -310,7 +308,6 @@ def put(array: np.ndarray, index: tuple[int, ...], value: object) -> np.ndarray:
     ("emotion", lambda x: x[:7], "emotion (7,)"),
     ("emotion", lambda x: put(x, (2,), 7), "emotion[2]: 7; right: 0 (angry), 1 (disgust)"),
     ("emotion", lambda x: put(x, (2,), -1), "emotion[2]: -1; right: 0 (angry)"),
-    ("emotion", lambda x: x.astype(float), "emotion is float64; right: integers"),
     ("usage", lambda x: put(x, (3,), "Rest"), "usage[3]: 'Rest'; right: Training, PublicTest, PrivateTest"),
     ("usage", lambda x: np.arange(8), "usage is int64; right: strings"),
     ("usage", lambda x: x.astype(object), "its array usage cannot be read (Object arrays"),

@@ -33,11 +33,10 @@ def test_a_turned_picture_gives_the_same_face(hopper: np.ndarray, turns: int) ->
     assert (face.roll - upright.roll + 90 * turns + 180) % 360 == pytest.approx(180, abs=2)
 
 
-@pytest.mark.parametrize("degrees", [20, -20])
-def test_a_tilted_face_is_upright(astronaut: np.ndarray, degrees: int) -> None:
+def test_a_tilted_face_is_upright(astronaut: np.ndarray) -> None:
     (upright,) = find_faces(astronaut)
-    (face,) = find_faces(np.asarray(Image.fromarray(astronaut).rotate(degrees)))
-    assert face.roll - upright.roll == pytest.approx(-degrees, abs=6)
+    (face,) = find_faces(np.asarray(Image.fromarray(astronaut).rotate(20)))
+    assert face.roll - upright.roll == pytest.approx(-20, abs=6)
     assert np.abs(face.pixels.astype(int) - upright.pixels).mean() < 20
 
 

@@ -97,8 +97,7 @@ def test_a_detector_sees_more_in_a_lit_picture_and_in_one_without_noise(astronau
     assert levels(np.asarray(only)) == pytest.approx(levels(astronaut), abs=15)
 
 
-@pytest.mark.parametrize("light", ["a fifth of the light", "haze"])
-@pytest.mark.parametrize("degrees", [50, 90])
+@pytest.mark.parametrize(("light", "degrees"), [("a fifth of the light", 90), ("haze", 50)])
 def test_a_tilted_face_is_turned_upright_in_bad_light_too(light: str, degrees: int, astronaut: np.ndarray) -> None:
     tilted = np.asarray(Image.fromarray(astronaut).rotate(degrees))
     (face,) = find_faces(LIGHT[light](tilted))
