@@ -58,7 +58,7 @@ def read_boxes(path: Path, pictures: Sequence[Path]) -> dict[Path, list[Box]]:
     faults = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
+            reader = csv.DictReader((line.replace("\0", "\ufffd") for line in file), restval="")  # no path has NUL
             columns = reader.fieldnames or []
             rows = [(reader.line_num, row) for row in reader]  # a field may have several lines
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -126,12 +126,12 @@ def test_ready_faces_and_boxes(pictures, astronaut):
     assert "'1,2,3': no box; right: LEFT,TOP,WIDTH,HEIGHT" in refusal(path, "--boxes", "1,2,3")
     assert "one of the two" in refusal(path, "--boxes", "1,2,3,4", "--no-detect")
     head, note = "picture,left,top,width,height,note", '"of two\nlines"'
-    rows = f"{path},1,2,3,4,{note}\n{path},1,2,0,4\n\nother.png,1,2,3,4\n{path},1,,3,4\n"
+    rows = f"{path},1,2,3,4,{note}\n{path},1,2,0,4\n\nother\0.png,1,2,3,4\n{path},1,,3,4\n"
     Path("boxes.csv").write_text(f"{head}\n{rows}")
     said = refusal(path, "--boxes", "boxes.csv")
     assert "3 of 4 rows" in said
     assert "line 4, column width: '0'; right: LEFT,TOP,WIDTH,HEIGHT in pixels, the last two above 0" in said
-    assert "line 6, column picture: 'other.png' is none of the pictures named" in said
+    assert "line 6, column picture: 'other\ufffd.png' is none of the pictures named" in said
     assert "line 7, column top: ''" in said
     Path("boxes.csv").write_text("picture,left\n")
     assert "line 1: no column top, width, height" in refusal(path, "--boxes", "boxes.csv")
