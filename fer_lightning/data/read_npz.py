@@ -95,6 +95,8 @@ class Npz(Form):
                 array = np.lib.format.read_array(file, allow_pickle=False)
                 if file.read(1):
                     raise ValueError(f"{size:,} bytes for {array.shape} of {array.dtype}")
+                if array.dtype.kind == "U":
+                    array.tolist()  # an error where they are no characters
                 return array
         except Exception as error:  # on damaged files, zipfile, its decompressors and numpy raise some fifteen types
             right = "integers and strings as numpy.savez writes them"

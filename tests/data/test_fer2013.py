@@ -310,6 +310,7 @@ def put(array: np.ndarray, index: tuple[int, ...], value: object) -> np.ndarray:
     ("emotion", lambda x: put(x, (2,), -1), "emotion[2]: -1; right: 0 (angry)"),
     ("usage", lambda x: put(x, (3,), "Rest"), "usage[3]: 'Rest'; right: Training, PublicTest, PrivateTest"),
     ("usage", lambda x: np.arange(8), "usage is int64; right: strings"),
+    ("usage", lambda x: np.full(8, 0xFFFFFFFF, np.uint32).view("U1"), "its array usage cannot be read ("),
     ("usage", lambda x: x.astype(object), "its array usage cannot be read (Object arrays"),
 ])  # fmt: skip
 def test_faulty_arrays_are_refused(name, change, problem, root):
