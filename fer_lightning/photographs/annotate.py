@@ -107,8 +107,8 @@ def annotated(
     for square, side, words, color in zip(squares, sides, titles, colors, strict=True):
         row = float(np.clip(scale * side / 8, LEAST_ROW, most))
         wide = _width(words, row)
-        left = min(max(square[:, 0].mean() - wide / 2, 0), width - wide)
-        top = min(max(square[:, 1].min() - row, 0), height - row)
+        left = max(min(square[:, 0].mean() - wide / 2, width - wide), 0)
+        top = max(min(square[:, 1].min() - row, height - row), 0)
         _write(draw, (left, top), words, row, BLACK, color)
     for top, words in ((0, "" if faces else "no face"), (height - most, note)):
         if words:
