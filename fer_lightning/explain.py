@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.errors import UserError, printable, progress, run_command, say_loading
 from fer_lightning.photographs import LIMITS, add_arguments
+from fer_lightning.results.paths import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def main() -> None:
     made.add_argument(
         "--data", metavar="PATH", help="with --split: FER2013 in any form, or `synthetic` (default: the run's)"
     )
-    made.add_argument("--out", metavar="DIR", type=Path, help="write into this folder")
+    made.add_argument("--out", metavar="DIR", type=expanded, help="write into this folder")
     add_arguments(made)
     run_command(lambda: work(made.parse_args()))
 

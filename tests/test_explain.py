@@ -125,7 +125,7 @@ def test_a_sheet_of_a_picture_with_any_name(trained, astronaut):
     assert set(os.listdir(b"out")) == names
 
 
-def test_ready_faces_boxes_and_another_class(trained, astronaut, monkeypatch):
+def test_ready_faces_boxes_and_another_class(trained, astronaut, tmp_path, monkeypatch):
     run = trained("run", *NETWORKS["dnn"], *RUN)
     drawn: list[list[explanation.Answer]] = []
     usual = explanation.picture_sheet
@@ -135,7 +135,10 @@ def test_ready_faces_boxes_and_another_class(trained, astronaut, monkeypatch):
         lambda picture, answers, **more: (drawn.append(answers), usual(picture, answers, **more))[1],
     )
     assert explained(astronaut, "--run", run, "--boxes", "170,70,110,110", "0,0,50,40", "--class", "fear").status == 0
-    assert explained(astronaut, "--run", run, "--no-detect").status == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert explained(astronaut, "--run", run, "--no-detect", "--out=~/maps").status == 0
+    assert (tmp_path / "maps" / "astronaut.png").is_file()
+    assert not Path("~").exists()
     boxes, whole = drawn
     assert [answer.corners[0].tolist() for answer in boxes] == [[170, 70], [0, -5]]
     assert {answer.target for answer in boxes} == {CLASSES.index("fear")}

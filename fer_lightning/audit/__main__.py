@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fer_lightning import __version__
 from fer_lightning.errors import UserError, run_command
+from fer_lightning.results.paths import expanded
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
         description="What is wrong with a copy of FER2013: counts, duplicates, conflicting labels, constant images.",
     )
     parser.add_argument("path", metavar="PATH", help="file or folder of FER2013, in any form that training reads")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("audit"), help="for the results (./audit)")
+    parser.add_argument("--out", metavar="DIR", type=expanded, default="audit", help="for the results (./audit)")
     parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     run_command(lambda: audit(**vars(parser.parse_args())))
 

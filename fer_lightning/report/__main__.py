@@ -9,6 +9,7 @@ from pathlib import Path
 from fer_lightning import __version__
 from fer_lightning.errors import run_command
 from fer_lightning.results.files import check_out, write_file
+from fer_lightning.results.paths import expanded
 from fer_lightning.results.words import count
 
 MARKER = "<!-- made by fer_lightning.report -->"  # how the next report knows an earlier one
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="folders of runs, of sweeps, or of both")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         default="report.html",
         metavar="FILE",
         help="the page, FILE.html; an earlier report is replaced (default: %(default)s)",

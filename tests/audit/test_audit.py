@@ -261,6 +261,14 @@ def test_an_audit_replaces_an_earlier_one_and_touches_nothing_else(run, tmp_path
     assert not Path("audit").exists()
 
 
+def test_a_tilde_is_the_users_home(run, tmp_path, monkeypatch):
+    """The shell leaves it in `--out=~/found`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(write_npz(tmp_path / "fer2013.npz", *faulty()), "--out=~/found").status == 0
+    assert (tmp_path / "found" / "audit.json").is_file()
+    assert list(Path().iterdir()) == []
+
+
 def test_a_path_without_fer2013_and_a_file_in_the_place_of_the_folder_are_mistakes(run, tmp_path):
     absent, other = tmp_path / "none.csv", tmp_path / "other.csv"
     other.write_text("no,header\n1,2\n")

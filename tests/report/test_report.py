@@ -894,6 +894,12 @@ def test_the_command_writes_a_page_and_replaces_an_earlier_one(call, tmp_path, r
     assert len(text) < 500_000
     assert call(runs / "dnn" / "9-dnn-too_strong").status == 0
     assert (tmp_path / "report.html").read_text() != text
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert call(runs / "cnn", "--out=~/page.html").status == 0  # the shell leaves the tilde there
+    assert (tmp_path / "home" / "page.html").read_text() == text.replace(
+        "report.html", str(tmp_path / "home/page.html")
+    )
 
 
 @pytest.mark.parametrize(
