@@ -94,7 +94,6 @@ def difference(faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.nda
     target = faces.labels[where]
     right, other_right = mine.argmax(axis=1) == target, theirs.argmax(axis=1) == target
     test = scores.mcnemar(right, other_right)
-    pairs = int(test["b"] + test["c"])
     return {
         "n": len(where),
         "acc": float(other_right.mean()),
@@ -102,6 +101,6 @@ def difference(faces: Faces, where: np.ndarray, mine: np.ndarray, theirs: np.nda
         "only_this_right": test["b"],
         "only_other_right": test["c"],
         "p": test["p"],
-        "test": "McNemar, exact" if pairs <= scores.EXACT_LIMIT else "McNemar, chi-square with continuity correction",
+        "test": "McNemar, exact",
         "more_than_chance": scores.more_than_chance(test["p"]),
     }

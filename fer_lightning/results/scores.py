@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 
 from fer_lightning.data.faces import CLASSES
 
-EXACT_LIMIT = 1000  # discordant pairs up to which McNemar's test is exact
 ONSET_EPOCHS = 10  # the fewest of which an onset of overfitting is named
 SIGNIFICANCE_LEVEL = 0.05  # a p below it is called more than chance
 
@@ -28,13 +27,13 @@ def more_than_chance(p: float | None) -> bool:
     return p is not None and p < SIGNIFICANCE_LEVEL
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson (1927) score interval of a proportion, without continuity correction; (0, 1) for n = 0."""
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson (1927) score interval of a proportion, without continuity correction; (0, 1) for n = 0."""
     from scipy.stats import binomtest
 
     if n == 0:
         return 0.0, 1.0
-    low, high = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    low, high = binomtest(correct, n).proportion_ci(method="wilson")
     return float(low), float(high)
 
 
@@ -48,9 +47,9 @@ def accuracy(hits: np.ndarray) -> dict[str, Any]:
     }
 
 
-def confusion_matrix(target: ArrayLike, predicted: ArrayLike, classes: int = len(CLASSES)) -> np.ndarray:
-    """int64 (classes, classes) counts, rows = target, columns = predicted, from two int (N,) of class indices."""
-    counts = np.zeros((classes, classes), np.int64)
+def confusion_matrix(target: ArrayLike, predicted: ArrayLike) -> np.ndarray:
+    """int64 (7, 7) counts, rows = target, columns = predicted, from two int (N,) of class indices."""
+    counts = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     np.add.at(counts, (np.asarray(target, np.int64), np.asarray(predicted, np.int64)), 1)
     return counts
 
@@ -60,23 +59,14 @@ def recall(matrix: np.ndarray) -> np.ndarray:
     return _ratio(np.diag(matrix), matrix.sum(axis=1))
 
 
-def precision(matrix: np.ndarray) -> np.ndarray:
-    """float64 (C,) from counts (C, C): the share of a class's predictions that are right; NaN where there are none."""
-    return _ratio(np.diag(matrix), matrix.sum(axis=0))
-
-
-def f1(matrix: np.ndarray) -> np.ndarray:
-    """float64 (C,) from counts (C, C): 2 TP / (2 TP + FP + FN); NaN for a class with neither images nor predictions."""
-    return _ratio(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
-
-
 def by_class(matrix: np.ndarray) -> dict[str, dict[str, float | int | None]]:
     """Of each class, by its name, precision, recall and f1, None where undefined, and support, its images."""
-    shares = {"precision": precision(matrix), "recall": recall(matrix), "f1": f1(matrix)}
+    right, images, named = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    shares = {"precision": _ratio(right, named), "recall": recall(matrix), "f1": _ratio(2 * right, images + named)}
     return {
         name: {
             **{key: None if math.isnan(column[i]) else float(column[i]) for key, column in shares.items()},
-            "support": int(matrix[i].sum()),
+            "support": int(images[i]),
         }
         for i, name in enumerate(CLASSES)
     }
@@ -105,8 +95,8 @@ def log_loss(probabilities: ArrayLike, target: ArrayLike) -> float:
     return float(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1)).mean())
 
 
-def expected_calibration_error(probabilities: ArrayLike, target: ArrayLike, bins: int = 15) -> float:
-    """The gap between confidence and accuracy in bins of equal width, weighted by their images; NaN for N = 0.
+def expected_calibration_error(probabilities: ArrayLike, target: ArrayLike) -> float:
+    """The gap between confidence and accuracy in 15 bins of equal width, weighted by their images; NaN for N = 0.
 
     From float (N, C) and int (N,). torchmetrics' `multiclass_calibration_error(norm="l1")`, in float32.
     """
@@ -118,27 +108,20 @@ def expected_calibration_error(probabilities: ArrayLike, target: ArrayLike, bins
         return math.nan
     # torchmetrics takes what lies outside [0, 1] for logits, and a mean of several networks' may round to above 1
     confidences = torch.as_tensor(probabilities.clip(0, 1))
-    return float(multiclass_calibration_error(confidences, torch.as_tensor(target), confidences.shape[1], n_bins=bins))
+    return float(multiclass_calibration_error(confidences, torch.as_tensor(target), confidences.shape[1], n_bins=15))
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, int | float]:
-    """McNemar's test of two classifiers on the same images, from two bool (N,): is each image right?
+    """McNemar's exact test of two classifiers on the same images, from two bool (N,): is each image right?
 
     Returns b (only a is right), c (only b is right) and p, the two-sided probability of so uneven a split of b + c if
-    both were equally good: exact binomial for b + c ≤ 1000, else chi-square with continuity correction (Edwards 1948).
+    both were equally good.
     """
-    from scipy.stats import binomtest, chi2
+    from scipy.stats import binomtest
 
     correct_a, correct_b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     b, c = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
-    n = b + c
-    if n == 0:
-        p = 1.0
-    elif n <= EXACT_LIMIT:
-        p = binomtest(b, n).pvalue
-    else:
-        p = chi2.sf(max(abs(b - c) - 1, 0) ** 2 / n, df=1)
-    return {"b": b, "c": c, "p": float(p)}
+    return {"b": b, "c": c, "p": float(binomtest(b, b + c).pvalue) if b + c else 1.0}
 
 
 def paired_t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
