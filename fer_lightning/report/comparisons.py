@@ -65,38 +65,20 @@ def _over_seeds(a: Condition, b: Condition, values_a: Sequence[float], values_b:
 
 
 def _same_images(a: Condition, b: Condition) -> Comparison | None:
-    """McNemar's test of one run each on validation images; None where there are more, or they were not the same."""
-    tables = [run.predictions for run in (*a.runs, *b.runs)]
-    if len(tables) != 2 or tables[0] is None or tables[1] is None:
+    """McNemar's test of one run each, of the same seed if there is one; None where their validation images differ."""
+    both = [seed for seed in a.seeds if seed in b.seeds]
+    runs = [c.runs[c.seeds.index(both[0]) if both else 0] for c in (a, b)]
+    tables = [run.predictions for run in runs if run.predictions is not None]
+    if len(tables) < 2:
         return None
-    x, y = (table[table["split"] == "val"].sort_values("index") for table in tables if table is not None)
+    x, y = (table[table["split"] == "val"].sort_values("index") for table in tables)
     if not len(x) or x[["index", "target"]].to_numpy().tolist() != y[["index", "target"]].to_numpy().tolist():
         return None
     right_x, right_y = ((table["target"] == table["predicted"]).to_numpy() for table in (x, y))
     found = mcnemar(right_x, right_y)
-    test = f"McNemar’s test, {len(x):,} images, {found['b']:,} against {found['c']:,} right alone"
+    seeds = " and ".join(str(run.metrics["seed"]) for run in runs)
+    test = f"McNemar’s test, seeds {seeds}, {len(x):,} images, {found['b']:,} against {found['c']:,} right alone"
     return Comparison((float(right_x.mean()), float(right_y.mean())), float(found["p"]), test, NETWORKS)
-
-
-def compare_at(a: Condition, b: Condition, epoch: int) -> Comparison:
-    """Validation accuracy at an epoch, of which no image's prediction is known.
-
-    Where seeds are too few, by Fisher's test of one run each, of the same seed if there is one.
-    """
-    values = a.at("val_acc", epoch), b.at("val_acc", epoch)
-    if found := _over_seeds(a, b, *values):
-        return found
-    pairs = [(i, b.seeds.index(seed)) for i, seed in enumerate(a.seeds) if seed in b.seeds]
-    i, j = pairs[0] if pairs else (0, 0)
-    images, shares = (a.runs[i].metrics["val_n"], b.runs[j].metrics["val_n"]), (values[0][i], values[1][j])
-    if not all(images):
-        return _untested(*values)
-    from scipy.stats import fisher_exact
-
-    right = [round(share * n) for share, n in zip(shares, images, strict=True)]
-    p = float(fisher_exact([[hits, n - hits] for hits, n in zip(right, images, strict=True)]).pvalue)
-    test = f"Fisher’s test, seeds {a.seeds[i]} and {b.seeds[j]}, {images[0]:,} images each"
-    return Comparison(shares, p, test, NETWORKS)
 
 
 def _untested(values_a: Sequence[float], values_b: Sequence[float]) -> Comparison:

@@ -1,14 +1,13 @@
 """The networks, CNN against DNN."""
 
 import math
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from fer_lightning.report import published
 from fer_lightning.report import study as studies
-from fer_lightning.report.comparisons import compare_at
+from fer_lightning.report.comparisons import compare_accuracy
 from fer_lightning.report.pictures import Curve, lines
 from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED, Answer, Study, word
 from fer_lightning.results.conditions import Condition
@@ -37,7 +36,7 @@ def answer(study: Study) -> Answer:
         lacking = [name.upper() for name in studies.NETWORKS if name not in study.networks]
         return Answer("networks", NOT_RUN, numbers={"lacking": lacking})
     beside = _beside(*rivals)
-    found = beside["at_last"]
+    found = beside["found"]
     decided = UNDECIDED if not found.certain else CONFIRMED if found.difference > 0 else CONTRADICTED
     return Answer("networks", word(study, beside["last"], decided), numbers=beside)
 
@@ -68,9 +67,8 @@ def _beside(cnn: Condition, dnn: Condition) -> dict[str, Any]:
         "cnn": cnn,
         "dnn": dnn,
         "last": last,
-        "at_last": compare_at(cnn, dnn, last),
+        "found": compare_accuracy(cnn, dnn),
         "ahead": int((curves[0] > curves[1]).sum()),
-        "best": [fmean(c.values("val_acc")) for c in (cnn, dnn)],
         "apart": studies.differences(cnn, dnn, "model"),
         "seconds": None if any(map(math.isnan, seconds)) else seconds,
         "same_place": len(places[0] | places[1]) == 1,

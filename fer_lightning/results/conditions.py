@@ -75,10 +75,6 @@ class Condition:
         """One of metrics.json's numbers, for each run."""
         return [run.metrics[metric] for run in self.runs]
 
-    def at(self, column: str, epoch: int) -> list[float]:
-        """A column of metrics.csv at one epoch that all runs have, for each run."""
-        return [float(run.epochs[column].iloc[epoch - 1]) for run in self.runs]
-
     def mean_curve(self, column: str) -> np.ndarray:
         """float (epochs,): a column of metrics.csv, the mean over the runs."""
         return np.mean([run.epochs[column].to_numpy(np.float64)[: self.epochs] for run in self.runs], axis=0)
