@@ -1,18 +1,16 @@
 """Pictures of a report: drawn by `results.figures`, with their numbers as a table beside them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from fer_lightning.report.study import Study
 from fer_lightning.results import figures
-from fer_lightning.results.conditions import Condition
-from fer_lightning.results.run_folder import Run
+from fer_lightning.results.conditions import Condition, Quantity, per_epoch
 from fer_lightning.results.words import size, spread
 
 EPOCHS_LISTED = (1, 2, 3, 5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000)
@@ -30,20 +28,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Curve:
-    """A column of metrics.csv, or what `of` makes of a run, against epoch or against `against`."""
+    """One quantity of a condition's runs against another."""
 
     label: str
     condition: Condition
-    of: str | Callable[[Run], np.ndarray]
+    of: Quantity
     dashed: bool = False
-    against: Callable[[Run], np.ndarray] | None = None
-
-    def values(self, run: Run) -> np.ndarray:
-        return run.epochs[self.of].to_numpy(np.float64) if isinstance(self.of, str) else self.of(run)
-
-    def mean(self, what: Callable[[Run], np.ndarray]) -> np.ndarray:
-        """Over the runs, as far as all go."""
-        return np.mean([what(run)[: self.condition.epochs] for run in self.condition.runs], axis=0)
+    against: Quantity = "epoch"
 
 
 def picture(figure: Figure, title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Picture:
@@ -63,13 +54,12 @@ def lines(
     """Curves as lines, seeds thin behind their mean; the table has each at some epochs."""
     drawn = []
     for curve in curves:
-        style, runs = study.styles[curve.condition.setting], curve.condition.runs
-        against = curve.against or (lambda run: run.epochs["epoch"].to_numpy(np.float64))
+        condition = curve.condition
+        style, runs = study.styles[condition.setting], condition.runs
         if len(runs) > 1:
-            drawn += [
-                figures.Line("", against(run), curve.values(run), style, curve.dashed, faint=True) for run in runs
-            ]
-        x, y = curve.mean(against), curve.mean(curve.values)
+            each = [(per_epoch(run, curve.against), per_epoch(run, curve.of)) for run in runs]
+            drawn += [figures.Line("", x, y, style, curve.dashed, faint=True) for x, y in each]
+        x, y = condition.mean_curve(curve.against), condition.mean_curve(curve.of)
         drawn.append(figures.Line(curve.label, x, y, style, curve.dashed))
     last = max(curve.condition.epochs for curve in curves)
     rows = [
@@ -83,5 +73,7 @@ def lines(
 def _cell(curve: Curve, epoch: int) -> str:
     if epoch > curve.condition.epochs:
         return ""
-    value = spread([float(curve.values(run)[epoch - 1]) for run in curve.condition.runs])
-    return value if curve.against is None else f"{value} after {size(curve.mean(curve.against)[epoch - 1])}"
+    value = spread([float(per_epoch(run, curve.of)[epoch - 1]) for run in curve.condition.runs])
+    if curve.against == "epoch":
+        return value
+    return f"{value} after {size(curve.condition.mean_curve(curve.against)[epoch - 1])}"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,14 @@ VARIANTS = (THREADS, "init_from")
 PLACE = ("data", "data.name", "data.root")  # where data is found
 TESTS = {"test_public_acc": "PublicTest", "test_private_acc": "PrivateTest"}
 ACCURACIES = ("val_acc", *TESTS)
+
+
+Quantity = str | Callable[[Run], np.ndarray]  # a column of metrics.csv, or what is made of a run's
+
+
+def per_epoch(run: Run, of: Quantity) -> np.ndarray:
+    """float (N,), one an epoch."""
+    return run.epochs[of].to_numpy(np.float64) if isinstance(of, str) else of(run)
 
 
 @dataclass
@@ -75,9 +83,9 @@ class Condition:
         """One of metrics.json's numbers, for each run."""
         return [run.metrics[metric] for run in self.runs]
 
-    def mean_curve(self, column: str) -> np.ndarray:
-        """float (epochs,): a column of metrics.csv, the mean over the runs."""
-        return np.mean([run.epochs[column].to_numpy(np.float64)[: self.epochs] for run in self.runs], axis=0)
+    def mean_curve(self, of: Quantity) -> np.ndarray:
+        """float (epochs,): the mean over the runs, as far as all go."""
+        return np.mean([per_epoch(run, of)[: self.epochs] for run in self.runs], axis=0)
 
     def mean_training_losses(self, last: int) -> list[float]:
         """The mean of the training cross-entropy over the epochs 1 … last, for each run: the lower, the faster."""
