@@ -213,6 +213,7 @@ def explained(member: "Member", faces: "Faces", where: "np.ndarray", split: str)
     from fer_lightning.data.faces import fingerprint
     from fer_lightning.results.explanation import Explanation
     from fer_lightning.results.maps import NOISE, SAMPLES, maps_of
+    from fer_lightning.results.scores import surest_errors
 
     with progress() as bar:
         task = bar.add_task("scoring", total=len(where))
@@ -221,7 +222,7 @@ def explained(member: "Member", faces: "Faces", where: "np.ndarray", split: str)
         )
     predicted, targets = probabilities.argmax(1), faces.labels[where].astype(np.int64)
     right = np.flatnonzero(predicted == targets)
-    errors = surest(probabilities, targets, faces.digests[where])
+    errors = surest_errors(targets, predicted, probabilities, faces.digests[where])[:ERRORS]
     with progress() as bar:
         task = bar.add_task("maps", total=len(right) + len(errors))
 
@@ -257,17 +258,6 @@ def explained(member: "Member", faces: "Faces", where: "np.ndarray", split: str)
         predicted=predicted[errors],
         confidence=probabilities[errors, predicted[errors]],
     )
-
-
-def surest(probabilities: "np.ndarray", targets: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
-    """int (E,): the most confident errors, identical photographs once."""
-    import numpy as np
-
-    predicted = probabilities.argmax(1)
-    wrong = np.flatnonzero(predicted != targets)
-    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
-    _, first = np.unique(digests[wrong], return_index=True)
-    return wrong[np.sort(first)[:ERRORS]]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fer_lightning.data.faces import CLASSES, Faces
 from fer_lightning.report import published
@@ -13,7 +12,7 @@ from fer_lightning.report.study import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECID
 from fer_lightning.results import figures, scores
 from fer_lightning.results.conditions import Condition
 from fer_lightning.results.outputs import SPLIT_TITLES, confusion_of
-from fer_lightning.results.run_folder import Run
+from fer_lightning.results.run_folder import Run, class_indices
 
 PAIRS_WITH_FACES, PAIRS_LISTED, FACES = 3, 6, 4  # faces of each direction of a pair
 
@@ -94,6 +93,7 @@ def _network(study: Study, condition: Condition, run: Run, archive: Archive) -> 
     ]
     faces = archive.faces(run)
     shown = [row for row in pairs if row["images"] and (row["rank"] <= PAIRS_WITH_FACES or row["study"])]
+    ways = _faces(run, [row["pair"] for row in shown], faces) if isinstance(faces, Faces) else []
     return {
         "title": condition.title,
         "seed": run.metrics["seed"],
@@ -101,7 +101,7 @@ def _network(study: Study, condition: Condition, run: Run, archive: Archive) -> 
             _matrix(study, f"{condition.title}: {SPLIT_TITLES[name]}", m) for name, m in matrices.items() if m.any()
         ],
         "pairs": pairs,
-        "faces": [(row, _faces(run, row["pair"], faces)) for row in shown] if isinstance(faces, Faces) else [],
+        "faces": [*zip(shown, ways, strict=False)],
         "no_faces": None if isinstance(faces, Faces) else faces,
     }
 
@@ -116,32 +116,27 @@ def _matrix(study: Study, title: str, matrix: np.ndarray) -> Any:
     return picture(figure, title, ("true class", *CLASSES, "recall"), rows)
 
 
-def _faces(run: Run, pair: Pair, faces: Faces) -> list[dict[str, Any]]:
-    """For each direction the errors and the faces of the most confident ones, identical photographs once."""
-    found = []
-    for true, predicted in (pair, pair[::-1]):
-        wrong = mistakes(run, true, predicted)
-        where = positions(faces, wrong["index"].to_numpy())
-        _, first = np.unique(faces.digests[where], axis=0, return_index=True)
-        kept = np.sort(first)[:FACES]
-        rows = wrong.iloc[kept]
-        texts = [f"{p:.2f}\nrow {row}" for p, row in zip(rows["confidence"], rows["index"], strict=True)]
-        if run.config["data"].get("crop"):
-            from fer_lightning.photographs.aligned import aligned  # and with it torch
+def _faces(run: Run, pairs: list[Pair], faces: Faces) -> list[list[dict[str, Any]]]:
+    """For each pair both directions: the errors, and the faces of the surest ones, identical photographs once."""
+    assert run.predictions is not None
+    table = run.predictions[run.predictions["split"] == "val"]
+    rows, probabilities = table["index"].to_numpy(), table[[*CLASSES]].to_numpy()
+    targets, predicted = (class_indices(table[column]) for column in ("target", "predicted"))
+    where = positions(faces, rows)
+    surest = scores.surest_errors(targets, predicted, probabilities, faces.digests[where])
+    ways = [(CLASSES.index(a), CLASSES.index(b)) for pair in pairs for a, b in (pair, pair[::-1])]
+    chosen = [surest[(targets[surest] == a) & (predicted[surest] == b)][:FACES] for a, b in ways]
+    if chosen and run.config["data"].get("crop"):
+        from fer_lightning.photographs.aligned import aligned  # and with it torch
 
-            faces = aligned(faces, where[kept])
-        shown = [(faces.pixels[at], text) for at, text in zip(where[kept], texts, strict=True)]
-        found.append({"true": true, "predicted": predicted, "errors": len(wrong), "faces": shown})
-    return found
-
-
-def mistakes(run: Run, true: str, predicted: str) -> pd.DataFrame:
-    """The validation rows of predictions.csv in which one class was taken for the other, surest first.
-
-    With a column `confidence`, the probability of the predicted class.
-    """
-    table = run.predictions
-    assert table is not None
-    table = table[(table["split"] == "val") & (table["target"] == true) & (table["predicted"] == predicted)]
-    table = table.assign(confidence=table[predicted])
-    return table.sort_values(["confidence", "index"], ascending=[False, True], kind="stable")
+        faces = aligned(faces, where[np.concatenate(chosen)])
+    found = [
+        {
+            "true": CLASSES[a],
+            "predicted": CLASSES[b],
+            "errors": int(((targets == a) & (predicted == b)).sum()),
+            "faces": [(faces.pixels[where[i]], f"{probabilities[i, b]:.2f}\nrow {rows[i]}") for i in kept],
+        }
+        for (a, b), kept in zip(ways, chosen, strict=True)
+    ]
+    return [found[i : i + 2] for i in range(0, len(found), 2)]

@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from fer_lightning.data.faces import CLASSES
+from fer_lightning.data.faces import CLASSES, digest
 from fer_lightning.results import scores
 from fer_lightning.results.files import write_file
 from fer_lightning.results.run_folder import TRAIN_LOSS
@@ -425,11 +425,8 @@ def mistakes(
     """
     matrix = scores.confusion_matrix(targets, predicted)
     confidence = probabilities[np.arange(len(predicted)), predicted]
-    wrong = np.flatnonzero(targets != predicted)
-    errors = len(wrong)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-    _, first = np.unique(pixels[wrong].reshape(errors, pixels[0].size if errors else 0), axis=0, return_index=True)
-    wrong = wrong[np.sort(first)]
+    errors = int((targets != predicted).sum())
+    wrong = scores.surest_errors(targets, predicted, probabilities, digest(pixels))
 
     rows: list[tuple[str, str, np.ndarray]] = []
     for pair in [pair for pair in scores.confused_pairs(matrix) if pair.images][:PAIR_ROWS]:

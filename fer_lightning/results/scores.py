@@ -184,6 +184,19 @@ def epochs_to_loss(loss: ArrayLike, level: float) -> int | None:
     return int(reached[0]) + 1 if len(reached) else None
 
 
+def surest_errors(
+    targets: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, digests: np.ndarray
+) -> np.ndarray:
+    """int (E,): the positions of the errors, the most confident first; of identical photographs (equal digests) one.
+
+    From int (N,) each but for the probabilities, float (N, C).
+    """
+    wrong = np.flatnonzero(targets != predicted)
+    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
+    _, first = np.unique(digests[wrong], return_index=True)
+    return wrong[np.sort(first)]
+
+
 class Confused(NamedTuple):
     """Two classes taken for each other: `a` < `b`, how many images in both directions, the mean of the two rates."""
 

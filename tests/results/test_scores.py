@@ -165,6 +165,15 @@ def test_epochs_to_loss_counts_from_one_and_includes_the_level():
     assert scores.epochs_to_loss([], 1.0) is None
 
 
+def test_surest_errors_come_first_and_of_identical_photographs_one():
+    targets, predicted = np.array([0, 0, 1, 2, 3, 0]), np.array([1, 0, 0, 0, 1, 1])
+    probabilities = np.zeros((6, 7))
+    probabilities[np.arange(6), predicted] = [0.5, 1, 0.7, 0.7, 0.6, 0.9]
+    digests = np.array([7, 1, 2, 3, 7, 5])  # 0 and 4 are one photograph
+    assert scores.surest_errors(targets, predicted, probabilities, digests).tolist() == [5, 2, 3, 4]
+    assert scores.surest_errors(targets, targets, probabilities, digests).tolist() == []
+
+
 def test_confused_pairs_ranks_by_rate_and_not_by_count():
     matrix = np.zeros((7, 7), int)
     matrix[3, 3], matrix[3, 6], matrix[6, 6], matrix[6, 3] = 900, 100, 450, 50  # 150 images, 10 % of either
