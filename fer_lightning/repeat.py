@@ -89,25 +89,23 @@ def command(run: "Run", out: Path) -> list[str]:
     return [*own_recipes(record_of(run.folder)), *own, *decided, *data, override("hydra.run.dir", out), "resume=true"]
 
 
-def data_of(run: "Run") -> Path:
-    """Where the run's data is now: where it was, else where FER2013 is found. UserError unless it is the same data."""
+def data_of(run: "Run") -> str:
+    """Where the run's data is now, see `place_of`. UserError unless it is the same data."""
     from fer_lightning.data import fer2013
     from fer_lightning.data.faces import fingerprint
+    from fer_lightning.data.source import place_of
 
-    path = Path(run.metrics.get("source") or "")
-    if not path.is_absolute() or not path.exists():
-        found = fer2013.find(None)
-        if found is None:
-            raise UserError(
-                f"{run.folder}: its data, {path}, is not there; say where it is now with the environment variable "
-                "FER2013_ROOT"
-            )
-        path = Path(found).resolve()
+    path = place_of(run.metrics["source"])
+    if path is None:
+        raise UserError(
+            f"{run.folder}: its data, {run.metrics['source']}, is not there; say where it is now with the environment "
+            "variable FER2013_ROOT"
+        )
     now, then = fingerprint(fer2013.load(path)), run.metrics["data_fingerprint"]
     if now != then:
         raise UserError(
-            f"{run.folder}: it was trained on data with the fingerprint {then}, but that of {path} is {now}; name the "
-            "same data with the environment variable FER2013_ROOT"
+            f"{run.folder}: it was trained on data with the fingerprint {then}, but that of {path} is {now}; right: "
+            "the same data in that place"
         )
     return path
 

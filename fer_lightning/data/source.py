@@ -1,6 +1,7 @@
 """Which faces a run uses: FER2013 where it is found, or the built-in ones."""
 
 import functools
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,17 @@ def open_faces(name: str, root: str | None) -> Faces:
     return replace(built_in_faces(), left_out=fer2013.refused_in("data"))
 
 
+def place_of(source: str | None) -> str | None:
+    """Where the data of a run is now: its source if that is still there, else where FER2013 is found; None: nowhere.
+
+    UserError where $FER2013_ROOT names a place without any.
+    """
+    if source and os.path.exists(source):
+        return source
+    found = fer2013.find()
+    return None if found is None else str(found)
+
+
 @functools.cache
 def built_in_faces() -> Faces:
     """The synthetic faces of every run; drawn once, as a sweep checks and trains many times in one process."""
@@ -42,11 +54,9 @@ def built_in_faces() -> Faces:
 def describe(faces: Faces) -> str:
     """A line or, for synthetic faces, a warning that cannot be missed."""
     if not faces.synthetic:
-        counts = np.bincount(faces.usage, minlength=len(USAGES)).tolist()
-        splits = ", ".join(f"{count:,} {usage}" for usage, count in zip(USAGES, counts, strict=True) if count)
         aligned = ", each cropped anew by its face" if faces.aligned else ""
         left_out = f"\n  left out: {faces.left_out}" if faces.left_out else ""
-        return f"data: {len(faces):,} images ({splits}) from {faces.source} ({faces.form}){aligned}{left_out}"
+        return f"data: {len(faces):,} images ({counts(faces)}) from {faces.source} ({faces.form}){aligned}{left_out}"
     bar = "!" * 79
     looked_at = f"!!  Looked at, and not taken: {faces.left_out}\n" if faces.left_out else ""
     return (
@@ -56,3 +66,9 @@ def describe(faces: Faces) -> str:
         "!!  FER2013_ROOT or ./data (see the README).\n"
         f"{looked_at}{bar}"
     )
+
+
+def counts(faces: Faces) -> str:
+    """`28,709 Training, 3,589 PublicTest`"""
+    images = np.bincount(faces.usage, minlength=len(USAGES)).tolist()
+    return ", ".join(f"{count:,} {usage}" for usage, count in zip(USAGES, images, strict=True) if count)

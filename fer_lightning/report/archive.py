@@ -5,12 +5,11 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from fer_lightning.data import fer2013, synthetic
-from fer_lightning.data.faces import UNLABELLED, USAGES, Faces, fingerprint
+from fer_lightning.data import fer2013
+from fer_lightning.data.faces import PRIVATE, PUBLIC, TRAINING, Faces, fingerprint
+from fer_lightning.data.source import built_in_faces, place_of
 from fer_lightning.errors import UserError
-from fer_lightning.results.run_folder import Run, class_indices
-
-DRAWN = ""  # where the synthetic faces are, among the places of files
+from fer_lightning.results.run_folder import Run, class_indices, flat
 
 
 class Archive:
@@ -22,74 +21,46 @@ class Archive:
     def faces(self, run: Run) -> Faces | str:
         """The faces that the run was trained and scored on, or why they cannot be had.
 
-        They are looked for where the run read them, then where FER2013 is found now ($FER2013_ROOT, ./data). Taken are
-        only those of the run's `data_fingerprint`, in whose rows predictions.csv finds the classes that it gives (the
-        fingerprint says nothing of the rows' order).
+        Taken are only those of the run's `data_fingerprint` (which says nothing of the rows' order) that have every
+        row of predictions.csv with the class that it gives.
         """
         if run.predictions is None:
             return "the run left no predictions.csv"
         if run.metrics["data_fingerprint"] is None:
             return "its metrics.json has no data_fingerprint, so which faces it was scored on is not known"
-        if run.metrics["synthetic"]:
-            faces = self._matching(DRAWN, run)
-            return "this version draws other synthetic faces" if isinstance(faces, str) else faces
-        tried: dict[str, str] = {}
-        for look in (lambda: run.metrics.get("source"), fer2013.find):
-            try:
-                found = look()
-            except UserError as error:  # a place that is named, and holds nothing of use
-                tried[""] = first_line(error)
-                continue
-            place = str(found)
-            if found is None or place in tried:
-                continue
-            faces = self._matching(place, run)
-            if isinstance(faces, Faces):
-                return faces
-            tried[place] = faces
-        return "; ".join(tried.values()) or "the run does not say where its data was, and no FER2013 is found here"
-
-    def _matching(self, place: str, run: Run) -> Faces | str:
-        there = self._opened(place)
+        there = self._opened(None if run.metrics["synthetic"] else run.metrics["source"] or "")
         if isinstance(there, str):
             return there
         faces, found = there
-        assert run.predictions is not None
-        if found == run.metrics["data_fingerprint"] and in_rows(faces, run.predictions):
+        if found == run.metrics["data_fingerprint"] and (positions(faces, run, run.predictions) >= 0).all():
             return faces
-        return f"{place} holds other data than the run was scored on"
+        if faces.synthetic:
+            return "this version draws other synthetic faces"
+        return f"{faces.source} holds other data than the run was scored on"
 
 
-def opened(place: str) -> tuple[Faces, str] | str:
-    """The faces of a place with their fingerprint, or why they cannot be had."""
+def opened(source: str | None) -> tuple[Faces, str] | str:
+    """The faces of a run's source (None: the synthetic ones) with their fingerprint, or why they cannot be had."""
     try:
-        faces = synthetic.draw() if place == DRAWN else fer2013.load(place)
+        if source is None:
+            faces = built_in_faces()
+        elif (place := place_of(source)) is not None:
+            faces = fer2013.load(place)
+        else:
+            return f"{source or 'its data'} is not there, and no FER2013 is found here"
     except UserError as error:
-        return first_line(error)
+        return str(error).splitlines()[0]
     return faces, fingerprint(faces)
 
 
-def first_line(error: UserError) -> str:
-    return str(error).splitlines()[0]
+def positions(faces: Faces, run: Run, predictions: pd.DataFrame) -> np.ndarray:
+    """int64 (N,): where the images of these rows of the run's predictions.csv stand in `faces`.
 
-
-def in_rows(faces: Faces, predictions: pd.DataFrame) -> bool:
-    """Whether every row of predictions.csv bears in the data the class that it gives."""
-    where = positions(faces, predictions["index"].to_numpy())
-    return bool((where >= 0).all()) and np.array_equal(faces.labels[where], class_indices(predictions["target"]))
-
-
-def positions(faces: Faces, rows: np.ndarray) -> np.ndarray:
-    """int64 (N,): where the labelled images of these data rows stand in `faces`; -1 where there is none."""
-    labelled = np.flatnonzero(faces.usage != UNLABELLED)  # an unlabelled file has rows of the same numbers
-    if len(labelled) == 0:
-        return np.full(len(rows), -1)
-    order = labelled[np.argsort(faces.rows[labelled], kind="stable")]
-    place = np.minimum(np.searchsorted(faces.rows[order], rows), len(order) - 1)
-    return np.where(faces.rows[order[place]] == rows, order[place], -1)
-
-
-def counts(faces: Faces) -> str:
-    """`28,709 Training, 3,589 PublicTest`"""
-    found = ((USAGES[usage], len(faces.where(usage))) for usage in range(len(USAGES)))
-    return ", ".join(f"{count:,} {name}" for name, count in found if count)
+    -1 where that holds none of this split, row and class, or several (files of one split may each count from 0).
+    """
+    val = PUBLIC if flat(run.config).get("data.val_split") == "public" else TRAINING
+    usage = predictions["split"].map({"val": val, "public": PUBLIC, "private": PRIVATE})
+    wanted = pd.MultiIndex.from_arrays([usage, predictions["index"], class_indices(predictions["target"])])
+    keys = pd.MultiIndex.from_arrays([faces.usage, faces.rows, faces.labels])
+    there = pd.Series(np.arange(len(faces)), keys)
+    return there[~keys.duplicated(keep=False)].reindex(wanted, fill_value=-1).to_numpy()

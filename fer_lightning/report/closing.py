@@ -6,9 +6,10 @@ from collections import Counter
 from typing import Any
 
 from fer_lightning.data.faces import Faces
+from fer_lightning.data.source import counts
 from fer_lightning.report import published
 from fer_lightning.report.ablation import Ablation
-from fer_lightning.report.archive import Archive, counts
+from fer_lightning.report.archive import Archive
 from fer_lightning.report.study import NETWORKS, Study
 from fer_lightning.results.run_folder import Run, overrides_of, versions_of
 

@@ -122,7 +122,7 @@ def _faces(run: Run, pairs: list[Pair], faces: Faces) -> list[list[dict[str, Any
     table = run.predictions[run.predictions["split"] == "val"]
     rows, probabilities = table["index"].to_numpy(), table[[*CLASSES]].to_numpy()
     targets, predicted = (class_indices(table[column]) for column in ("target", "predicted"))
-    where = positions(faces, rows)
+    where = positions(faces, run, table)
     surest = scores.surest_errors(targets, predicted, probabilities, faces.digests[where])
     ways = [(CLASSES.index(a), CLASSES.index(b)) for pair in pairs for a, b in (pair, pair[::-1])]
     chosen = [surest[(targets[surest] == a) & (predicted[surest] == b)][:FACES] for a, b in ways]

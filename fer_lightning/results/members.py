@@ -1,7 +1,6 @@
 """Checkpoints to work with, and what their runs tell of them: precision, device, data."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 
 import torch
 
-from fer_lightning.data import fer2013
 from fer_lightning.data.faces import Faces
-from fer_lightning.data.source import open_faces
+from fer_lightning.data.source import open_faces, place_of
 from fer_lightning.errors import UserError
 from fer_lightning.results import weights
 from fer_lightning.results.checkpoint import Classifier, find_checkpoint, load
-from fer_lightning.results.run_folder import read_config, read_run
+from fer_lightning.results.run_folder import read_run
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Member:
 
     name: as the user named it. run: the folder of the run that it stands in, None for a file elsewhere.
     precision, accelerator: those of its run; "32-true" and "auto" for a file elsewhere.
-    sources: where its run may have found its data.
+    source: where its run found its data.
     """
 
     name: str
@@ -33,7 +31,7 @@ class Member:
     classifier: Classifier
     precision: str
     accelerator: str
-    sources: tuple[str, ...]
+    source: str | None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -92,16 +90,10 @@ def open_member(name: str) -> Member:
     checkpoint = find_checkpoint(Path(name)).absolute()
     classifier = load(checkpoint)
     run = checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else None
-    config: dict[str, Any] = {}
-    sources = []
+    trainer, source = {}, None
     if run is not None and (run / "metrics.json").is_file():
         read = read_run(run)
-        config = read.config
-        sources.append(read.metrics.get("source"))
-    elif run is not None and (run / "config.yaml").is_file():  # still training, or killed
-        config = read_config(run / "config.yaml")
-    sources.append(config.get("data", {}).get("root"))
-    trainer = config.get("trainer", {})
+        trainer, source = read.config.get("trainer", {}), read.metrics["source"]
     precision = trainer.get("precision", "32-true")
     if precision == "16-mixed" and not torch.cuda.is_available():
         precision = "32-true"  # few processors compute in float16
@@ -112,7 +104,7 @@ def open_member(name: str) -> Member:
         classifier=classifier,
         precision=precision,
         accelerator=trainer.get("accelerator", "auto"),
-        sources=tuple(os.path.expanduser(source) for source in sources if source),
+        source=source,
     )
 
 
@@ -120,14 +112,10 @@ def open_data(path: str | None, member: Member) -> Faces:
     """The faces of --data, or else those that the checkpoint was trained on. UserError where they cannot be had."""
     if path == "synthetic" or (path is None and member.data["synthetic"]):
         return open_faces("synthetic", None)
-    if path is not None:
-        return open_faces("fer2013", path)
-    for source in member.sources:
-        if Path(source).exists():
-            return open_faces("fer2013", source)
-    if (found := fer2013.find(None)) is not None:
-        return open_faces("fer2013", str(found))
-    gone = f" ({member.sources[0]}, which is not there now)" if member.sources else ""
+    place = place_of(member.source) if path is None else path
+    if place is not None:
+        return open_faces("fer2013", place)
+    gone = f" ({member.source}, which is not there now)" if member.source else ""
     raise UserError(
         f"{member.name}: it was trained on FER2013{gone}; name the file or folder with --data PATH, set the "
         "environment variable FER2013_ROOT, or put it into ./data"

@@ -38,10 +38,10 @@ CONTRACT_KEYS = (  # every metrics.json has them, null where unknown
     *("precision", "device", "completed"),
 )
 RECENT = 600  # seconds since its last file was written, for which a run counts as going on: an epoch may take minutes
-TEXT_KEYS = ("model", "aug", "data", "data_fingerprint", "precision", "device")
+TEXT_KEYS = ("model", "aug", "data", "source", "data_fingerprint", "precision", "device")
 METRIC_KEYS = (
     *CONTRACT_KEYS,
-    *("data_fingerprint", "max_epochs", "synthetic", "trial", "error", "interrupted", "stopped_early"),
+    *("source", "data_fingerprint", "max_epochs", "synthetic", "trial", "error", "interrupted", "stopped_early"),
     "decisive_settings",
     *("val_acc_95", "val_n", "recall", "classes"),
     *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),

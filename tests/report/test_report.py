@@ -31,7 +31,7 @@ from fer_lightning.report import study as studies
 from fer_lightning.report.archive import positions
 from fer_lightning.report.comparisons import compare_accuracy
 from fer_lightning.results import figures
-from fer_lightning.results.run_folder import EPOCH_COLUMNS, RECENT
+from fer_lightning.results.run_folder import EPOCH_COLUMNS, RECENT, read_run
 from fer_lightning.results.scores import confused_pairs, confusion_matrix, overfitting_epoch, recall, wilson_interval
 
 TRAINING, PUBLIC = 140, 60  # rows of the small data set
@@ -588,6 +588,22 @@ def test_faces_are_those_of_the_data_surest_first_in_both_directions_and_once(pa
     assert len(list(once.iter("img"))) == 1
 
 
+def test_faces_of_a_file_for_each_split_are_those_of_its_own_rows(tmp_path, small_csv):
+    header, *lines = (line.rpartition(",")[0] for line in small_csv.read_text().splitlines())
+    (tmp_path / "data").mkdir()
+    for name, part in {"train": lines[:TRAINING], "val": lines[TRAINING - 1 :], "test": lines[:7]}.items():
+        (tmp_path / "data" / f"{name}.csv").write_text("\n".join([header, *part]))
+    folder = write_trained(tmp_path / "run", tmp_path / "data")
+    table = pd.read_csv(folder / "predictions.csv")
+    table["index"] -= (TRAINING - 1) * (table["split"] == "public")  # each file's rows count from 0
+    table.to_csv(folder / "predictions.csv", index=False)
+    known = {np.array(line.split(",")[1].split(), np.uint8).tobytes() for line in lines[:TRAINING]}
+    images = [image.get("src").partition(",")[2] for image in reported(folder).root.iter("img")]
+    shown = {np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))).tobytes() for image in images}
+    assert len(shown) > 5
+    assert shown <= known
+
+
 def test_data_that_is_gone_or_other_gives_a_message_and_no_face(tmp_path, small_csv, monkeypatch):
     lines = small_csv.read_text().splitlines()
     other = tmp_path / "other" / "fer2013.csv"
@@ -602,11 +618,11 @@ def test_data_that_is_gone_or_other_gives_a_message_and_no_face(tmp_path, small_
     page = reported(tmp_path / "runs")
     assert f"The faces cannot be shown: {other} holds other data than the run was scored on." in page.text
     assert list(page.root.iter("img")) == []
-    assert "gone.csv does not exist" in page.text
+    assert "gone.csv is not there, and no FER2013 is found here" in page.text
     monkeypatch.setenv("FER2013_ROOT", str(tmp_path / "nowhere"))  # which no longer holds anything
     assert "FER2013_ROOT" in reported(tmp_path / "runs").text
     monkeypatch.setenv("FER2013_ROOT", str(small_csv))  # the same data in another place
-    assert len(list(reported(tmp_path / "runs").root.iter("img"))) > 5
+    assert len(list(reported(tmp_path / "runs" / "gone").root.iter("img"))) > 5
 
 
 def test_faces_of_data_that_is_not_known_or_in_other_rows_are_not_shown(tmp_path, small_csv):
@@ -623,12 +639,18 @@ def test_faces_of_data_that_is_not_known_or_in_other_rows_are_not_shown(tmp_path
     assert f"{turned} holds other data than the run was scored on" in reported(tmp_path / "run").text
 
 
-def test_images_are_found_by_row_whatever_their_order():
-    rows = np.array([7, 3, 5, 3], np.int64)
-    pixels = np.zeros((4, 48, 48), np.uint8)
-    usage, labels = np.array([0, 0, 1, 3], np.uint8), np.array([1, 2, 3, -1], np.int8)
+def test_images_are_found_by_split_row_and_class_whatever_their_order(tmp_path, small_csv):
+    rows = np.array([7, 3, 5, 3, 3, 8, 8], np.int64)
+    pixels = np.zeros((7, 48, 48), np.uint8)
+    usage, labels = np.array([0, 0, 1, 3, 1, 0, 0], np.uint8), np.array([1, 2, 3, -1, 2, 4, 4], np.int8)
     faces = Faces(pixels, labels, usage, rows, digest(pixels), None, "source", "form")
-    assert positions(faces, np.array([3, 5, 7, 4, 99])).tolist() == [1, 2, 0, -1, -1]
+    wanted = [("val", 3, 2), ("public", 3, 2), ("val", 7, 1), ("val", 7, 2), ("private", 5, 3), ("val", 8, 4)]
+    table = pd.DataFrame(wanted, columns=["split", "index", "target"])
+    table["target"] = np.array(CLASSES)[table["target"]]
+    run = read_run(write_trained(tmp_path / "run", small_csv))
+    assert positions(faces, run, table).tolist() == [1, 4, 0, -1, -1, -1]  # two have the last row
+    run.config["data"]["val_split"] = "public"
+    assert positions(faces, run, table.replace("public", "val")).tolist()[:2] == [4, 4]
 
 
 # --- which runs count, and how they are named
