@@ -48,10 +48,7 @@ def to_json(found: Audit) -> dict[str, Any]:
             "images": sum(map(len, groups)),
             "across_splits": sum(map(found.spans, groups)),
             "conflicting": sum(map(found.conflicting, groups)),
-            "leaks": [
-                {"split": USAGES[leak.usage], "within": USAGES[leak.within], "images": leak.images}
-                for leak in found.leaks(kind)
-            ],
+            "leaks": found.leaks(kind),
             "found": [_group(found, group, kind) for group in groups],
         }
     return content

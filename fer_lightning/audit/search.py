@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fer_lightning.data.faces import CLASSES, NO_LABEL, PRIVATE, PUBLIC, SIZE, TRAINING, UNLABELLED, Faces, digest
+from fer_lightning.data.faces import CLASSES, NO_LABEL, PRIVATE, PUBLIC, SIZE, TRAINING, USAGES, Faces, digest
 
 KNOWN = {  # images per class of the full FER2013
     TRAINING: (3995, 436, 4097, 7215, 4830, 3171, 4965),
@@ -56,14 +56,6 @@ class Link(NamedTuple):
     mirrored: bool
 
 
-class Leak(NamedTuple):
-    """How many images of the split `usage` have a duplicate in the split `within`."""
-
-    usage: int
-    within: int
-    images: int
-
-
 @dataclass(frozen=True)
 class Audit:
     """The findings on `faces`; images are positions in it.
@@ -97,16 +89,16 @@ class Audit:
             groups, key=lambda group: (not self.spans(group), -len(self.labels(group)), -len(group), group[0])
         )
 
-    def leaks(self, kind: str) -> list[Leak]:
-        """The images with a duplicate of this kind, and none of the kinds before, in an earlier split; where any."""
+    def leaks(self, kind: str) -> list[dict[str, Any]]:
+        """`split`, `images`: how many have a duplicate of this kind, and none before, in an earlier split `within`."""
         coarse, fine = self._likeness(kind)
         found = []
-        for usage in range(UNLABELLED + 1):
+        for usage, split in enumerate(USAGES):
             for within in range(usage):
                 ours, theirs = self.faces.where(usage), self.faces.where(within)
                 new = np.isin(coarse[ours], coarse[theirs]) & ~np.isin(fine[ours], fine[theirs])
                 if new.any():
-                    found.append(Leak(usage, within, int(new.sum())))
+                    found.append({"split": split, "within": USAGES[within], "images": int(new.sum())})
         return found
 
     def spans(self, group: np.ndarray) -> bool:
