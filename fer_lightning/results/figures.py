@@ -97,16 +97,13 @@ def styles(settings: Sequence[Setting]) -> dict[Setting, Style]:
     return found
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure in the format of the path's suffix (.png, .svg, .pdf), replacing the file in one step."""
-    path = Path(path)
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix.removeprefix("."), dpi=DPI)
-    write_file(path, content.getvalue())
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, replacing it in one step."""
+    write_file(path, png(figure))
 
 
-def png(figure: Figure, about: dict[str, str]) -> bytes:
-    """The figure as a PNG file with these texts in it."""
+def png(figure: Figure, about: dict[str, str] | None = None) -> bytes:
+    """The figure as a PNG file, with these texts in it."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI, metadata=about)
     return content.getvalue()
