@@ -433,28 +433,25 @@ def mistakes(
         text = f"{count(pair.images, 'image')} taken for each other, on average {pair.rate:.1%} of a class"
         text += f"; {len(shown)} shown" if len(shown) < pair.images else ""
         rows.append((f"{CLASSES[pair.a]} / {CLASSES[pair.b]}", text, shown))
-    recall = scores.recall(matrix)
+    recall, above = scores.recall(matrix), np.concatenate([wrong[:0], *(shown for *_, shown in rows)])
     for worst in np.argsort(recall, kind="stable")[:CLASS_ROWS]:
-        missed = wrong[targets[wrong] == worst]
-        if len(missed):
-            others = missed[~np.isin(missed, np.concatenate([shown for *_, shown in rows]))]
+        others = wrong[(targets[wrong] == worst) & ~np.isin(wrong, above)]
+        if len(others):
             text = f"recall {recall[worst]:.3f}: {matrix[worst].sum() - matrix[worst, worst]:,} of "
             text += f"{count(matrix[worst].sum(), 'image')} missed"
-            if len(others) < len(missed):
-                text += "; others than above" if len(others) else "; all shown above"
             rows.append((CLASSES[worst], text, others[:FACES_A_ROW]))
 
     face, gap, margin, head, caption = 0.86, 0.1, 0.25, 0.3, 0.42  # inches, as are the axes' units
     top = 0.78
-    heights = [head + (face + caption if len(shown) else 0) for *_, shown in rows]
-    sheet = Sheet(2 * margin + FACES_A_ROW * (face + gap) - gap, top + sum(heights) + margin)
+    step = head + face + caption
+    sheet = Sheet(2 * margin + FACES_A_ROW * (face + gap) - gap, top + len(rows) * step + margin)
     axes = sheet.axes
     summary = f"{errors:,} of {count(len(targets), 'image')} misclassified"
     if errors:
         summary += ". Under each face: its true class, → the predicted class and its probability. Most confident first."
     sheet.head(titled(title, synthetic), summary, left=margin)
-    y = top
-    for (name, text, shown), row_height in zip(rows, heights, strict=True):
+    for row, (name, text, shown) in enumerate(rows):
+        y = top + row * step
         label = axes.text(margin, y + head / 2, name, fontsize=10, weight="bold", va="center")
         axes.annotate(text, (1, 0.5), (8, 0), xycoords=label, textcoords="offset points", fontsize=9, va="center")
         for place, image in enumerate(shown):
@@ -463,7 +460,6 @@ def mistakes(
             axes.text(x, below + 0.09, CLASSES[targets[image]], fontsize=7.5, va="center")
             prediction = f"→ {CLASSES[predicted[image]]} {confidence[image]:.2f}"
             axes.text(x, below + 0.22, prediction, fontsize=7.5, va="center", color=WRONG)
-        y += row_height
     return sheet.figure
 
 

@@ -236,7 +236,7 @@ def test_mistakes_come_by_pair_and_class_with_the_most_confident_first():
     assert rows.index("fear / sad") < rows.index("angry / neutral")
     assert "3 images taken for each other, on average 100.0% of a class" in words
     assert "1 image taken for each other, on average 50.0% of a class" in words
-    assert "recall 0.000: 1 of 1 image missed; all shown above" in words
+    assert not any(word.startswith("recall") for word in words)  # angry's one error and sad's are shown already
     assert words[words.index("→ fear 0.90") - 1] == "sad"
 
 
@@ -246,15 +246,7 @@ def test_rows_of_the_worst_classes_show_errors_not_shown_before():
     predicted = [0, 0, 2, 2, 3, 3, 4, 4, 5, 5] + [0, 2, 3, 4, 5] * 20
     figure = figures.mistakes(*faces(targets, predicted, np.linspace(0.9, 0.1, 110)), title="CNN", synthetic=False)
     assert shown(figure) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert "recall 0.000: 10 of 10 images missed; others than above" in texts(figure)
-
-
-def test_a_class_none_of_whose_errors_stand_above_says_nothing_of_them():
-    # surprise's errors are spread over six classes, each of these pairs rarer than the four that have rows
-    wrong = [(0, 1), (1, 2), (2, 3), (3, 4)] * 8 + [(5, other) for other in (0, 1, 2, 3, 4, 6)]
-    targets, predicted = np.array(wrong + [(c, c) for c in (0, 1, 2, 3, 4)] * 4).T
-    figure = figures.mistakes(*faces(targets, predicted, 0.5), title="CNN", synthetic=False)
-    assert "recall 0.000: 6 of 6 images missed" in texts(figure)
+    assert "recall 0.000: 10 of 10 images missed" in texts(figure)
 
 
 def test_a_row_holds_ten_faces():
