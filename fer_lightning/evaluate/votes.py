@@ -4,15 +4,13 @@ Barsoum, Zhang, Canton Ferrer and Zhang, "Training deep networks for facial expr
 label distribution", ICMI 2016; https://github.com/microsoft/FERPlus.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from fer_lightning.data.faces import CLASSES, USAGES, Faces
-from fer_lightning.data.faults import faulty, shown
 from fer_lightning.errors import UserError
-from fer_lightning.results.paths import nearest
+from fer_lightning.results.run_folder import read_table, refuse
 
 TAGGERS = 10
 _COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")  # FER+ names of CLASSES
@@ -71,35 +69,10 @@ def majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """int (N,) into USAGES and int8 (N, 10), the columns of CHOICES."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}{nearest(path)}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a csv of FER+ votes: {error}") from None
-    while rows and not rows[-1]:  # blank lines at the end
-        rows.pop()
-    if not rows or tuple(rows[0]) != HEADER:
-        found = shown(",".join(rows[0])) if rows else "nothing"
-        raise UserError(f"{path}, line 1: expected the columns of FER+, {','.join(HEADER)}; found {found}")
-    order = [HEADER.index(name) for name in (*_COLUMNS, *APART)]
-    codes = {name: code for code, name in enumerate(USAGES[:-1])}
-    counts = {str(count): count for count in range(TAGGERS + 1)}
-    usage, votes, faults = [], [], []
-    for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(HEADER):
-            faults.append(f"line {line}: {len(row)} fields; right: {len(HEADER)}")
-        elif row[0] not in codes:
-            faults.append(f"line {line}, column Usage: {shown(row[0])}; right: {', '.join(codes)}")
-        elif wrong := [i for i in order if row[i] not in counts]:
-            faults.append(
-                f"line {line}, column {HEADER[wrong[0]]}: {shown(row[wrong[0]])}; right: a whole number of votes from "
-                f"0 to {TAGGERS}"
-            )
-        else:
-            usage.append(codes[row[0]])
-            votes.append([counts[row[i]] for i in order])
-    if faults:
-        raise faulty(path, faults, len(rows) - 1, "rows")
-    return np.array(usage, np.int64), np.array(votes, np.int8).reshape(-1, len(CHOICES))
+    table = read_table(path, HEADER)
+    usages, counts = USAGES[:-1], [str(count) for count in range(TAGGERS + 1)]
+    refuse(path, table["Usage"], ~table["Usage"].isin(usages), f"one of {', '.join(usages)}")
+    votes = table[[*_COLUMNS, *APART]]
+    for column in votes:
+        refuse(path, votes[column], ~votes[column].isin(counts), f"a whole number of votes from 0 to {TAGGERS}")
+    return table["Usage"].map(usages.index).to_numpy(np.int64), votes.astype(np.int8).to_numpy()

@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 
 from fer_lightning.data.faces import CLASSES
+from fer_lightning.data.faults import shown
 from fer_lightning.data.splits import SCORED
 from fer_lightning.errors import UserError
 from fer_lightning.results import lock
@@ -204,33 +205,57 @@ def _yaml(path: Path) -> Any:
         return None
 
 
-def read_epochs(path: Path, first: int | None = None) -> pd.DataFrame:
-    """metrics.csv as a DataFrame, see `Run.epochs`; `first`: only so many rows are read and checked.
+def read_table(path: Path, columns: Sequence[str], whole_lines: bool = False) -> pd.DataFrame:
+    """The cells of a csv of these columns, as text. whole_lines: a last line without its end is left out.
 
-    A last line without a line end is half an epoch's (a full disk, a power failure) and left out. UserError with file,
-    line and column where the file is broken otherwise.
+    UserError with file and line where it is broken.
     """
-    lines = _text(path).split("\n")[:-1]
-    rows = list(csv.reader(lines if first is None else lines[: 1 + first]))
-    if not rows or tuple(rows[0]) != EPOCH_COLUMNS:
-        found = ",".join(rows[0]) if rows else "nothing"
-        raise UserError(f"{path}, line 1: expected the columns {','.join(EPOCH_COLUMNS)}, found {found}")
-    table = []
+    lines = _text(path).removeprefix("\ufeff").split("\n")
+    try:
+        rows = list(csv.reader(lines[:-1] if whole_lines else lines))
+    except csv.Error as error:
+        raise UserError(f"{path}: not a csv: {error}") from None
+    while rows and not rows[-1]:  # blank lines at the end
+        rows.pop()
+    if not rows or rows[0] != [*columns]:
+        found = shown(",".join(rows[0])) if rows else "nothing"
+        raise UserError(f"{path}, line 1: expected the columns {','.join(columns)}, found {found}")
     for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(EPOCH_COLUMNS):
-            raise UserError(f"{path}, line {line}: {len(row)} values, expected {len(EPOCH_COLUMNS)}")
-        values = []
-        for column, cell in zip(EPOCH_COLUMNS, row, strict=True):
-            try:
-                values.append(float(cell) if cell else float("nan"))
-            except ValueError:
-                raise UserError(f"{path}, line {line}, column {column}: {cell!r} is not a number") from None
-        if values[0] != line - 1:
-            raise UserError(
-                f"{path}, line {line}, column epoch: expected {line - 1}, found {row[0]} (epochs count from 1)"
-            )
-        table.append(values)
-    return epochs_table(table)
+        if len(row) != len(columns):
+            raise UserError(f"{path}, line {line}: {len(row)} values, expected {len(columns)}")
+    return pd.DataFrame(rows[1:], columns=[*columns], dtype=str)
+
+
+def refuse(path: Path, cells: pd.Series, wrong: pd.Series, expected: str) -> None:
+    """UserError with file, line and column of the first wrong one of a table's cells, where there is any."""
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(f"{path}, line {row + 2}, column {cells.name}: {shown(cells.iloc[row])}, expected {expected}")
+
+
+def numbers(path: Path, cells: pd.Series) -> pd.Series:
+    """A table's cells as float64, exact to the last digit; NaN where one is empty. UserError where one is no number."""
+
+    def number(cell: str) -> float | None:
+        try:
+            return float(cell or "nan")
+        except ValueError:
+            return None
+
+    found = [number(cell) for cell in cells.tolist()]
+    refuse(path, cells, pd.Series([each is None for each in found]), "a number")
+    return pd.Series(found, dtype=np.float64)
+
+
+def read_epochs(path: Path) -> pd.DataFrame:
+    """metrics.csv as a DataFrame, see `Run.epochs`. UserError with file, line and column where it is broken.
+
+    A last line without a line end is half an epoch's (a full disk, a power failure) and left out.
+    """
+    cells = read_table(path, EPOCH_COLUMNS, whole_lines=True)
+    table = pd.DataFrame({column: numbers(path, cells[column]) for column in EPOCH_COLUMNS})
+    refuse(path, cells["epoch"], table["epoch"] != np.arange(1, len(table) + 1), "the epochs in order, from 1")
+    return table.astype({"epoch": np.int64})
 
 
 def write_epochs(rows: list[Row], path: Path) -> None:
@@ -276,33 +301,21 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
     UserError with file, line and column where it is broken.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path}: cannot be read as predictions: {error}") from None
-    if tuple(table.columns) != PREDICTION_COLUMNS:
-        expected, found = ",".join(PREDICTION_COLUMNS), ",".join(table.columns)
-        raise UserError(f"{path}, line 1: expected the columns {expected}, found {found}")
+    table = read_table(path, PREDICTION_COLUMNS)
     for column, known in {"split": SCORED, "target": CLASSES, "predicted": CLASSES}.items():
-        _refuse(path, table[column], ~table[column].isin(known), f"one of {', '.join(known)}")
-    _refuse(path, table["index"], ~table["index"].str.fullmatch("[0-9]+"), "a row number from 0")
+        refuse(path, table[column], ~table[column].isin(known), f"one of {', '.join(known)}")
+    refuse(path, table["index"], ~table["index"].str.fullmatch("[0-9]{1,18}"), "a row number from 0")
     table["index"] = table["index"].astype(np.int64)
     for column in CLASSES:
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        _refuse(path, table[column], ~numbers.between(0, 1), "a probability from 0 to 1")
-        table[column] = numbers.astype(np.float64)
+        found = numbers(path, table[column])
+        refuse(path, table[column], ~found.between(0, 1), "a probability from 0 to 1")
+        table[column] = found
     return table
 
 
 def class_indices(names: pd.Series) -> np.ndarray:
     """int64 (N,) of class names."""
     return pd.Categorical(names, categories=list(CLASSES)).codes.astype(np.int64)
-
-
-def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, expected: str) -> None:
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise UserError(f"{path}, line {row + 2}, column {cells.name}: {cells.iloc[row]!r}, expected {expected}")
 
 
 def read_metrics(path: Path) -> dict:

@@ -61,11 +61,11 @@ def test_votes_stand_in_the_order_of_the_classes(votes, faces):
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
-    ("Usage,Image name", "usage,Image name", "line 1: expected the columns of FER.*Usage,Image name,neutral"),
-    ("PublicTest,", "Publictest,", "line 4, column Usage: 'Publictest'; right: Training, PublicTest, PrivateTest"),
-    ("0,0,0,0,10,", "0,0,0,0,11,", "line 2, column anger: '11'; right: a whole number of votes from 0 to 10"),
+    ("Usage,Image name", "usage,Image name", "line 1: expected the columns Usage,Image name,neutral.*'usage,"),
+    ("PublicTest,", "Publictest,", "line 4, column Usage: 'Publictest', expected one of Training, PublicTest, "),
+    ("0,0,0,0,10,", "0,0,0,0,11,", "line 2, column anger: '11', expected a whole number of votes from 0 to 10"),
     ("0,0,0,0,10,", "0,0,0,0,ten,", "line 2, column anger: 'ten'"),
-    ("0,0,0,0,10,", "0,0,0,0,", "line 2: 11 fields; right: 12"),
+    ("0,0,0,0,10,", "0,0,0,0,", "line 2: 11 values, expected 12"),
 ])  # fmt: skip
 def test_what_is_wrong_in_the_file_is_told_with_its_line(votes, faces, old, new, message):
     text = votes.read_text()
@@ -79,7 +79,7 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path, faces):
     with pytest.raises(UserError, match=r"none\.csv: cannot be read: No such file"):
         read_votes(tmp_path / "none.csv", faces)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UserError, match="not a csv of FER"):
+    with pytest.raises(UserError, match="not UTF-8 text"):
         read_votes(tmp_path / "picture.png", faces)
 
 
