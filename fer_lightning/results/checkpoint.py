@@ -4,6 +4,7 @@ A checkpoint may come from anywhere: no code in it runs, and it does not decide 
 """
 
 import importlib
+import os
 import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,7 +26,6 @@ from fer_lightning.data.faults import in_a_line, shown
 from fer_lightning.errors import UserError
 from fer_lightning.models import EmotionClassifier
 from fer_lightning.results.paths import best_checkpoint, holds_run, in_order, last_checkpoint, nearest
-from fer_lightning.results.run_folder import is_completed, read_epochs
 from fer_lightning.results.weights import SUFFIX, read_weights
 
 TTA_SHIFT = 2  # pixels
@@ -98,38 +98,22 @@ class Contents(Checked):
 
 def find_checkpoint(path: Path) -> Path:
     """The file that a run's folder or a checkpoint's path means. UserError, with what is near, where there is none."""
-    try:
-        return _find_checkpoint(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _find_checkpoint(path: Path) -> Path:
     checkpoint = best_checkpoint(path)
-    if checkpoint.is_file():
+    if os.path.isfile(checkpoint):
         return checkpoint
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"{path}: no such run or checkpoint{nearest(path)}; `python -m fer_lightning.runs` lists runs")
     if holds_run(path):
         last = last_checkpoint(path)
         hint = f"; its newest state is {last}" if last.is_file() else ""
-        cause = "removed, or not copied with the run" if _has_epochs(path) else "none of the run's epochs has ended"
-        raise UserError(f"{path}: checkpoints/best.ckpt is not there: {cause}{hint}")
+        raise UserError(
+            f"{path}: checkpoints/best.ckpt is not there: no epoch has ended, or it was not copied with the run{hint}"
+        )
     folders = [path.parent] if (path / "best.ckpt").is_file() else []
     for depth in ("*", "*/*", "*/*/*"):
         folders += sorted((found.parents[1] for found in path.glob(f"{depth}/checkpoints/best.ckpt")), key=in_order)
     hint = f"; runs near it: {', '.join(map(str, folders[:3]))}" if folders else ""
     raise UserError(f"{path}: no run's folder (it holds no checkpoints/best.ckpt){hint}")
-
-
-def _has_epochs(run: Path) -> bool:
-    """Whether an epoch of the run has ended, by its files; True for a folder with none that would tell.
-
-    UserError where they are broken.
-    """
-    if (run / "metrics.csv").is_file():
-        return not read_epochs(run / "metrics.csv").empty
-    return is_completed(run) or not any((run / name).is_file() for name in ("config.yaml", "metrics.json"))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

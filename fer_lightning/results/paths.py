@@ -54,7 +54,7 @@ def last_checkpoint(path: str | Path) -> Path:
 
 def _checkpoint(path: Path, name: str) -> Path:
     path = expanded(path)
-    return path / "checkpoints" / name if path.is_dir() else path
+    return path / "checkpoints" / name if os.path.isdir(path) else path
 
 
 def run_of(checkpoint: Path) -> Path:
@@ -116,7 +116,7 @@ def command_to_go_on(given: Sequence[str], folder: str | Path, sweep: bool) -> s
 
 def nearest(path: Path) -> str:
     """A hint at the name most like the first part of `path` that does not exist, for the end of a message."""
-    while not path.parent.exists():
+    while not os.path.exists(path.parent):
         path = path.parent
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.4)
