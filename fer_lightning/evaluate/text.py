@@ -1,13 +1,13 @@
 """evaluation.json in words and tables."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fer_lightning.data.faces import CLASSES
 from fer_lightning.evaluate.votes import TAGGERS
 from fer_lightning.results.scores import SIGNIFICANCE_LEVEL
-from fer_lightning.results.words import count
+from fer_lightning.results.words import count, interval, number
 
 WIDTH = 100  # columns of the printed tables
 
@@ -50,17 +50,19 @@ def overview(splits: dict[str, dict[str, Any]], synthetic: str) -> str:
     """All scores but those of classes and votes, a column a split."""
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("images", lambda found: f"{found['n']:,}"),
-        ("accuracy", lambda found: decimal(found["acc"])),
-        ("  95 % Wilson interval", lambda found: interval(found["acc_95"])),
+        ("accuracy", lambda found: number(found["acc"], ".4f")),
+        ("  95 % Wilson interval", lambda found: interval(found["acc_95"], ".4f")),
         ("images not in Training", lambda found: f"{found['unseen_n']:,}"),
-        ("  accuracy", lambda found: decimal(found["acc_unseen"])),
-        ("  95 % Wilson interval", lambda found: interval(found["acc_unseen_95"])),
-        ("balanced accuracy", lambda found: decimal(found["balanced_acc"])),
-        ("log loss", lambda found: decimal(found["log_loss"])),
-        ("expected calibration error", lambda found: decimal(found["ece"])),
+        ("  accuracy", lambda found: number(found["acc_unseen"], ".4f")),
+        ("  95 % Wilson interval", lambda found: interval(found["acc_unseen_95"], ".4f")),
+        ("balanced accuracy", lambda found: number(found["balanced_acc"], ".4f")),
+        ("log loss", lambda found: number(found["log_loss"], ".4f")),
+        ("expected calibration error", lambda found: number(found["ece"], ".4f")),
     ]
     lines = [f"{'scores' + synthetic:<30}" + "".join(f"{name:>18}" for name in splits)]
-    lines += [f"{label:<30}" + "".join(f"{cell(found):>18}" for found in splits.values()) for label, cell in rows]
+    lines += [
+        f"{label:<30}" + "".join(f"{cell(found) or '–':>18}" for found in splits.values()) for label, cell in rows
+    ]
     return "\n".join(lines)
 
 
@@ -80,7 +82,7 @@ def votes_table(splits: dict[str, dict[str, Any]]) -> str:
         for key, label in labels.items():
             found = [split["votes"][group][key] for split in splits.values()]
             if any(each["n"] for each in found):
-                cells = (f"{decimal(each['acc'])} ({each['n']:,})" for each in found)
+                cells = (f"{number(each['acc'], '.4f') or '–'} ({each['n']:,})" for each in found)
                 lines.append(f"  {label:<28}" + "".join(f"{cell:>18}" for cell in cells))
     return "\n".join(lines)
 
@@ -90,7 +92,7 @@ def class_table(title: str, found: dict[str, Any]) -> str:
     lines = [f"{title}: scores of each class, and what its images were taken for"]
     lines.append(f"{'':<8}{'prec.':>7}{'recall':>7}{'F1':>7}{'images':>7}" + "".join(f"{name:>9}" for name in CLASSES))
     for (name, own), counts in zip(found["classes"].items(), found["confusion"], strict=True):
-        shares = "".join(f"{decimal(own[key], 3):>7}" for key in ("precision", "recall", "f1"))
+        shares = "".join(f"{number(own[key]) or '–':>7}" for key in ("precision", "recall", "f1"))
         lines.append(f"{name:<8}{shares}{own['support']:>7}" + "".join(f"{count:>9}" for count in counts))
     return "\n".join(lines)
 
@@ -117,14 +119,6 @@ def significance(found: dict[str, Any]) -> str:
         f"Only this one is right on {count(b, 'image')}, only the other on {c:,}; {found['test']}: "
         f"p = {found['p']:.2g}. The difference is {kind} (p {sign} {SIGNIFICANCE_LEVEL})."
     )
-
-
-def decimal(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    return "–" if bounds is None else f"{bounds[0]:.4f}–{bounds[1]:.4f}"
 
 
 def wrapped(line: str, **options: Any) -> str:

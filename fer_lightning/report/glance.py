@@ -38,14 +38,14 @@ def _accuracies(study: Study) -> Picture:
         held_out = "PublicTest as validation" if condition.keys.get("data.val_split") == "public" else "validation"
         label = condition.title + (f" ({held_out})" if score == VALIDATION[0] else "")
         rows.append((label, study.styles[condition.setting], dots))
-        cells.append((label, *(text for dot in dots for text in (number(dot.value), interval(*dot[1:3])))))
+        cells.append((label, *(text for dot in dots for text in (number(dot.value), interval(dot[1:3])))))
     marked = [(low, high, text) for network, low, high, text in published.MARKED if network in ("", *study.networks)]
     if study.synthetic:
         marked = []
     title, names = f"Accuracy on {name}", ("all images", "images not also in Training")
     figure = figures.dots(rows, marked, title=title, names=names, synthetic=study.synthetic)
     width = max(map(len, cells))
-    cells += [(text, interval(low, high)) for low, high, text in marked]
+    cells += [(text, interval((low, high))) for low, high, text in marked]
     padded = [(*row, *[""] * (width - len(row))) for row in cells]
     return picture(figure, title, ("setting", name, "95 %", "unseen", "95 %")[:width], padded)
 

@@ -223,7 +223,7 @@ def _with_std(row: dict, score: str) -> str:
 
 
 def _interval(row: dict, score: str) -> str:
-    return interval(row[f"{score}_lo"], row[f"{score}_hi"])
+    return interval((row[f"{score}_lo"], row[f"{score}_hi"]))
 
 
 def _pipes(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int | None) -> str:

@@ -27,8 +27,8 @@ def spread(values: Sequence[float | None], form: str = ".3f") -> str:
     return number(fmean(known), form) + (f" ± {stdev(known):{form}}" if len(known) > 1 else "")
 
 
-def interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"{low:.3f}–{high:.3f}"
+def interval(bounds: Sequence[float] | None, form: str = ".3f") -> str:
+    return "" if bounds is None or math.isnan(bounds[0]) else f"{bounds[0]:{form}}–{bounds[1]:{form}}"
 
 
 def percent(share: float, digits: int = 1) -> str:
