@@ -82,13 +82,12 @@ def settings(study: Study) -> dict[str, Any]:
     shown = [
         key for key in sorted(keys, key=lambda key: groups.index(key.partition(".")[0])) if not HIDDEN.fullmatch(key)
     ]
-    rows = [(key, published.SETTINGS.get(key, ""), *(_setting(c.keys.get(key)) for c in mains)) for key in shown]
+    said = published.SETTINGS
+    rows = [
+        (key, said.get(key, ""), *("" if (own := c.keys.get(key)) is None else own for c in mains)) for key in shown
+    ]
     rows.append(("seeds", "not said", *(f"seed {', '.join(map(str, condition.seeds))}" for condition in mains)))
     return {"headers": ("key", "in the study", *(condition.title for condition in mains)), "rows": rows}
-
-
-def _setting(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 def missing(study: Study, ablations: dict[str, Ablation]) -> list[tuple[str, str]]:

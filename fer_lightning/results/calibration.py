@@ -105,15 +105,10 @@ def of(path: Path) -> Calibration:
     checkpoint = best_checkpoint(path)
     in_run = (checkpoint.absolute().parent.name, checkpoint.name) == ("checkpoints", "best.ckpt")
     if in_run and (predictions := run_of(checkpoint) / "predictions.csv").is_file():
-        return of_predictions(predictions)
+        probabilities, target = of_split(read_predictions(predictions), "val")
+        return fit(probabilities, target) if len(target) else Calibration()
     beside = checkpoint.with_suffix(".json")
     return read(beside) if checkpoint.suffix == SUFFIX and beside.is_file() else Calibration()
-
-
-def of_predictions(path: Path) -> Calibration:
-    """That of a predictions.csv; nothing is known where it holds no validation images. UserError where it is broken."""
-    probabilities, target = of_split(read_predictions(path), "val")
-    return fit(probabilities, target) if len(target) else Calibration()
 
 
 def of_split(predictions: pd.DataFrame, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from fer_lightning.evaluate.evaluation import evaluate
 from fer_lightning.results import calibration
 from fer_lightning.results.checkpoint import load, read_checkpoint
 from fer_lightning.results.paths import best_checkpoint
-from fer_lightning.results.run_folder import read_run
+from fer_lightning.results.run_folder import read_predictions, read_run
 from fer_lightning.results.weights import write_weights
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,8 @@ def test_a_network_is_packaged_with_a_card_of_its_own_scores(run, data, tmp_path
     assert f"{read_run(run).metrics['params']:,} parameters" in card
 
     fitted = calibration.of(path)
-    assert fitted == calibration.of_predictions(next(tmp_path.rglob("evaluation/tiny/all/predictions.csv")))
+    predictions = read_predictions(next(tmp_path.rglob("evaluation/tiny/all/predictions.csv")))
+    assert fitted == calibration.fit(*calibration.of_split(predictions, "val"))
     assert f"| 0.5 | {fitted.coverage:.3f} | " in card
 
     before = path.read_bytes()
