@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from fer_lightning import __version__
-from fer_lightning.errors import UserError, run_command
+from fer_lightning.errors import run_command
 from fer_lightning.results.paths import expanded
 
 
@@ -31,13 +31,10 @@ def audit(path: str, out: Path) -> None:
     from fer_lightning.audit import findings, page
     from fer_lightning.audit.search import examine, seconds
     from fer_lightning.data import fer2013
-    from fer_lightning.results.files import write_file, write_json
+    from fer_lightning.results.files import make_folder, write_file, write_json
 
     faces = fer2013.load(path)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: the folder cannot be made ({error.strerror}); right: a folder") from None
+    make_folder(out)
     if (expected := seconds(len(faces))) > 1:
         time = f"{expected:.0f} s" if expected < 60 else f"{expected / 60:.0f} minutes"
         print(f"Comparing {len(faces):,} images with each other: about {time}", flush=True)

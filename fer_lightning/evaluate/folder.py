@@ -2,11 +2,11 @@
 
 import itertools
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from fer_lightning.errors import UserError
+from fer_lightning.results.files import make_folder
 from fer_lightning.results.members import Member
 from fer_lightning.results.paths import holds_run
 
@@ -19,20 +19,13 @@ def output_folder(report: dict[str, Any], first: Member, out: Path | None) -> Pa
     written.
     """
     folder = usual = usual_folder(report, first) if out is None else out
-    try:
-        if (reason := occupied(folder, report)) and out is not None:
-            raise UserError(f"--out {out}: {reason}; name another folder")
-        if reason:
-            numbered = (usual.with_name(f"{usual.name}-{number}") for number in itertools.count(2))
-            folder = next(folder for folder in numbered if not occupied(folder, report))
-            print(f"{usual}: {reason}; this evaluation goes to {folder}")
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # a folder that is there may still take no files
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{folder}: it cannot be made or written into ({error.strerror}); name another folder with --out DIR"
-        ) from None
+    if (reason := occupied(folder, report)) and out is not None:
+        raise UserError(f"--out {out}: {reason}; name another folder")
+    if reason:
+        numbered = (usual.with_name(f"{usual.name}-{number}") for number in itertools.count(2))
+        folder = next(folder for folder in numbered if not occupied(folder, report))
+        print(f"{usual}: {reason}; this evaluation goes to {folder}")
+    make_folder(folder)
     return folder
 
 

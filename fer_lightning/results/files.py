@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,12 +36,22 @@ def check_out(out: Path, endings: Sequence[str], marker: str, kind: str) -> None
         raise UserError(f"--out {out}: the name must end in {' or '.join(endings)}")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}")
-    if out.is_dir():
-        raise UserError(f"--out {out}: it is a folder; a file is wanted")
     if out.exists() and not out.is_file():
-        raise UserError(f"--out {out}: it is no ordinary file; name another one")
+        raise UserError(f"--out {out}: it is a folder, or no ordinary file; name another one")
     if out.exists() and marker.encode() not in out.read_bytes():
         raise UserError(f"--out {out}: it exists and is no {kind}, so it is not overwritten; name another file")
+
+
+def make_folder(folder: Path) -> None:
+    """UserError where a folder for results cannot be made, or takes no files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder}: it cannot be made or written into ({error.strerror}); name another folder with --out DIR"
+        ) from None
 
 
 @contextmanager

@@ -273,7 +273,11 @@ def test_a_path_without_fer2013_and_a_file_in_the_place_of_the_folder_are_mistak
     absent, other = tmp_path / "none.csv", tmp_path / "other.csv"
     other.write_text("no,header\n1,2\n")
     whole = write_npz(tmp_path / "fer2013.npz", *faulty())
-    for arguments, named in (((absent,), absent), ((other,), other), ((whole, "--out", whole), f"--out {whole}")):
+    for arguments, named in (
+        ((absent,), absent),
+        ((other,), other),
+        ((whole, "--out", whole), f"{whole}: it cannot be made"),
+    ):
         ended = run(*arguments)
         assert (ended.status, ended.out) == (2, "")
         assert str(named) in ended.err

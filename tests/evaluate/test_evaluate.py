@@ -563,8 +563,9 @@ def test_a_tilde_is_the_users_home_and_the_tables_fit_100_columns(run, faces, tm
 def test_a_place_that_cannot_be_written_is_named_before_anything_is_scored(run, monkeypatch):
     monkeypatch.setattr(evaluation, "predict", None)
     Path("file").touch()
-    for out in ("file", "x" * 300, "/proc/x"):
+    for out in ("file", "/proc/x"):
         assert refusal("run", "--out", out).startswith(f"{out}: it cannot be made or written into (")
+    assert "File name too long" in refusal("run", "--out", "x" * 300)
 
 
 def test_other_checkpoints_have_folders_of_their_own_and_both_their_seeds_are_told(run, tmp_path):
