@@ -13,10 +13,6 @@ from fer_lightning.results import scores
 from fer_lightning.results.run_folder import TRAIN_LOSS, Run, overrides_of
 
 LOSS_LEVELS = (1.8, 1.6, 1.4, 1.2, 1.0)
-# Settings of their own only where they set two runs of one seed apart: threads decide last digits, and each seed may
-# begin with weights of its own
-THREADS = "trainer.threads"
-VARIANTS = (THREADS, "init_from")
 PLACE = ("data", "data.name", "data.root")  # where data is found
 TESTS = {"test_public_acc": "PublicTest", "test_private_acc": "PrivateTest"}
 ACCURACIES = ("val_acc", *TESTS)
@@ -123,31 +119,16 @@ class Condition:
 def conditions_of(runs: Sequence[Run]) -> list[Condition]:
     """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart.
 
-    Where the same data lies, how many threads computed and whose weights a run began with is no setting; the latter two
-    are where they set two runs of one seed apart. Whether it began with any is one.
+    Where the same data lies and how many threads computed, on which last digits depend, is no setting.
     """
     places: dict[str, dict[str, Any]] = {}  # of data, by its fingerprint: those of the first run
-    groups: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
+    groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
     for run in runs:
         keys = _keys(run)
         if data := run.metrics["data_fingerprint"]:
             keys |= places.setdefault(data, {key: keys.get(key) for key in PLACE})
-        rest = {key: value for key, value in keys.items() if key not in VARIANTS} | {"init_from": "init_from" in keys}
-        groups.setdefault(json.dumps(rest, sort_keys=True), []).append((run, keys))
-    all_keys, members_of = [], []
-    for members in groups.values():
-        variants = [tuple(keys.get(key) for key in VARIANTS) for _, keys in members]
-        seeds = [run.metrics["seed"] for run, _ in members]
-        apart = len(set(seeds)) < len(set(zip(seeds, variants, strict=True)))
-        for one in dict.fromkeys(variants) if apart else [None]:
-            chosen = [member for member, variant in zip(members, variants, strict=True) if one in (None, variant)]
-            members_of.append([run for run, _ in chosen])
-            keys = dict(chosen[0][1])
-            if not apart:
-                keys.pop(THREADS, None)
-            if len({keys.get("init_from") for _, keys in chosen}) > 1:
-                keys["init_from"] = "one a seed"
-            all_keys.append(keys)
+        groups.setdefault(json.dumps(keys, sort_keys=True), (keys, []))[1].append(run)
+    all_keys = [keys for keys, _ in groups.values()]
     return [
         Condition(
             [run for run in members if run.metrics["completed"]],
@@ -155,7 +136,7 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
             keys,
             label(keys, all_keys),
         )
-        for keys, members in zip(all_keys, members_of, strict=True)
+        for keys, members in groups.values()
     ]
 
 
@@ -171,6 +152,7 @@ def _keys(run: Run) -> dict[str, Any]:
             keys.update({f"{group}.{key}": item for key, item in value.items()})
         else:
             keys[group] = value
+    keys.pop("trainer.threads", None)
     keys = {key: value for key, value in keys.items() if value not in (None, "")}  # older runs lack the newer ones
     return keys | {"model": run.metrics["model"], "aug": run.metrics["aug"]}
 
