@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from statistics import fmean
 from typing import Any
 
 from fer_lightning.report import ablation, confusions, curves, networks, published
@@ -10,7 +9,6 @@ from fer_lightning.report.pictures import Picture, picture
 from fer_lightning.report.study import Study
 from fer_lightning.results import figures
 from fer_lightning.results.conditions import TESTS, Condition
-from fer_lightning.results.scores import wilson_interval
 from fer_lightning.results.words import interval, number
 
 VALIDATION = ("val_acc", "validation images")
@@ -31,10 +29,8 @@ def _accuracies(study: Study) -> Picture:
     for condition in study.conditions:
         score = test if _has(condition, test) else VALIDATION[0]
         found = condition.summary
-        dots = [figures.Dot(found[score], found[f"{score}_lo"], found[f"{score}_hi"], filled=True)]
-        if _has(condition, f"{score}_unseen"):
-            bounds = _unseen_interval(condition, score)
-            dots.append(figures.Dot(found[f"{score}_unseen"], *bounds, filled=False))
+        shown = [each for each in (score, f"{score}_unseen") if _has(condition, each)]
+        dots = [figures.Dot(found[e], found[f"{e}_lo"], found[f"{e}_hi"], filled=e == score) for e in shown]
         held_out = "PublicTest as validation" if condition.keys.get("data.val_split") == "public" else "validation"
         label = condition.title + (f" ({held_out})" if score == VALIDATION[0] else "")
         rows.append((label, study.styles[condition.setting], dots))
@@ -52,13 +48,3 @@ def _accuracies(study: Study) -> Picture:
 
 def _has(condition: Condition, score: str) -> bool:
     return not math.isnan(condition.summary.get(score, math.nan))
-
-
-def _unseen_interval(condition: Condition, score: str) -> tuple[float, float]:
-    """Wilson's, the mean of its bounds over the runs; NaN where a run does not say how many images they are."""
-    key = score.removesuffix("_acc")
-    made = [(run.metrics[f"{score}_unseen"], run.metrics.get(f"{key}_unseen_n")) for run in condition.runs]
-    bounds = [wilson_interval(round(acc * n), n) for acc, n in made if acc is not None and n]
-    if len(bounds) < len(made):
-        return math.nan, math.nan
-    return fmean(low for low, _ in bounds), fmean(high for _, high in bounds)

@@ -96,14 +96,12 @@ class Condition:
         if not self.runs:
             return {}
         found: dict[str, float] = {}
-        for score in ACCURACIES:
+        for score in (*ACCURACIES, *(f"{test}_unseen" for test in TESTS)):
             values = self.values(score)
             intervals = [run.metrics[f"{score}_95"] or (None, None) for run in self.runs]
             found[score] = _mean(values)
             found[f"{score}_std"] = _std(values)
             found[f"{score}_lo"], found[f"{score}_hi"] = (_mean(bounds) for bounds in zip(*intervals, strict=True))
-        for score in TESTS:
-            found[f"{score}_unseen"] = _mean(self.values(f"{score}_unseen"))
         for level in LOSS_LEVELS:
             found[f"epochs_to_loss_{level}"] = _median(
                 scores.epochs_to_loss(run.epochs[TRAIN_LOSS], level) for run in self.runs

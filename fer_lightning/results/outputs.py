@@ -46,8 +46,8 @@ def prediction_table(faces: Faces, splits: Splits, by_split: dict[str, np.ndarra
 def split_scores(table: pd.DataFrame, faces: Faces, splits: Splits) -> dict[str, Any]:
     """What metrics.json says of each scored split; null where `table` has no such rows.
 
-    Accuracy, its 95 % Wilson interval, the number of images; for test splits also the accuracy on the images that do
-    not also stand, exactly, among the Training rows.
+    Accuracy, its 95 % Wilson interval, the number of images; for test splits also those of the images that do not also
+    stand, exactly, among the Training rows.
     """
     training = faces.digests[faces.where(TRAINING)]
     found: dict[str, Any] = {}
@@ -58,7 +58,8 @@ def split_scores(table: pd.DataFrame, faces: Faces, splits: Splits) -> dict[str,
         found |= {f"{prefix}_{key}": value for key, value in scores.accuracy(hits).items()}
         if split != "val":  # validation images are Training rows themselves
             unseen = scores.accuracy(hits[~np.isin(faces.digests[splits[split]], training)] if len(hits) else hits)
-            found |= {f"{prefix}_acc_unseen": unseen["acc"], f"{prefix}_unseen_n": unseen["n"]}
+            found |= {f"{prefix}_acc_unseen": unseen["acc"], f"{prefix}_acc_unseen_95": unseen["acc_95"]}
+            found[f"{prefix}_unseen_n"] = unseen["n"]
     return found
 
 

@@ -45,8 +45,8 @@ METRIC_KEYS = (
     *("source", "data_fingerprint", "max_epochs", "synthetic", "trial", "error", "interrupted", "stopped_early"),
     "decisive_settings",
     *("val_acc_95", "val_n", "recall", "classes"),
-    *("test_public_acc_95", "test_public_acc_unseen", "test_public_n"),
-    *("test_private_acc_95", "test_private_acc_unseen", "test_private_n"),
+    *("test_public_acc_95", "test_public_acc_unseen", "test_public_acc_unseen_95", "test_public_n"),
+    *("test_private_acc_95", "test_private_acc_unseen", "test_private_acc_unseen_95", "test_private_n"),
 )
 
 Row = dict[str, Any]  # of metrics.csv

@@ -122,6 +122,7 @@ def write_trained(
         "test_public_acc": float(public.mean()),
         "test_public_acc_95": wilson_interval(int(public.sum()), len(public)),
         "test_public_acc_unseen": 30 / 50,
+        "test_public_acc_unseen_95": wilson_interval(30, 50),
         "test_public_unseen_n": 50,
         "device": "CPU of some kind, 2 threads",
         "test_private_acc": None,
