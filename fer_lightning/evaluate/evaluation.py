@@ -1,7 +1,6 @@
 """What the command `evaluate` does: from checkpoints and data to honest scores, in words and as files.
 
 folder.py       where the files go
-prediction.py   networks and images → probabilities
 scoring.py      probabilities → evaluation.json
 text.py         evaluation.json → words and tables
 """
@@ -11,22 +10,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_lightning.data.faces import fingerprint
+import numpy as np
+import torch
+
+from fer_lightning.data.faces import Faces, fingerprint
 from fer_lightning.data.source import describe
-from fer_lightning.errors import UserError
+from fer_lightning.data.splits import Splits
+from fer_lightning.errors import UserError, progress
 from fer_lightning.evaluate import text
 from fer_lightning.evaluate.folder import occupied, output_folder
-from fer_lightning.evaluate.prediction import predict
 from fer_lightning.evaluate.scoring import comparison, score
 from fer_lightning.evaluate.votes import read_votes
+from fer_lightning.photographs.aligned import aligned
 from fer_lightning.results.checkpoint import TTA_COPIES, TTA_SHIFT, import_network
 from fer_lightning.results.fairness import select
 from fer_lightning.results.files import write_json
-from fer_lightning.results.members import choose_device, open_data, open_member, sha256
+from fer_lightning.results.members import Member, choose_device, open_data, open_member, sha256
 from fer_lightning.results.outputs import prediction_table, write_confusions, write_predictions
 from fer_lightning.training.memory import keep_freed_memory
 from fer_lightning.training.threads import sharing_cores
 
+Chances = dict[str, np.ndarray]  # of each split, float32 (N, 7)
 TTA = {
     "shifted": f"mean over {TTA_COPIES} copies of each image: as it is and mirrored, each in place and shifted by "
     f"{TTA_SHIFT} pixels left, right, up and down",
@@ -106,3 +110,42 @@ def evaluate(
     print(text.render(report))
     print(f"\n{report['seconds']} s; written: {folder / 'evaluation.json'}, predictions.csv, confusion matrices")
     return report
+
+
+def predict(
+    faces: Faces, sides: Sequence[tuple[Sequence[Member], Splits]], tta: str | None, device: torch.device
+) -> list[tuple[Chances, Chances]]:
+    """For each side the mean of its members' class probabilities for each of its splits: with `tta`, and without.
+
+    faces: as they are in the data; a network that is trained on aligned ones sees those. tta: "shifted" or "aligned",
+    see TTA; None: both are the same. A terminal is shown how far they are.
+    """
+    crops = faces
+    if tta == "aligned" or any(member.classifier.aligned for members, _ in sides for member in members):
+        crops = aligned(faces, np.unique(np.concatenate([where for _, splits in sides for where in splits.values()])))
+    with progress() as bar:
+        images = sum(len(members) * len(where) for members, splits in sides for where in splits.values())
+        task = bar.add_task("scoring", total=2 * images if tta else images)
+
+        def mean(
+            members: Sequence[Member], where: np.ndarray, shifted: bool = False, other: bool = False
+        ) -> np.ndarray:
+            """other: of the crops that they are not trained on."""
+            each = []
+            for member in members:
+                member.classifier.model.to(device)
+                classifier, precision = member.classifier, member.precision
+                pixels = (crops if classifier.aligned != other else faces).pixels
+                each.append(classifier.probabilities(pixels, precision, shifted, where, lambda n: bar.advance(task, n)))
+            return np.mean(each, axis=0)
+
+        found = []
+        for members, splits in sides:
+            plain = {name: mean(members, where) for name, where in splits.items()}
+            better = plain
+            if tta == "shifted":
+                better = {name: mean(members, where, shifted=True) for name, where in splits.items()}
+            elif tta == "aligned":
+                better = {name: (plain[name] + mean(members, where, other=True)) / 2 for name, where in splits.items()}
+            found.append((better, plain))
+        return found

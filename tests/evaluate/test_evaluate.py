@@ -21,7 +21,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from fer_lightning.data.datamodule import DATA_STATE
 from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES, Faces, digest, fingerprint
 from fer_lightning.data.splits import make_splits
-from fer_lightning.evaluate import evaluation, prediction, scoring, text
+from fer_lightning.evaluate import evaluation, scoring, text
 from fer_lightning.evaluate.__main__ import main
 from fer_lightning.evaluate.votes import APART, CHOICES, HEADER
 from fer_lightning.photographs import aligned
@@ -533,11 +533,12 @@ def test_out_is_never_a_folder_of_a_run_nor_with_other_predictions_or_another_ev
 
 def test_an_evaluation_that_ended_meanwhile_is_not_replaced(run, faces, tmp_path, monkeypatch):
     npz(tmp_path / "other.npz", faces, (faces.labels + 1) % 7)
+    usual = evaluation.predict
 
     def slow(*arguments):
-        monkeypatch.setattr(evaluation, "predict", prediction.predict)
+        monkeypatch.setattr(evaluation, "predict", usual)
         evaluation.evaluate(["run"], split="public", data="other.npz")
-        return prediction.predict(*arguments)
+        return usual(*arguments)
 
     monkeypatch.setattr(evaluation, "predict", slow)
     run_command(main, "run", "--split", "public")
