@@ -448,7 +448,8 @@ def mistakes(
     axes = sheet.axes
     summary = f"{errors:,} of {count(len(targets), 'image')} misclassified"
     if errors:
-        summary += ". Under each face: its true class, → the predicted class and its probability. Most confident first."
+        summary += ". Under each face: its true class, → the predicted class and its probability. "
+        summary += "Most confident first, each once."
     sheet.head(titled(title, synthetic), summary, left=margin)
     for row, (name, text, shown) in enumerate(rows):
         y = top + row * step
