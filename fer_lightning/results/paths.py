@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ def nearest(path: Path) -> str:
     """A hint at the name most like the first part of `path` that does not exist, for the end of a message."""
     while not os.path.exists(path.parent):
         path = path.parent
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    names: list[str] = []
+    with suppress(OSError):  # of a file, and of a folder that may not be read
+        names = os.listdir(path.parent)
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.4)
     return f"; the nearest is {path.parent / near[0]}" if near else ""
