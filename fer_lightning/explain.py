@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_lightning.data.faces import CLASSES
-from fer_lightning.errors import UserError, printable, progress, run_command, say_loading
+from fer_lightning.errors import UserError, command_parser, printable, progress, run_command, say_loading
 from fer_lightning.photographs import LIMITS, add_arguments
 from fer_lightning.results.paths import expanded
 
@@ -46,12 +46,7 @@ SPLIT_SAMPLES = 4  # SmoothGrad's noisy copies of each face: a mean over hundred
 
 def main() -> None:
     """The command; exit status: see EPILOG."""
-    made = argparse.ArgumentParser(
-        prog="python -m fer_lightning.explain",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = command_parser("explain", DESCRIPTION, EPILOG)
     made.add_argument("pictures", metavar="PICTURE", nargs="*", help="files, folders, or patterns such as '*.jpg'")
     made.add_argument("--split", choices=("val", "public", "private"), help="a split of the data instead of pictures")
     made.add_argument(

@@ -3,13 +3,11 @@
 FILE.onnx is for other programs, FILE.html for people: a page to try the network on one's own pictures.
 """
 
-import argparse
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fer_lightning import __version__
-from fer_lightning.errors import Failure, UserError, run_command, say_loading
+from fer_lightning.errors import Failure, UserError, command_parser, run_command, say_loading
 from fer_lightning.photographs import LIMITS, NETWORK
 from fer_lightning.results.files import check_out, write_file
 from fer_lightning.results.paths import expanded
@@ -42,9 +40,7 @@ AGREEMENT = 0.9  # the least share of classes that int8 must leave as they are; 
 
 def main() -> None:
     """The command: exit status 0 done, 1 failed, 2 a mistake in the input, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog=MARKER, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("export", DESCRIPTION)
     parser.add_argument(
         "run",
         metavar="RUN|CKPT",
@@ -64,7 +60,6 @@ def main() -> None:
     parser.add_argument(
         "--data", metavar="PATH", help="FER2013 in any form, to compare on (default: what the run was trained on)"
     )
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     run_command(lambda: export(**vars(parser.parse_args())))
 
 

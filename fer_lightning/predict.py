@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_lightning import __version__
 from fer_lightning.data.faces import CLASSES, SIZE
-from fer_lightning.errors import UserError, printable, progress, run_command, say_loading
+from fer_lightning.errors import UserError, command_parser, printable, progress, run_command, say_loading
 from fer_lightning.photographs import LIMITS, add_arguments
 from fer_lightning.results.files import check_out, keep, naming, write_file, write_json
 from fer_lightning.results.paths import expanded
@@ -67,9 +67,7 @@ SMALL = 64  # pixels; a picture of this size may be a ready face
 
 def main() -> None:
     """The command: exit status as EPILOG says."""
-    parser = argparse.ArgumentParser(
-        prog=MADE_BY, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("predict", DESCRIPTION, EPILOG)
     parser.add_argument(
         "names", metavar="PICTURE|FOLDER|GLOB|CSV", nargs="+", help="pictures, folders of them, patterns; or one csv"
     )

@@ -3,23 +3,19 @@
 Prints a table and writes audit.json (all groups, with all their images) and audit.html (the worst of them, to look at).
 """
 
-import argparse
 from pathlib import Path
 
-from fer_lightning import __version__
-from fer_lightning.errors import run_command
+from fer_lightning.errors import command_parser, run_command
 from fer_lightning.results.paths import expanded
 
 
 def main() -> None:
     """The command: exit status 0 done, whatever it found; 1 failed, 2 nothing to audit, 130 interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_lightning.audit",
-        description="What is wrong with a copy of FER2013: counts, duplicates, conflicting labels, constant images.",
+    parser = command_parser(
+        "audit", "What is wrong with a copy of FER2013: counts, duplicates, conflicting labels, constant images."
     )
     parser.add_argument("path", metavar="PATH", help="file or folder of FER2013, in any form that training reads")
     parser.add_argument("--out", metavar="DIR", type=expanded, default="audit", help="for the results (./audit)")
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     run_command(lambda: audit(**vars(parser.parse_args())))
 
 

@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
-from fer_lightning import __version__
-from fer_lightning.errors import run_command, say_loading
+from fer_lightning.errors import command_parser, run_command, say_loading
 
 DESCRIPTION = """\
 Score a run's best checkpoint, any checkpoint, or the network that comes with the package:
@@ -36,12 +35,7 @@ def path(argument: str) -> Path:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m fer_lightning.evaluate",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = command_parser("evaluate", DESCRIPTION, EPILOG)
     made.add_argument(
         "run",
         metavar="RUN|CKPT",
@@ -94,7 +88,6 @@ def parser() -> argparse.ArgumentParser:
         help="a network of your own that a checkpoint holds: its module is imported, so it runs (may be repeated)",
     )
     made.add_argument("--out", metavar="DIR", type=path, help="write into this folder instead")
-    made.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     return made
 
 

@@ -2,8 +2,6 @@
 
 import argparse
 
-from fer_lightning import __version__
-
 LIMITS = """\
 It guesses the label that FER2013's taggers would have given to a picture of a face, one of seven. That is
 not what a person feels. It must not be used to judge anyone: not in hiring, teaching, policing or medicine.
@@ -27,4 +25,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the faces are: LEFT,TOP,WIDTH,HEIGHT in pixels, several of one picture, or a csv with the columns "
         "picture,left,top,width,height",
     )
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")

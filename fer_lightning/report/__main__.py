@@ -1,13 +1,11 @@
 """Runs and sweeps as one page that answers the study's questions: python -m fer_lightning.report PATH… [--out FILE]"""
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_lightning import __version__
-from fer_lightning.errors import run_command
+from fer_lightning.errors import command_parser, run_command
 from fer_lightning.results.files import check_out, write_file
 from fer_lightning.results.paths import expanded
 from fer_lightning.results.words import count
@@ -16,9 +14,7 @@ MARKER = "<!-- made by fer_lightning.report -->"  # how the next report knows an
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_lightning.report", description="Answer the study's questions from runs, as one HTML page."
-    )
+    parser = command_parser("report", "Answer the study's questions from runs, as one HTML page.")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="folders of runs, of sweeps, or of both")
     parser.add_argument(
         "--out",
@@ -27,7 +23,6 @@ def main() -> None:
         metavar="FILE",
         help="the page, FILE.html; an earlier report is replaced (default: %(default)s)",
     )
-    parser.add_argument("--version", action="version", version=f"fer_lightning {__version__}")
     run_command(lambda: work(**vars(parser.parse_args())))
 
 

@@ -43,15 +43,13 @@ def check_out(out: Path, endings: Sequence[str], marker: str, kind: str) -> None
 
 
 def make_folder(folder: Path) -> None:
-    """UserError where a folder for results cannot be made, or takes no files."""
+    """Make a folder for results, with those above it. UserError where that cannot be, or where it takes no files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"{folder}: it cannot be made or written into ({error.strerror}); name another folder with --out DIR"
-        ) from None
+        raise UserError(f"{folder}: it cannot be made or written into: {error.strerror}; name another one") from None
 
 
 @contextmanager
@@ -61,14 +59,6 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise told(error, path) from None  # type: ignore[misc]
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, with those above it. UserError where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: it cannot be made: {error.strerror}") from None
 
 
 def remove_parts(folder: Path) -> None:

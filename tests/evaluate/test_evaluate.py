@@ -567,7 +567,7 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_is_scored(run, 
     monkeypatch.setattr(evaluation, "predict", None)
     Path("file").touch()
     for out in ("file", "/proc/x"):
-        assert refusal("run", "--out", out).startswith(f"{out}: it cannot be made or written into (")
+        assert refusal("run", "--out", out).startswith(f"{out}: it cannot be made or written into: ")
     assert "File name too long" in refusal("run", "--out", "x" * 300)
 
 

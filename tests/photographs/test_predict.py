@@ -213,7 +213,9 @@ def test_copies_are_marked_and_nothing_else_is_touched(pictures, monkeypatch):
         assert LIMITS.encode() in jpeg.info["comment"]
     assert "is there and is no copy of ours" in refusal(".", "--annotate", ".")
     assert "the pictures are copies that lie in it" in refusal(Path("marked").absolute(), "--annotate", "marked")
-    assert "coffee.png: it cannot be made: File exists" in refusal("hopper.jpg", "--annotate", "coffee.png")
+    assert "coffee.png: it cannot be made or written into: File exists" in refusal(
+        "hopper.jpg", "--annotate", "coffee.png"
+    )
     assert {path: path.read_bytes() for path in before} == before
 
 
