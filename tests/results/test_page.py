@@ -107,7 +107,8 @@ def test_a_page_says_what_its_template_lacks():
         ("{{ -0.0126 | signed }} {{ 0.5 | signed }}", "−0.013 +0.500"),
         ("{{ [0.4, 0.42] | spread }}; {{ [0.4] | spread }}; {{ [0.4, none] | spread }}", "0.410 ± 0.014; 0.400; "),
         (
-            "{{ [0.41, 0.4349] | interval }}{{ none | interval }} {{ 0.123 | percent }} {{ 1 | count('run') }} {{ 2000 | count('run') }}",
+            "{{ [0.41, 0.4349] | interval }}{{ none | interval }} {{ 0.123 | percent }} "
+            "{{ 1 | count('run') }} {{ 2000 | count('run') }}",
             "0.410–0.435 12.3 % 1 run 2,000 runs",
         ),
         (
