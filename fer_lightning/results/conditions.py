@@ -117,7 +117,7 @@ class Condition:
 def conditions_of(runs: Sequence[Run]) -> list[Condition]:
     """Group the runs whose configurations differ in their seed alone, and label what sets the groups apart.
 
-    Where the same data lies and how many threads computed, on which last digits depend, is no setting.
+    Where the same data lies is no setting, nor how many threads computed, unless it sets two runs of one seed apart.
     """
     places: dict[str, dict[str, Any]] = {}  # of data, by its fingerprint: those of the first run
     groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
@@ -126,7 +126,8 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
         if data := run.metrics["data_fingerprint"]:
             keys |= places.setdefault(data, {key: keys.get(key) for key in PLACE})
         groups.setdefault(json.dumps(keys, sort_keys=True), (keys, []))[1].append(run)
-    all_keys = [keys for keys, _ in groups.values()]
+    parts = [part for keys, members in groups.values() for part in _by_threads(keys, members)]
+    all_keys = [keys for keys, _ in parts]
     return [
         Condition(
             [run for run in members if run.metrics["completed"]],
@@ -134,8 +135,18 @@ def conditions_of(runs: Sequence[Run]) -> list[Condition]:
             keys,
             label(keys, all_keys),
         )
-        for keys, members in groups.values()
+        for keys, members in parts
     ]
+
+
+def _by_threads(keys: dict[str, Any], runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
+    """Apart where one seed has several numbers of threads: on these last digits depend, two are no two seeds."""
+    threads = [(run.config.get("trainer") or {}).get("threads") for run in runs]
+    seeds = [run.metrics["seed"] for run in runs]
+    if len(set(zip(seeds, threads, strict=True))) == len(set(seeds)):
+        return [(keys, runs)]
+    each = {one: [run for run, its in zip(runs, threads, strict=True) if its == one] for one in threads}
+    return [(keys | {"trainer.threads": one}, members) for one, members in each.items()]
 
 
 def _keys(run: Run) -> dict[str, Any]:

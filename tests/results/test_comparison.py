@@ -130,6 +130,15 @@ def test_the_weights_that_a_training_began_with_are_named_and_threads_are_no_set
     assert comparison.compare(tmp_path)["setting"].tolist() == ["init_from=other", "init_from=null"]
 
 
+def test_threads_are_a_setting_where_they_set_runs_of_one_seed_apart(tmp_path):
+    """Two runs of a seed are no two seeds: their spread would say nothing."""
+    for number, (seed, threads) in enumerate(((0, 1), (1, 2), (1, 1))):
+        write_job(tmp_path / f"{number}", seed=seed, changes={"trainer": {"threads": threads}}, metrics=scored(0.3))
+        table = comparison.compare(tmp_path)
+        assert table["runs"].tolist() == [[1], [2], [2, 1]][number]
+    assert table["setting"].tolist() == ["trainer.threads=1", "trainer.threads=2"]
+
+
 def test_jobs_that_did_not_complete_are_named_and_not_counted(tmp_path):
     write_job(tmp_path / "0-dnn-norm", metrics=scored(0.4))
     write_job(tmp_path / "1-dnn-norm", seed=1, metrics=FAILED, epochs=None)
