@@ -72,11 +72,11 @@ def export(run: str | None, out: Path, int8: bool = False, data: str | None = No
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
         raise UserError(f"export needs {', '.join(missing)}: pip install -e '.[export]'")
     say_loading()
-    from fer_lightning.results.members import open_member, packaged_network
+    from fer_lightning.results.members import open_member
     from fer_lightning.training.threads import sharing_cores
 
     with sharing_cores():
-        member = open_member(packaged_network() if run is None else run)
+        member = open_member(run)
         model, fitted = to_onnx(member, int8, data, maps=out.suffix == ".html")
         if out.suffix == ".html":
             from fer_lightning.photographs.web_page import web_page

@@ -101,9 +101,8 @@ def work() -> None:
     run, others = options.pop("run"), options.pop("ensemble")
     say_loading()
     from fer_lightning.evaluate.evaluation import evaluate  # torch and Lightning: not before --help
-    from fer_lightning.results.members import packaged_network
 
-    evaluate([packaged_network() if run is None else run, *others], **options)
+    evaluate([run, *others], **options)
 
 
 if __name__ == "__main__":

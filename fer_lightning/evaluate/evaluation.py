@@ -41,7 +41,7 @@ TTA = {
 
 @sharing_cores()
 def evaluate(
-    checkpoints: Sequence[str],
+    checkpoints: Sequence[str | None],
     data: str | None = None,
     split: str = "all",
     tta: str | None = None,
@@ -52,8 +52,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score the mean of the checkpoints' probabilities, print it, write it; return evaluation.json as a dictionary.
 
-    The arguments are those of the command, see __main__.py. UserError for a mistake in any of them, before any
-    prediction is made.
+    The arguments are those of the command, see __main__.py; None is the network that comes with the package. UserError
+    for a mistake in any of them, before any prediction is made.
     """
     started = time.perf_counter()
     keep_freed_memory()

@@ -11,7 +11,7 @@ from fer_lightning.photographs.faces import Face
 from fer_lightning.photographs.pictures import read_picture
 from fer_lightning.results import calibration, weights
 from fer_lightning.results.calibration import Calibration, at_temperature
-from fer_lightning.results.members import Member, choose_device, open_member, packaged_network
+from fer_lightning.results.members import Member, choose_device, open_member
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def open_network(run: str | None, unsure: float | None = None) -> Network:
 
     unsure: another threshold than the calibration's.
     """
-    member = open_member(packaged_network() if run is None else run)
+    member = open_member(run)
     fitted = calibration.of(member.checkpoint)
     member.classifier.model.to(choose_device(member))
     return Network(member, fitted if unsure is None else fitted.at(unsure))

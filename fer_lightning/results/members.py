@@ -80,13 +80,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def packaged_network() -> str:
-    """The path of the network that comes with the package, as a name of a member."""
-    return str(weights.packaged())
-
-
-def open_member(name: str) -> Member:
-    """The checkpoint that a path means, a file's or a run's. UserError where there is none of ours."""
+def open_member(name: str | None) -> Member:
+    """The checkpoint that a path means, a file's or a run's, or the package's (None). UserError where there is none."""
+    if name is None:
+        name = str(weights.packaged())
     checkpoint = find_checkpoint(Path(name)).absolute()
     classifier = load(checkpoint)
     run = checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else None
