@@ -95,6 +95,8 @@ class Npz(Form):
                 array = np.lib.format.read_array(file, allow_pickle=False)
                 if file.read(1):
                     raise ValueError(f"{size:,} bytes for {array.shape} of {array.dtype}")
+                if not array.dtype.itemsize:  # any number of these takes no bytes in the file
+                    raise ValueError(f"{array.dtype} holds nothing")
                 if array.dtype.kind == "U":
                     array.tolist()  # an error where they are no characters
                 return array

@@ -435,24 +435,23 @@ def mistakes(
         rows.append((f"{CLASSES[pair.a]} / {CLASSES[pair.b]}", text, shown))
     recall, above = scores.recall(matrix), np.concatenate([wrong[:0], *(shown for *_, shown in rows)])
     for worst in np.argsort(recall, kind="stable")[:CLASS_ROWS]:
-        others = wrong[(targets[wrong] == worst) & ~np.isin(wrong, above)]
-        if len(others):
-            text = f"recall {recall[worst]:.3f}: {matrix[worst].sum() - matrix[worst, worst]:,} of "
-            text += f"{count(matrix[worst].sum(), 'image')} missed"
+        missed = matrix[worst].sum() - matrix[worst, worst]
+        if missed:
+            text = f"recall {recall[worst]:.3f}: {missed:,} of {count(matrix[worst].sum(), 'image')} missed"
+            others = wrong[(targets[wrong] == worst) & ~np.isin(wrong, above)]
             rows.append((CLASSES[worst], text, others[:FACES_A_ROW]))
 
     face, gap, margin, head, caption = 0.86, 0.1, 0.25, 0.3, 0.42  # inches, as are the axes' units
     top = 0.78
-    step = head + face + caption
-    sheet = Sheet(2 * margin + FACES_A_ROW * (face + gap) - gap, top + len(rows) * step + margin)
+    ends = np.cumsum([top, *(head + (face + caption) * bool(len(shown)) for *_, shown in rows)])
+    sheet = Sheet(2 * margin + FACES_A_ROW * (face + gap) - gap, ends[-1] + margin)
     axes = sheet.axes
     summary = f"{errors:,} of {count(len(targets), 'image')} misclassified"
     if errors:
         summary += ". Under each face: its true class, → the predicted class and its probability. "
         summary += "Most confident first, each once."
     sheet.head(titled(title, synthetic), summary, left=margin)
-    for row, (name, text, shown) in enumerate(rows):
-        y = top + row * step
+    for y, (name, text, shown) in zip(ends[:-1], rows, strict=True):
         label = axes.text(margin, y + head / 2, name, fontsize=10, weight="bold", va="center")
         axes.annotate(text, (1, 0.5), (8, 0), xycoords=label, textcoords="offset points", fontsize=9, va="center")
         for place, image in enumerate(shown):

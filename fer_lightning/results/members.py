@@ -1,6 +1,7 @@
 """Checkpoints to work with, and what their runs tell of them: precision, device, data."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from fer_lightning.data.source import open_faces, place_of
 from fer_lightning.errors import UserError
 from fer_lightning.results import weights
 from fer_lightning.results.checkpoint import Classifier, find_checkpoint, load
-from fer_lightning.results.run_folder import read_run
+from fer_lightning.results.run_folder import read_config, read_run
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,15 @@ def open_member(name: str | None) -> Member:
     checkpoint = find_checkpoint(Path(name)).absolute()
     classifier = load(checkpoint)
     run = checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else None
-    trainer, source = {}, None
+    config, source = {}, None
     if run is not None and (run / "metrics.json").is_file():
         read = read_run(run)
-        trainer, source = read.config.get("trainer", {}), read.metrics["source"]
+        config, source = read.config, read.metrics["source"]
+    elif run is not None and (run / "config.yaml").is_file():  # copied without its scores
+        config = read_config(run / "config.yaml")
+    trainer, root = config.get("trainer", {}), config.get("data", {}).get("root")
+    if root and not (source and os.path.exists(source)):
+        source = os.path.expanduser(root)
     precision = trainer.get("precision", "32-true")
     if precision == "16-mixed" and not torch.cuda.is_available():
         precision = "32-true"  # few processors compute in float16

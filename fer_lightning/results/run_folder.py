@@ -5,6 +5,7 @@ The files are those of the README's section "What a run leaves"; their columns a
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -205,14 +206,14 @@ def _yaml(path: Path) -> Any:
         return None
 
 
-def read_table(path: Path, columns: Sequence[str], whole_lines: bool = False) -> pd.DataFrame:
-    """The cells of a csv of these columns, as text. whole_lines: a last line without its end is left out.
+def read_table(path: Path, columns: Sequence[str], whole_lines: bool = False, first: int | None = None) -> pd.DataFrame:
+    """The cells of a csv of these columns, as text. UserError with file and line where it is broken.
 
-    UserError with file and line where it is broken.
+    whole_lines: a last line without its end is left out. first: so many rows are read, whatever comes after them.
     """
     lines = _text(path).removeprefix("\ufeff").split("\n")
     try:
-        rows = list(csv.reader(lines[:-1] if whole_lines else lines))
+        rows = list(itertools.islice(csv.reader(lines[:-1] if whole_lines else lines), first and 1 + first))
     except csv.Error as error:
         raise UserError(f"{path}: not a csv: {error}") from None
     while rows and not rows[-1]:  # blank lines at the end
@@ -247,12 +248,13 @@ def numbers(path: Path, cells: pd.Series) -> pd.Series:
     return pd.Series(found, dtype=np.float64)
 
 
-def read_epochs(path: Path) -> pd.DataFrame:
-    """metrics.csv as a DataFrame, see `Run.epochs`. UserError with file, line and column where it is broken.
+def read_epochs(path: Path, first: int | None = None) -> pd.DataFrame:
+    """metrics.csv, or only its first rows, as a DataFrame, see `Run.epochs`.
 
-    A last line without a line end is half an epoch's (a full disk, a power failure) and left out.
+    UserError with file, line and column where it is broken. A last line without a line end is half an epoch's (a full
+    disk, a power failure) and left out.
     """
-    cells = read_table(path, EPOCH_COLUMNS, whole_lines=True)
+    cells = read_table(path, EPOCH_COLUMNS, whole_lines=True, first=first)
     table = pd.DataFrame({column: numbers(path, cells[column]) for column in EPOCH_COLUMNS})
     refuse(path, cells["epoch"], table["epoch"] != np.arange(1, len(table) + 1), "the epochs in order, from 1")
     return table.astype({"epoch": np.int64})

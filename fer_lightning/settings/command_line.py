@@ -33,6 +33,8 @@ def readable(words: list[str]) -> list[str]:
     sweep = options.multirun or any("hydra.mode=" in word for word in settings)
     read = [_readable(word, ours, sweep) for word in settings]
     for at, word in enumerate(read):
+        if not word.lstrip("+~=")[:1] or word.lstrip("+~").startswith("="):
+            raise UserError(_refused(settings[at], ""))
         try:
             OverridesParser.create().parse_override(word)
         except HydraException:
@@ -50,7 +52,7 @@ def _readable(word: str, ours: bool, sweep: bool) -> str:
         several = (sweep and re.fullmatch(SWEEP, value)) or ("," in value and not is_there)
         if key.startswith("hydra.") or not several:
             value = quoted(value)
-    elif key in LISTS_OF_PATHS and re.fullmatch(r"\[[^\[\]'\"]+\]", value):
+    elif key in LISTS_OF_PATHS and re.fullmatch(r"\[[^\[\]{}'\"]+\]", value):
         value = f"[{','.join(quoted(each.strip()) for each in value.strip('[]').split(','))}]"
     elif key.startswith("hydra.sweeper.params"):  # OmegaConf fails on them with a traceback
         raise UserError(f"{key}: it stands in a configuration; here keys have several values, --multirun seed=0,1")
@@ -61,7 +63,7 @@ def _refused(word: str, before: str) -> str:
     """What is wrong with a word, and what would be right. before: the word that stands before it."""
     key, sign, value = word.partition("=")
     if sign and re.fullmatch(r"[+~]*[\w./@-]+", key):
-        right = shlex.quote(override(key, value.strip("'\"")))
+        right = shlex.quote(override(key, value.strip("'\""))) + "; of several, each" * ("," in value)
         return (
             f"{word}: Hydra cannot read that; a list is one word, such as 'aug.scale=[0.9,1.1]'; a text with such "
             f"letters stands in quotes, which the shell must leave: {right}"

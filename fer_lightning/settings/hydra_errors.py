@@ -36,6 +36,8 @@ HYDRAS = (
     "hydra.job.chdir",
     "hydra.mode",
 )
+# What takes names that conf/ does not have
+OPEN = ("model.", "optimizer.", "scheduler.", "averaging.", "trainer.", "hydra.job.env_set.", "hydra.callbacks.")
 EXTRAS = {"joblib": "parallel", "submitit_local": "cluster", "submitit_slurm": "cluster"}  # of ours, by launcher
 
 
@@ -57,10 +59,12 @@ def of_hydra(error: BaseException) -> bool:
 def explain(error: BaseException) -> str:
     """Hydra's own message; for an unknown key or choice the nearest that there are."""
     message = "\n".join(dict.fromkeys(str(each) for each in (error, error.__cause__) if each is not None))
-    if choice := re.search(r"Could not find '([\w/]+)/([^'/]+)'", message):
+    if choice := re.search(r"Could not find '((?:hydra/)?\w+)/([^']+)'", message):
         return no_such_choice(*choice.groups())
     if "Config group override" in message:  # of model=null or model=5, without the group's name
         return not_a_choice() or message
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'( requires)?", message):
+        return f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}"
     if again := re.search(r"Multiple values for ([^.]+)\. To override a value use 'override", message):
         return f"+{again[1]}=…: there is one already; write {again[1]}=… without the +"
     if of_hydra_itself := re.search(r"Interpolation key 'hydra\.([^']+)' not found", message):
@@ -108,8 +112,9 @@ def no_such_key(key: str) -> str:
         near = difflib.get_close_matches(key, HYDRAS)
     choose = [f"{other} (of {' and '.join(known[other])})" if known.get(other) else other for other in near]
     hint = f"nearest: {', '.join(choose)}" if near else "`--cfg job` prints all keys"
-    added = f"; one that is not there yet is added: +{key}=…" if "." in key else ""
-    return f"{key}: there is no such key; {hint}{added}"
+    if not near and key.startswith(OPEN):
+        hint = f"one that conf/ does not name is added: +{key}=…"
+    return f"{key}: there is no such key; {hint}"
 
 
 def last_part(key: str) -> str:

@@ -299,4 +299,4 @@ def take_over(checkpoint: Path, folder: Path) -> list[Row]:
 
 def epochs_behind(run: Path, epochs: int) -> list[Row]:
     """The first rows of a run's metrics.csv; of a run without an epoch, there may be no such file."""
-    return read_epochs(run / "metrics.csv").head(epochs).to_dict("records") if epochs else []  # type: ignore[return-value]
+    return read_epochs(run / "metrics.csv", epochs).to_dict("records") if epochs else []  # type: ignore[return-value]

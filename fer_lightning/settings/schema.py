@@ -5,6 +5,7 @@ Arguments of a `_target_` are typed by its signature (targets.py); here stand th
 """
 
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -40,7 +41,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A group of keys. Nothing is converted: 1.0 is no whole number, "1" no number."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Target(Section):
@@ -210,6 +211,7 @@ class Settings(Section):
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """The settings of a resolved configuration. UserError for a key that is unknown, missing or of a wrong value."""
+    refuse_infinite("", config)
     try:
         settings = Settings.model_validate(config)
     except ValidationError as errors:
@@ -226,6 +228,15 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def refuse_infinite(prefix: str, node: Any) -> None:
+    """No setting is infinite, arguments of a `_target_` included; a nan passes most constructors' checks."""
+    parts = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in parts:
+        refuse_infinite(f"{prefix}{key}.", value)
+    if isinstance(node, float) and not math.isfinite(node):
+        raise UserError(f"{prefix.rstrip('.')}={node}: it must be a finite number")
+
+
 def in_words(errors: list[Any], config: Mapping[str, Any]) -> str:
     """What is wrong, of pydantic's errors, of one key: the first, a group before its keys."""
     at = min((each["loc"][:2] for each in errors), key=len)
@@ -239,6 +250,8 @@ def in_words(errors: list[Any], config: Mapping[str, Any]) -> str:
     if name not in given:
         return f"{key}: it is missing; choose or set it: {key}=…"
     said = dict.fromkeys(each["msg"].removeprefix("Input ").removeprefix("String ") for each in here)
+    if "should be a valid number" in said:
+        said.pop("should be a valid integer", None)  # which a number may be
     return f"{key}={given[name]!r}: it {', or '.join(said)}"
 
 

@@ -416,6 +416,14 @@ def test_the_data_of_the_run_is_taken_from_any_current_folder_or_asked_for(real_
     assert mine.report["source"] == str(tmp_path / "real.npz")
     assert "SYNTHETIC" not in mine.out
     moved = (tmp_path / "real.npz").rename(tmp_path / "moved.npz")
+    config = (real_run / "config.yaml").read_text()
+    assert "root: null" in config
+    (real_run / "config.yaml").write_text(config.replace("root: null", f"root: {moved}"))  # as a link is mended
+    assert Evaluation(real_run, "--split", "val").report["source"] == str(moved)
+    (real_run / "metrics.json").rename(tmp_path / "metrics.json")  # a run copied without it
+    assert Evaluation(real_run, "--split", "val").report["source"] == str(moved)
+    (tmp_path / "metrics.json").rename(real_run / "metrics.json")
+    (real_run / "config.yaml").write_text(config)
     told = f"real: it was trained on FER2013 ({tmp_path / 'real.npz'}, which is not there now); name"
     assert told in refusal(real_run)
     monkeypatch.setenv("FER2013_ROOT", str(moved))  # where FER2013 usually is

@@ -487,6 +487,14 @@ def test_a_test_of_one_run_each_is_of_networks_and_not_of_settings(tmp_path, sma
     assert claims["training loss: norm before none"][2:] == ["no test: too few seeds", "undecided"]
 
 
+def test_one_run_beside_several_is_compared_with_that_of_its_seed(tmp_path, small_csv):
+    for seed in (0, 1):
+        write_trained(tmp_path / f"none-{seed}", small_csv, aug="none", seed=seed, accuracy=ACCURACIES["none"][0])
+    write_trained(tmp_path / "norm", small_csv, aug="norm", seed=1, accuracy=ACCURACIES["norm"][0])
+    claims = {row[0]: row[1:] for row in reported(tmp_path).table("the study says")}
+    assert "McNemar’s test, seeds 1 and 1, " in claims["validation accuracy: norm before none"][2]
+
+
 def test_runs_of_other_seeds_are_not_compared_or_by_welch(tmp_path, small_csv):
     write_trained(tmp_path / "one" / "0", small_csv, aug="none", seed=0)
     write_trained(tmp_path / "one" / "1", small_csv, aug="norm", seed=1)

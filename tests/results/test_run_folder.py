@@ -124,6 +124,14 @@ def test_an_empty_cell_is_nan(tmp_path):
     assert read_run(folder).epochs[["val_loss", "val_acc", "train_cross_entropy"]].isna().all(axis=None)
 
 
+def test_what_comes_after_the_first_epochs_is_not_read_where_they_are_wanted(tmp_path):
+    path = write_run(tmp_path / "run", epochs=EPOCHS.head(2)) / "metrics.csv"
+    path.write_text(path.read_text() + "3,1.\n")
+    pd.testing.assert_frame_equal(read_epochs(path, first=2), EPOCHS.head(2))
+    with pytest.raises(UserError, match="line 4: 2 values, expected 8"):
+        read_epochs(path)
+
+
 @pytest.mark.parametrize("half", ["3", "3,1.85,0.37,1.5,0.4,0.001,4.0,1.", "\0\0\0"])
 def test_half_an_epoch_at_the_end_is_none(tmp_path, half):
     unfinished = {"completed": False, "epochs": 3}

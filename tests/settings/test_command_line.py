@@ -29,7 +29,7 @@ def test_a_path_is_read_as_it_is_typed():
     assert values("distill.teachers=[out (1), epoch=9.ckpt,2013]") == [["out (1)", "epoch=9.ckpt", "2013"]]
     assert values("data.root=${oc.env:HOME}/x") == ["${oc.env:HOME}/x"]  # which OmegaConf resolves
     meant = ["data.root=null", "data.root='a b'", 'data.root="x#y"', "data.root=", "distill.teachers=['a (1)',b]"]
-    meant += ["distill.teachers=[a,b]", "~trainer.precision", "seed=3"]
+    meant += ["distill.teachers=[${oc.env:NOPE,b}/x,c]", "distill.teachers=[a,b]", "~trainer.precision", "seed=3"]
     assert readable(meant) == meant
 
 
@@ -73,6 +73,8 @@ def test_options_may_stand_anywhere_and_a_recipe_have_a_plus():
         (["--model", "dnn", "--epochs=3"], "--model --epochs=3: there is no such option; settings are written"),
         (["."], "a file or folder of FER2013 is data.root=."),
         ([""], "an empty word: settings"),
+        (["=3"], "=3: settings are written key=value"),
+        (["~=3"], "~=3: settings are written key=value"),
         (["hydra.job.name=josé"], "hydra.job.name=josé: Hydra cannot read that"),
         (["hydra.job.name=josé"], "a text with such letters stands in quotes, which the shell must leave: "),
         (["hydra.job.name=josé"], "'hydra.job.name=\"josé\"'"),
