@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import open_source
 from bench.rows import FULL, QUICK, ROWS, Bench
 from bench.table import HEADS, in_columns, markdown, verdicts
 from fer_lightning.data.faces import Faces
+from fer_lightning.data.source import open_faces
 
 PAIRS, QUICK_PAIRS = 5, 3
 
@@ -40,7 +40,7 @@ def main() -> None:
     if unknown := set(arguments.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
 
-    faces = open_source(arguments.data)
+    faces = open_faces("auto", arguments.data)
     sizes = QUICK if arguments.quick else FULL
     if arguments.images:
         sizes = replace(sizes, cnn=(arguments.images, sizes.cnn[1]))

@@ -7,19 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from bench.baseline import BATCH
-from fer_lightning.data import fer2013, synthetic
+from fer_lightning.data import fer2013
 from fer_lightning.data.faces import PUBLIC, TRAINING, UNLABELLED, USAGES, Faces
 from fer_lightning.data.splits import make_splits
 
 TRAINING_ROWS, TEST_ROWS = 28_709, 3_589  # of FER2013
 VAL_SPLIT, SEED = 0.1, 0  # as conf/ has them
 _TEXT = [str(value) for value in range(256)]
-
-
-def open_source(root: str | None) -> Faces:
-    """The faces of `root`, else of $FER2013_ROOT, else of ./data, else the built-in ones."""
-    found = fer2013.find(root)
-    return synthetic.draw() if found is None else fer2013.load(found)
 
 
 def resize(faces: Faces, training: int, public: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

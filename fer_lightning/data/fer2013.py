@@ -80,15 +80,12 @@ def load(root: str | Path) -> Faces:
     return replace(faces, left_out="; ".join(filter(None, [faces.left_out, *left_out])))
 
 
-def find(root: str | Path | None = None) -> Path | None:
-    """Where FER2013 is: `root` if given, else $FER2013_ROOT if set, else data/ in the current folder if it holds any.
+def find() -> Path | None:
+    """Where FER2013 is: $FER2013_ROOT if set, else data/ in the current folder if it holds any, else None.
 
-    None if none of them is there. UserError if `root` or $FER2013_ROOT is given and holds no known form.
+    UserError if $FER2013_ROOT holds no known form.
     """
     with _os_errors_as_user_errors():
-        if root is not None:
-            _source(_absolute(root))
-            return _absolute(root)
         if variable := os.environ.get("FER2013_ROOT"):
             try:
                 _source(_absolute(variable))

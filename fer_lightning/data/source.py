@@ -22,7 +22,7 @@ def open_faces(name: str, root: str | None) -> Faces:
         if root is not None:
             raise UserError(f"data.root={root}: the synthetic faces are drawn, not read; data=fer2013 reads files")
         return built_in_faces()
-    found = fer2013.find(root)
+    found = fer2013.find() if root is None else root
     if found is not None:
         return fer2013.load(found)
     if name == "fer2013":
