@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skimage.data
-from commands import Ended, run_command
+from commands import Ended, run_command, tree
 from PIL import Image
 
 from fer_lightning import explain
@@ -35,20 +35,16 @@ def astronaut() -> Path:
     return Path("astronaut.png")
 
 
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.slow
 def test_a_split_leaves_mean_maps_and_the_surest_errors_which_the_report_shows(trained):
     run = trained("run", *NETWORKS["cnn"], *RUN)
-    before = contents(run)
+    before = tree(run)
     ended = explained("--split", "val", "--run", run)
     assert ended.status == 0, ended.err
-    after = contents(run)
+    after = tree(run)
     assert {path: after[path] for path in before} == before
     folder = run / "explanation" / "val"
-    assert sorted(path.name for path in after.keys() - before.keys()) == sorted(explanation.FILES)
+    assert sorted(Path(path).name for path in after.keys() - before.keys()) == sorted(explanation.FILES)
     found = explanation.read(folder)
     assert found is not None
     assert found.kinds == ["Grad-CAM", "SmoothGrad"]
@@ -73,7 +69,7 @@ def test_a_split_leaves_mean_maps_and_the_surest_errors_which_the_report_shows(t
     assert f"happy     {found.counts[3]:>7,}" in ended.out
 
     assert explained("--split", "val", "--run", run).status == 0
-    assert contents(run) == after  # the same again
+    assert tree(run) == after  # the same again
 
     assert run_command(report.main, run, "--out", "with.html").status == 0
     page = Path("with.html").read_text()

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from commands import run_command
+from commands import run_command, tree
+from evaluate.test_votes import write
 from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -23,7 +24,7 @@ from fer_lightning.data.faces import CLASSES, PRIVATE, PUBLIC, TRAINING, USAGES,
 from fer_lightning.data.splits import make_splits
 from fer_lightning.evaluate import evaluation, scoring, text
 from fer_lightning.evaluate.__main__ import main
-from fer_lightning.evaluate.votes import APART, CHOICES, HEADER
+from fer_lightning.evaluate.votes import APART
 from fer_lightning.photographs import aligned
 from fer_lightning.results import weights
 from fer_lightning.results.checkpoint import load, read_checkpoint
@@ -99,22 +100,13 @@ def some(faces: Faces, where: np.ndarray, **changes: np.ndarray) -> Faces:
     return replace(faces, **parts | changes)
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def votes_file(path: Path, faces: Faces) -> Path:
     """Ten votes for the label of most images; for others fewer, and a few of no emotion."""
-    lines = [",".join(HEADER)]
-    columns = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", *APART)
-    names = dict(zip(CHOICES, columns, strict=True))
-    for i, label in enumerate(faces.labels):
-        counts = dict.fromkeys(HEADER[2:], 0)
-        own, apart = names[CLASSES[label]], APART[i % 3]
-        counts[own], counts[apart] = ((10, 0), (7, 3), (5, 5), (4, 6))[i % 4]
-        lines.append(",".join([USAGES[faces.usage[i]], f"fer{i}.png", *map(str, counts.values())]))
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    rows = []
+    for i, (label, usage) in enumerate(zip(faces.labels, faces.usage, strict=True)):
+        own, apart = ((10, 0), (7, 3), (5, 5), (4, 6))[i % 4]
+        rows.append((USAGES[usage], {CLASSES[label]: own, APART[i % 3]: apart}))
+    return write(path, rows)
 
 
 def precision_of(run: Path) -> str:

@@ -980,13 +980,3 @@ def test_paths_without_completed_runs_are_refused(call, tmp_path, small_csv):
         assert ended.status == 2
         assert words in ended.err
     assert not (tmp_path / "report.html").exists()
-
-
-def test_the_fingerprint_is_of_the_images_not_of_their_order():
-    faces = synthetic.draw(train=40, test=20)
-    order = np.random.default_rng(0).permutation(len(faces))
-    parts = (faces.pixels, faces.labels, faces.usage, faces.rows, faces.digests)
-    again = Faces(*(part[order] for part in parts), names=None, source="elsewhere", form="npz", synthetic=True)
-    other = Faces(faces.pixels, np.roll(faces.labels, 1), *parts[2:], names=None, source="", form="", synthetic=True)
-    assert re.fullmatch("[0-9a-f]{16}", fingerprint(faces))
-    assert fingerprint(again) == fingerprint(faces) != fingerprint(other)
