@@ -289,7 +289,7 @@ MISTAKES = {
     "an average's setting without one": (["+averaging.decay=0.9"], "averaging.decay"),
     "a path of Hydra's": (["ckpt_path=${hydra:runtime.cwd}/x"], "/x: no such checkpoint"),
     "a path of Hydra's elsewhere": (["data.root=${hydra.runtime.cwd}"], "are written ${hydra:runtime.cwd} here"),
-    "several values": (["seed=0,1"], "seed=0,1: several values, one after the other, are for --multirun"),
+    "several values": (["seed=0,1"], "are for --multirun seed=0,1; a list is 'seed=[0,1]'\n"),
     "several choices": (["aug=glob(n*)"], "are for --multirun 'aug=glob(n*)'\n"),
     "a plus too many": (["+hydra/launcher=joblib"], "write hydra/launcher=… without the +\n"),
     "a variable without a plus": (["hydra.job.env_set.A=b"], "is added: +hydra.job.env_set.A=…\n"),

@@ -213,7 +213,9 @@ def read_table(path: Path, columns: Sequence[str], whole_lines: bool = False, fi
     """
     lines = _text(path).removeprefix("\ufeff").split("\n")
     try:
-        rows = list(itertools.islice(csv.reader(lines[:-1] if whole_lines else lines), first and 1 + first))
+        rows = list(
+            itertools.islice(csv.reader(lines[:-1] if whole_lines else lines), None if first is None else 1 + first)
+        )
     except csv.Error as error:
         raise UserError(f"{path}: not a csv: {error}") from None
     while rows and not rows[-1]:  # blank lines at the end

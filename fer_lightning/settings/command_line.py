@@ -33,12 +33,12 @@ def readable(words: list[str]) -> list[str]:
     sweep = options.multirun or any("hydra.mode=" in word for word in settings)
     read = [_readable(word, ours, sweep) for word in settings]
     for at, word in enumerate(read):
-        if not word.lstrip("+~=")[:1] or word.lstrip("+~").startswith("="):
-            raise UserError(_refused(settings[at], ""))
         try:
-            OverridesParser.create().parse_override(word)
+            has_key = re.match("[+~]*[^+~=]", word) and OverridesParser.create().parse_override(word)
         except HydraException:
-            raise UserError(_refused(settings[at], settings[at - 1] if at else "")) from None
+            has_key = None
+        if not has_key:
+            raise UserError(_refused(settings[at], settings[at - 1] if at else ""))
     return [*words, *read]
 
 

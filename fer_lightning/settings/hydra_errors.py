@@ -64,7 +64,11 @@ def explain(error: BaseException) -> str:
     if "Config group override" in message:  # of model=null or model=5, without the group's name
         return not_a_choice() or message
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'( requires)?", message):
-        return f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}"
+        key, _, value = several[1].partition("=")
+        a_list = "" if several[2] or choices(key) else f"; a list is {shlex.quote(f'{key}=[{value}]')}"
+        return (
+            f"{several[1]}: several values, one after the other, are for --multirun {shlex.quote(several[1])}{a_list}"
+        )
     if again := re.search(r"Multiple values for ([^.]+)\. To override a value use 'override", message):
         return f"+{again[1]}=…: there is one already; write {again[1]}=… without the +"
     if of_hydra_itself := re.search(r"Interpolation key 'hydra\.([^']+)' not found", message):
